@@ -57,10 +57,10 @@ final class DlqShowCommand extends DlqCommand
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $names = $this->names($input);
-        $asked = (string) $input->getArgument('letter');
-        $selection = Selection::of($names, [], [$asked], time());
+        $id = (string) $input->getArgument('letter');
+        $selection = Selection::of($names, [], [$id], time());
 
-        $show = function (Letters $letters) use ($input, $output, $selection, $asked): int {
+        $show = function (Letters $letters) use ($input, $output, $selection, $id): int {
             $found = [];
             $letters->each($selection, static function (Letter $letter, ?int $at) use (&$found): bool {
                 $found[] = [$letter, $at];
@@ -68,11 +68,11 @@ final class DlqShowCommand extends DlqCommand
                 return count($found) <= self::MAX_SHOWN;
             });
             if (count($found) > 1) {
-                throw new UsageError(self::ambiguous($asked, array_column($found, 0)));
+                throw new UsageError(self::ambiguous($id, array_column($found, 0)));
             }
             if ($found === []) {
                 $this->write($this->errors($output), [
-                    'Error: there is no dead letter ' . Text::printable($asked) . '. It may have been purged or '
+                    'Error: there is no dead letter ' . Text::printable($id) . '. It may have been purged or '
                         . 'removed by retention; realtime:dlq:list --all shows the existing letters.',
                 ]);
 
@@ -90,12 +90,12 @@ final class DlqShowCommand extends DlqCommand
     }
 
     /** @param list<Letter> $letters */
-    private static function ambiguous(string $asked, array $letters): string
+    private static function ambiguous(string $id, array $letters): string
     {
         $letterIds = array_map(static fn (Letter $letter): string => (string) $letter->letterId(), $letters);
         $more = count($letterIds) > self::MAX_SHOWN ? ', …' : '';
 
-        return "Several dead letters have the message id $asked (several groups, or replayed and failed again). "
+        return "Several dead letters have the message id $id (several groups, or replayed and failed again). "
             . "Give one "
             . 'letter id: ' . implode(', ', array_slice($letterIds, 0, self::MAX_SHOWN)) . $more;
     }

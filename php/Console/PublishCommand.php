@@ -107,7 +107,7 @@ final class PublishCommand extends Command
      *
      * @return resource|null
      */
-    private function lines(InputInterface $input, bool $asked): mixed
+    private function lines(InputInterface $input, bool $isRequested): mixed
     {
         $stream = $input instanceof StreamableInputInterface ? $input->getStream() : null;
         if ($stream !== null) {
@@ -120,6 +120,6 @@ final class PublishCommand extends Command
         // A pipe, a file or a socket holds input for this command.
         $kind = (fstat($stream)['mode'] ?? 0) & 0170000;
 
-        return $asked || in_array($kind, [0010000, 0100000, 0140000], true) ? $stream : null;
+        return $isRequested || in_array($kind, [0010000, 0100000, 0140000], true) ? $stream : null;
     }
 }

@@ -35,9 +35,9 @@ final class NameList
         $best = null;
         $least = 3;
         foreach ($names as $candidate) {
-            $slips = strlen($candidate) < 256 && strlen($name) < 256 ? levenshtein($name, $candidate) : $least;
-            if ($slips < $least) {
-                [$best, $least] = [$candidate, $slips];
+            $distance = strlen($candidate) < 256 && strlen($name) < 256 ? levenshtein($name, $candidate) : $least;
+            if ($distance < $least) {
+                [$best, $least] = [$candidate, $distance];
             }
         }
 

@@ -72,12 +72,12 @@ final class TextReport implements Report
         foreach (array_filter($counts->toArray()) as $level => $count) {
             $levels[] = "$count $level";
         }
-        $verdict = match (true) {
+        $summary = match (true) {
             $counts->of(Level::Error) > 0 => 'Errors found',
             $counts->of(Level::Warning) > 0 => 'No errors, but warnings',
             default => 'Healthy',
         };
-        $this->line(sprintf('%s: %s, in %.1f s.', $verdict, implode(', ', $levels), $seconds));
+        $this->line(sprintf('%s: %s, in %.1f s.', $summary, implode(', ', $levels), $seconds));
     }
 
     private function line(string $text): void

@@ -23,7 +23,7 @@ final class InProgressException extends RuntimeException implements RealtimeExce
     public function __construct(private string $key)
     {
         parent::__construct(
-            "Another worker is handling '$key' right now. It will be retried. If that worker died, the key "
+            "Another worker is handling '$key' right now. It will be retried. If that worker crashed, the key "
             . 'is released when the same record is delivered again, or when the lease of the store expires.'
         );
     }

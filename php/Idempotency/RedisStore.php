@@ -52,7 +52,7 @@ final class RedisStore extends ClaimingStore
      * @param object $redis Redis or RedisCluster of phpredis, Predis\ClientInterface, or a closure that
      *     returns one. The closure is asked for each message: let it return a connection it holds
      * @param int $ttl seconds to remember a handled key; longer than duplicates can be delayed
-     * @param int $lease how long the claim of a worker that died keeps other records with this key away, in seconds;
+     * @param int $lease how long the claim of a crashed worker keeps other records with this key away, in seconds;
      *     longer than the slowest effect
      * @param int $waitMs time to wait for a key claimed by another worker, in ms
      * @param string $prefix prefix of the keys in Redis, in addition to the client's own prefix
@@ -74,9 +74,9 @@ final class RedisStore extends ClaimingStore
 
     protected function claim(string $key, string $token, string $record): Claim
     {
-        $answer = $this->eval(self::CLAIM, $key, [$token, $record, (string) ($this->lease * 1000)]);
+        $reply = $this->eval(self::CLAIM, $key, [$token, $record, (string) ($this->lease * 1000)]);
 
-        return match ($answer) {
+        return match ($reply) {
             1 => Claim::Granted,
             2 => Claim::Done,
             default => Claim::Busy,
@@ -97,44 +97,44 @@ final class RedisStore extends ClaimingStore
     private function eval(string $script, string $key, array $arguments): int
     {
         $why = null;
-        $answer = null;
+        $reply = null;
         try {
             $client = $this->redis instanceof Closure ? self::check(($this->redis)()) : $this->redis;
             if ($client instanceof \Predis\ClientInterface) {
-                $answer = $client->eval($script, 1, $this->prefix . $key, ...$arguments);
+                $reply = $client->eval($script, 1, $this->prefix . $key, ...$arguments);
             } else {
                 $client->clearLastError();
-                $answer = $client->eval($script, [$this->prefix . $key, ...$arguments], 1);
+                $reply = $client->eval($script, [$this->prefix . $key, ...$arguments], 1);
             }
         } catch (ConfigurationException $e) {
             throw $e;
         } catch (Throwable $why) {
         }
-        if (is_int($answer)) {
-            return $answer;
+        if (is_int($reply)) {
+            return $reply;
         }
         throw new StoreException(sprintf(
             "Redis did not respond for the idempotency key '%s': %s. Is it running, and is the connection inside "
                 . "a MULTI, "
             . 'pipeline or subscription?',
             $key,
-            self::reason($why, $answer, $client ?? null)
+            self::reason($why, $reply, $client ?? null)
         ), 0, $why);
     }
 
-    private static function reason(?Throwable $why, mixed $answer, ?object $client): string
+    private static function reason(?Throwable $why, mixed $reply, ?object $client): string
     {
         if ($why !== null) {
             return $why->getMessage();
         }
-        if ($answer instanceof \Predis\Response\ErrorInterface) {
-            return $answer->getMessage();
+        if ($reply instanceof \Predis\Response\ErrorInterface) {
+            return $reply->getMessage();
         }
-        if ($answer === false && $client !== null && method_exists($client, 'getLastError')) {
-            return (string) ($client->getLastError() ?? 'no answer');
+        if ($reply === false && $client !== null && method_exists($client, 'getLastError')) {
+            return (string) ($client->getLastError() ?? 'no reply');
         }
 
-        return 'it answered ' . get_debug_type($answer);
+        return 'it replied with ' . get_debug_type($reply);
     }
 
     private static function check(mixed $client): object

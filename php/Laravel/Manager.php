@@ -51,7 +51,7 @@ final class Manager
      *         Realtime::afterCommit()->broadcast('user.1', 'order.created', $order);
      *     });
      *
-     * Without a transaction it is sent immediately. If the process dies between commit and broadcast, nothing is sent:
+     * Without a transaction it is sent immediately. If the process crashes between commit and broadcast, nothing is sent:
      * use the transactional outbox where that is not acceptable.
      */
     public function afterCommit(): AfterCommit

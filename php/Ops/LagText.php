@@ -50,7 +50,7 @@ final class LagText
             }
         }
 
-        return [...$lines, ...$this->verdict($report)];
+        return [...$lines, ...$this->summary($report)];
     }
 
     private function sum(LagReport $report, int $shown): string
@@ -170,7 +170,7 @@ final class LagText
     /**
      * @return list<string>
      */
-    private function verdict(LagReport $report): array
+    private function summary(LagReport $report): array
     {
         if (!$this->options->isCheck()) {
             return [];

@@ -48,7 +48,7 @@ final class ConnectionMonitor
     /**
      * Acknowledgements have arrived.
      */
-    public function answered(): void
+    public function connected(): void
     {
         if ($this->down) {
             $this->down = false;

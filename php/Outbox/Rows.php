@@ -96,10 +96,10 @@ final class Rows
             . "AND t.next_try_at <= $this->now AND NOT EXISTS (SELECT 1 FROM $this->table r WHERE r.state = 'retry' "
             . "AND r.key_hash = t.key_hash AND r.id < t.id) ORDER BY t.id LIMIT $limit";
         $rows = $this->database->rows($again);
-        $room = $limit - count($rows);
-        if ($room > 0) {
+        $remaining = $limit - count($rows);
+        if ($remaining > 0) {
             array_push($rows, ...$this->database->rows($this->pending($shard, self::COLUMNS)
-                . " ORDER BY t.id LIMIT $room"));
+                . " ORDER BY t.id LIMIT $remaining"));
         }
         $rows = array_map(Row::of(...), $rows);
         usort($rows, static fn (Row $a, Row $b): int => $a->id <=> $b->id);

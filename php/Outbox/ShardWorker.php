@@ -13,7 +13,7 @@ use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Rows are marked after Kafka has acknowledged them, so a relay that dies in between causes a duplicate with the same
+ * Rows are marked after Kafka has acknowledged them, so a relay that crashes in between causes a duplicate with the same
  * id: at least once.
  */
 final class ShardWorker
@@ -195,7 +195,7 @@ final class ShardWorker
             return $stopping === null || $waited - $stopping < self::STOP_GRACE_SECONDS;
         });
         if ($result->unknown === 0) {
-            $this->kafka->answered();
+            $this->kafka->connected();
         }
         $this->pendingResult = $result;
         $this->count($result);

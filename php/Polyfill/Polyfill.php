@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Makes code written for Toporia run without Toporia, and steps aside where Toporia or another framework is present.
+ * Makes code written for Toporia run without Toporia, and defines nothing that Toporia or another framework defines.
  */
 
 declare(strict_types=1);

@@ -243,7 +243,7 @@ trait ReceivesMessages
         }
     }
 
-    private function acknowledge(Message $message, string $answer): void
+    private function acknowledge(Message $message, string $result): void
     {
         if (!isset($this->polled[$message->getId()])) {
             throw new ConfigurationException(
@@ -251,13 +251,13 @@ trait ReceivesMessages
             );
         }
         unset($this->polled[$message->getId()]);
-        $this->acknowledged[$message->getId()] = $answer;
+        $this->acknowledged[$message->getId()] = $result;
     }
 
-    private function assertAcknowledged(Message $message, string $answer): void
+    private function assertAcknowledged(Message $message, string $result): void
     {
-        $given = $this->acknowledged[$message->getId()] ?? 'no answer';
+        $actual = $this->acknowledged[$message->getId()] ?? 'no acknowledgement';
         $id = $message->getId();
-        Assertion::that($given === $answer, "Expected $answer for message $id; it got $given.");
+        Assertion::that($actual === $result, "Expected $result for message $id; actual: $actual.");
     }
 }

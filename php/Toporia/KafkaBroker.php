@@ -184,7 +184,7 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * True until disconnect() is called. Does not tell if Kafka can be reached.
+     * True until disconnect() is called. Does not check whether Kafka is reachable.
      */
     public function isConnected(): bool
     {

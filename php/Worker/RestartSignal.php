@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The file by which realtime:restart tells running workers to finish and exit.
+ * The file by which realtime:restart requests running workers to finish and exit.
  */
 
 declare(strict_types=1);

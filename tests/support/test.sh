@@ -17,18 +17,18 @@ DATABASES="$ROOT/tests/support/databases.sh"
 PHPUNIT="$ROOT/tests/support/phpunit.sh"
 
 REPORTS="$ROOT/build/test-output"
-# The tests wait more than they compute: in parallel they take the time of the longest lane, even on two cores.
+# The tests wait more than they compute: in parallel they take the time of the longest job, even on two cores.
 EMBEDDED_PARTS=2
 KAFKA_PARTS=2
 CHECK_PARTS=3
 retried=() # tests that passed only when they ran again, alone
 
 # Runs at every exit, so that no broker and no database keeps running.
-lanes=()
+jobs=()
 outputs=()
 clean_up() {
     local group
-    for group in "${lanes[@]}"; do
+    for group in "${jobs[@]}"; do
         kill -- "-$group" 2>/dev/null || true
     done
     "$KAFKA" stop-owned --owner=$$
@@ -48,26 +48,26 @@ stage() { # title, command …
     note "$title: $((SECONDS - started)) s"
 }
 
-# A lane is a background job; its output is shown when all lanes have finished, so that their lines do not mix.
-lane() { # name, command …
+# Starts a background job; its output is shown when all jobs have finished, so that their lines do not mix.
+job() { # name, command …
     local output="$REPORTS/$1.log"
     shift
     mkdir -p "$REPORTS"
-    set -m # a separate process group, so that clean_up can signal all processes of the lane
+    set -m # a separate process group, so that clean_up can signal all processes of the job
     ("$@") >"$output" 2>&1 </dev/null &
-    lanes+=("$!")
+    jobs+=("$!")
     set +m
     outputs+=("$output")
 }
 
-# Shows the output of each lane; returns 1 if a lane failed.
-wait_for_lanes() {
+# Shows the output of each job; returns 1 if a job failed.
+wait_for_jobs() {
     local at status=0
-    for at in "${!lanes[@]}"; do
-        wait "${lanes[$at]}" || status=1
+    for at in "${!jobs[@]}"; do
+        wait "${jobs[$at]}" || status=1
         cat "${outputs[$at]}"
     done
-    lanes=()
+    jobs=()
     outputs=()
     return "$status"
 }
@@ -130,14 +130,14 @@ phpunit() { # embedded or kafka; all of it, or a part K/N
     touch "$report.ok"
 }
 
-phpunit_lanes() { # mode, parts
+phpunit_jobs() { # mode, parts
     local part
     for ((part = 1; part <= $2; part++)); do
-        lane "$1-$part" phpunit "$1" "$part/$2"
+        job "$1-$part" phpunit "$1" "$part/$2"
     done
 }
 
-# A test that failed while other lanes were running is run again, alone. If it fails again, the run fails. If it passes,
+# A test that failed while other jobs were running is run again, alone. If it fails again, the run fails. If it passes,
 # the machine was too busy for its time limits, or there is a race that occurs only under load: the test is listed at the
 # end, and its first failure is in the output above. More than five failures per part are not retried.
 retry_failed() { # mode, parts
@@ -154,7 +154,7 @@ retry_failed() { # mode, parts
     done
 }
 
-# The lane of the tests outside PHPUnit; each stage that passes creates an .ok file.
+# The job of the tests outside PHPUnit; each stage that passes creates an .ok file.
 other_tests() {
     local test
     rm -f "$REPORTS"/other-*.ok
@@ -175,10 +175,10 @@ retry_other_tests() {
 
 test_everything() {
     say "PHPUnit on the embedded broker and on Kafka, Rust and browser tests, in parallel: all output is shown at the end"
-    phpunit_lanes embedded "$EMBEDDED_PARTS"
-    phpunit_lanes kafka "$KAFKA_PARTS"
-    lane other other_tests
-    if ! wait_for_lanes; then
+    phpunit_jobs embedded "$EMBEDDED_PARTS"
+    phpunit_jobs kafka "$KAFKA_PARTS"
+    job other other_tests
+    if ! wait_for_jobs; then
         retry_failed embedded "$EMBEDDED_PARTS"
         retry_failed kafka "$KAFKA_PARTS"
         retry_other_tests
@@ -210,9 +210,9 @@ case "${1:-all}" in
         start_databases
         test_without_extension
         say "PHPUnit on the embedded broker, in $CHECK_PARTS parts, in parallel with lint: their output is shown at the end"
-        phpunit_lanes embedded "$CHECK_PARTS"
+        phpunit_jobs embedded "$CHECK_PARTS"
         stage "Lint" tests/support/lint.sh
-        wait_for_lanes || retry_failed embedded "$CHECK_PARTS"
+        wait_for_jobs || retry_failed embedded "$CHECK_PARTS"
         say "Passed in $SECONDS s."
         show_retried
         ;;

@@ -49,15 +49,15 @@ final class AclCheck implements Check
         $existing = $context->topicNames();
         $consumed = $context->consumed();
         // Topics that may not be described are not listed, so the configured ones are queried as well.
-        $asked = array_slice(array_values(array_unique([...$consumed, ...$this->deadLetters($context, $existing)])), 0, self::MAX_TOPICS);
-        $context->operations = $asked === [] ? [] : $context->admin()->operations($asked);
+        $topics = array_slice(array_values(array_unique([...$consumed, ...$this->deadLetters($context, $existing)])), 0, self::MAX_TOPICS);
+        $context->operations = $topics === [] ? [] : $context->admin()->operations($topics);
         $faults = 0;
         foreach ($this->findings($context, $acl, $existing, $consumed) as $finding) {
             $faults++;
             yield $finding;
         }
         if ($faults === 0) {
-            $count = count(array_intersect($asked, $existing));
+            $count = count(array_intersect($topics, $existing));
             yield Finding::ok(
                 'access',
                 "$acl->principal may " . match ($count) {
@@ -97,7 +97,7 @@ final class AclCheck implements Check
         try {
             $operations = $context->admin()->group($context->group)['operations'];
         } catch (RealtimeException $e) {
-            // An authorization error is the answer.
+            // An authorization error means that nothing is allowed.
             $operations = stripos($e->getMessage(), 'authoriz') !== false || str_contains($e->getMessage(), 'ACL') ? [] : null;
         }
         if ($operations !== null && !Acl::has($operations, 'read')) {
@@ -162,7 +162,7 @@ final class AclCheck implements Check
         foreach (array_slice($topics, 0, self::MAX_CREATE_CHECKS) as $topic) {
             // Hidden topics are reported already.
             $may = ($context->operations[$topic] ?? null) === [] ? null
-                : $this->ask(static fn (): ?bool => $context->client()?->mayCreate($topic));
+                : $this->query(static fn (): ?bool => $context->client()?->mayCreate($topic));
             if ($may === false) {
                 $refused[] = $topic;
             }
@@ -180,8 +180,8 @@ final class AclCheck implements Check
         }
         // The default id consists of host, group and a slot number.
         $id = $id === '' ? (gethostname() ?: 'localhost') . "-$context->group-0" : $id;
-        $answer = $this->ask(static fn (): ?array => $context->client()?->coordinator($id, true));
-        if (($answer['error'] ?? 0) === Acl::TRANSACTIONAL_ID_REFUSED) {
+        $coordinator = $this->query(static fn (): ?array => $context->client()?->coordinator($id, true));
+        if (($coordinator['error'] ?? 0) === Acl::TRANSACTIONAL_ID_REFUSED) {
             yield Finding::error(
                 "transactional id $id",
                 "$acl->principal may not use it: delivery exactly-once needs transactions",
@@ -191,10 +191,10 @@ final class AclCheck implements Check
     }
 
     /** Null if the broker does not support the request. */
-    private function ask(Closure $question): mixed
+    private function query(Closure $request): mixed
     {
         try {
-            return $question();
+            return $request();
         } catch (WireException | ConnectionClosed) {
             return null;
         }

@@ -64,7 +64,7 @@ final class AdvertisedCheck implements Check
                 );
                 continue;
             }
-            $asked = implode(', ', $context->settings->addresses());
+            $bootstrap = implode(', ', $context->settings->addresses());
             $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
             yield Finding::error(
                 "broker {$broker['id']}",
@@ -72,7 +72,7 @@ final class AdvertisedCheck implements Check
                     . "fails there: " . $probe->failure->getMessage(),
                 $network
                     ? "Set advertised.listeners of that broker to an address that this machine can reach (it "
-                        . "responds at $asked), "
+                        . "responds at $bootstrap), "
                         . "or make $address reachable from here" . ($probe->failure->step === WireException::DNS
                         ? ' (/etc/hosts, DNS).' : '.')
                     : (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),

@@ -70,7 +70,7 @@ final class BrokersCheck implements Check
         $where = "broker $probe->address";
         $facts = ['address' => $probe->address, 'step' => $probe->failure?->step];
         if ($probe->failure === null) {
-            return Finding::ok($where, implode(', ', $probe->passed) . ', answers', $facts);
+            return Finding::ok($where, implode(', ', $probe->passed) . ', responds', $facts);
         }
         $so = $probe->passed === [] ? '' : ' (' . implode(', ', $probe->passed) . ' worked)';
         $text = "{$probe->failure->step} fails: {$probe->failure->getMessage()}$so";

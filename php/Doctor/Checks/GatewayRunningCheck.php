@@ -43,7 +43,7 @@ final class GatewayRunningCheck implements Check
         $at = 'http://' . ($ops ?? $public) . ($ops === null ? '/up' : '/ready');
         $facts = ['address' => $ops ?? $public, 'status' => $status];
         if ($status === 200) {
-            yield Finding::ok('running gateway', $ops === null ? "answers at $at" : "is ready ($at)", $facts);
+            yield Finding::ok('running gateway', $ops === null ? "responds at $at" : "is ready ($at)", $facts);
         } elseif ($status === 503) {
             yield Finding::error(
                 'running gateway',

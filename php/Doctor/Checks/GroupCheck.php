@@ -46,7 +46,7 @@ final class GroupCheck implements Check
     {
         $where = "group $context->group";
         try {
-            $group = $this->settled($context);
+            $group = $this->stableGroup($context);
         } catch (RealtimeException $e) {
             $context->block($this->name(), "Kafka does not describe the group $context->group");
             yield Finding::error($where, $e->getMessage(), 'Is the coordinator of the group (a broker) up? '
@@ -86,8 +86,12 @@ final class GroupCheck implements Check
         yield from GroupMembers::findings($context, $group);
     }
 
-    /** @return array<string, mixed> see Admin::group() */
-    private function settled(Context $context): array
+    /**
+     * The group; waits for the end of a rebalance.
+     *
+     * @return array<string, mixed> see Admin::group()
+     */
+    private function stableGroup(Context $context): array
     {
         for ($attempt = 1;; $attempt++) {
             $group = $context->admin()->group($context->group);

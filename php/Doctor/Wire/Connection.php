@@ -153,7 +153,7 @@ final class Connection
             WireException::TCP,
             $refused
                 ? "$shown refuses connections to port $this->port: nothing listens there"
-                : "$shown cannot be connected to at port $this->port (" . (strtolower($why) ?: 'no answer') . ')',
+                : "$shown cannot be connected to at port $this->port (" . (strtolower($why) ?: 'no response') . ')',
             $refused
                 ? 'Start the broker, or correct its address in `brokers` (KAFKA_BROKERS).'
                 : 'Does a firewall or a security group block the connection? Is the machine up?'

@@ -124,15 +124,15 @@ final class ReadBrokerTest extends AdminTestCase
     public function testAFatalErrorInACallbackEndsTheProcessImmediately(): void
     {
         $topic = $this->filled([600]);
-        $deaths = [
+        $exits = [
             'ini_set("memory_limit", "32M"); str_repeat("x", 1 << 26);' => 255,
             'exit(3);' => 3,
         ];
-        foreach ($deaths as $death => $code) {
+        foreach ($exits as $exit => $code) {
             $result = $this->runPhp(<<<PHP
                 \$admin = new Toporia\Realtime\Admin();
                 \$GLOBALS['kept'] = [\$admin, function () use (\$admin) {}];
-                \$admin->read('$topic', function (Message \$m): void { if (\$m->getOffset() === 5) { $death } });
+                \$admin->read('$topic', function (Message \$m): void { if (\$m->getOffset() === 5) { $exit } });
                 PHP);
             self::assertSame($code, $result->exitCode, $result->describe());
             self::assertLessThan(5.0, $result->seconds);

@@ -49,7 +49,7 @@ final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
             PHP);
         $this->publish('user.1', 'a', 'b', 'c');
         $child = $this->startConsume('--channels=user.1 --handler=Slow');
-        self::eventually(fn () => in_array('start a', $this->log(), true), 'the first record is in hand', 30);
+        self::eventually(fn () => in_array('start a', $this->log(), true), 'the first record is being handled', 30);
         $child->signal(15)->wait()->assertExit();
         self::assertSame(['start a', 'end a'], $this->log());
         $rest = $this->consume('--channels=user.1 --stop-when-empty');

@@ -23,7 +23,7 @@ final class DevCommandBrokerTest extends ConsoleTestCase
         $report = $this->consume('--channels=user.1 --stop-when-empty', $env);
         self::assertSame(['paid'], $report->events(), $report->result->describe());
         $partitions = $report->of('assigned')[0]['partitions'];
-        self::assertCount(3, array_unique(array_column($partitions, 'partition')), 'as many as --topic asked for');
+        self::assertCount(3, array_unique(array_column($partitions, 'partition')), 'as many as --topic requested');
         $result = $dev->signal($signal)->wait();
         $result->assertExit();
         self::assertStringContainsString('Stopped.', $result->stdout);

@@ -199,7 +199,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         self::assertSame(1, $broker->stats()['commits']);
         try {
             Realtime::flush();
-            self::fail('Nobody was told.');
+            self::fail('no callback was called.');
         } catch (DeliveryException $e) {
             self::assertSame($this->topic('nowhere'), $e->getFailed()[0]['topic']);
         }

@@ -192,14 +192,14 @@ final class ExitBrokerTest extends ConsumingTestCase
     {
         return <<<PHP
             register_shutdown_function(function () { echo "shutdown\\n"; });
-            final class Watcher
+            final class Listener
             {
                 public function __destruct()
                 {
                     echo "destructor\\n";
                 }
             }
-            \$watcher = new Watcher();
+            \$listener = new Listener();
             \$broker = new Broker($config);
             \$broker->subscribe('user.1', function (Message \$message) {
                 \$data = \$message->getData();

@@ -116,12 +116,12 @@ final class GroupProtocolsKafkaTest extends DeliveryTestCase
                 fwrite(\$notes, \$message->getPayload() . "\\n");
                 usleep(2000);
             });
-            \$tell = static fn (string \$what) => static function (array \$list) use (\$what): void {
+            \$report = static fn (string \$what) => static function (array \$list) use (\$what): void {
                 \$numbers = array_column(\$list, 'partition');
                 sort(\$numbers);
                 echo "$name \$what ", count(\$list), ' ', implode(',', \$numbers), "\\n";
             };
-            \$broker->onAssigned(\$tell('assigned'))->onRevoked(\$tell('revoked'));
+            \$broker->onAssigned(\$report('assigned'))->onRevoked(\$report('revoked'));
             \$broker->consume();
             PHP);
     }

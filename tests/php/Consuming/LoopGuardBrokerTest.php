@@ -27,7 +27,7 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
             $ids[] = Realtime::broadcast('user.1', (string) $message->getEvent(), $message->getData());
         });
         self::assertSame(1, $handled, 'it did not feed itself');
-        self::assertSame($ids[0], $ids[1], 'the id of the message in hand');
+        self::assertSame($ids[0], $ids[1], 'the id of the message that is being handled');
         self::assertSame($dropped + 1, Realtime::stats()['loop_dropped']);
         self::assertSame([], $this->rest('user.1'));
     }

@@ -185,7 +185,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
         });
         self::within(0.8, $broker)->consume();
         $paused = array_filter($this->got, static fn (array $got): bool => $got[0] === 2);
-        self::assertLessThanOrEqual(1, count($paused), 'the record in hand, if it was of that partition');
+        self::assertLessThanOrEqual(1, count($paused), 'the current record, if it was of that partition');
         self::assertGreaterThanOrEqual(60, count($this->got), 'the others go on');
 
         self::assertSame($broker, $broker->resume($topic, 2));

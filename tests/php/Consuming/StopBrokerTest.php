@@ -25,7 +25,7 @@ final class StopBrokerTest extends ConsumingTestCase
             }
         });
         self::assertSame(4, self::within(15.0, $broker)->consume());
-        self::assertSame([1, 2, 3, 4], $seen, 'it ends after the record in hand');
+        self::assertSame([1, 2, 3, 4], $seen, 'it ends after the current record');
         self::assertSame('stopped', $broker->stats()['stop_reason']);
         $broker->close();
         self::assertSame([5, 6, 7, 8, 9, 10], $this->rest('user.1'), 'what was fetched and not handled comes again');

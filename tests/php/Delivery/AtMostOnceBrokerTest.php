@@ -49,9 +49,9 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
     {
         $this->produce(['A1', 'A2', 'B1']);
         $broker = $this->consumer(['A1' => self::ALWAYS]);
-        $told = [];
-        $broker->onFailed(static function (Message $message, Throwable $why, ?int $wait) use (&$told): void {
-            $told[] = [$message->getPayload(), $why->getMessage(), $wait];
+        $reported = [];
+        $broker->onFailed(static function (Message $message, Throwable $why, ?int $wait) use (&$reported): void {
+            $reported[] = [$message->getPayload(), $why->getMessage(), $wait];
         });
         $this->drain($broker);
         self::assertSame(['A1#1', 'A2#1', 'B1#1'], $this->tries);
@@ -59,7 +59,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         self::assertSame([2, 1, 0, 0, 0], [
             $stats['handled'], $stats['failures'], $stats['retries'], $stats['dead_lettered'], $stats['parked'],
         ]);
-        self::assertSame([['A1', 'no A1', null]], $told);
+        self::assertSame([['A1', 'no A1', null]], $reported);
         self::assertStringContainsString('no A1', $this->logged());
         self::assertStringContainsString($this->topic(), $this->logged());
         $broker->close();
@@ -108,7 +108,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         $this->runPhp($script, ['timeout' => 20.0])->assertExit();
         $tries = preg_grep('/#/', $this->noted()) ?: [];
         self::assertSame(array_values($tries), array_values(array_unique($tries)), 'nothing twice');
-        self::assertGreaterThanOrEqual(300 - 3 * 10, count($tries), 'lost is at most a hand for each kill');
+        self::assertGreaterThanOrEqual(300 - 3 * 10, count($tries), 'at most one fetch is lost per kill');
         self::assertContains('A300 done', $this->noted());
     }
 
@@ -145,7 +145,7 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         $records = array_map(static fn (int $i) => "A$i", range(1, 12));
         $this->produce($records);
         $child = $this->startPhp($this->script('usleep(100_000);', '[]', 'batchSize: 5'));
-        self::eventually(fn () => in_array('A2#1', $this->noted(), true), 'it is in the hand');
+        self::eventually(fn () => in_array('A2#1', $this->noted(), true), 'it is in flight');
         $start = microtime(true);
         $result = $child->signal(SIGTERM)->wait()->assertExit();
         self::assertLessThan(5.0, microtime(true) - $start);

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A batch callback that ends its process beside other subscriptions on the same topic: every record is handled by the
+ * A batch callback that ends its process next to other subscriptions on the same topic: every record is handled by the
  * workers that follow, whatever the group had committed before.
  */
 

@@ -18,8 +18,8 @@ final class CrashCountBrokerTest extends DeliveryTestCase
     /** The consume() call of the scripts: the last run ends by itself. */
     private const TO_THE_END = 'stopWhenEmpty: true';
 
-    /** @dataProvider deaths */
-    #[DataProvider('deaths')]
+    /** @dataProvider crashes */
+    #[DataProvider('crashes')]
     public function testAfterTheLastCrashItIsADeadLetter(string $death, int $code, string $stderr): void
     {
         $this->produce(['A1', 'B1', 'C1', 'D1']);
@@ -48,7 +48,7 @@ final class CrashCountBrokerTest extends DeliveryTestCase
     }
 
     /** @return array<string, array{string, int, string}> */
-    public static function deaths(): array
+    public static function crashes(): array
     {
         return [
             'exit' => ['exit(3);', 3, ''],

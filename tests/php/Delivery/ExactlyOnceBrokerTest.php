@@ -33,7 +33,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         self::assertSame(['exactly-once', 0, 100], [
             $stats['delivery'], $stats['transactions_aborted'], $stats['handled'],
         ]);
-        self::assertGreaterThanOrEqual(5, $stats['transactions'], 'a hand each');
+        self::assertGreaterThanOrEqual(5, $stats['transactions'], 'one per fetch');
         self::assertLessThanOrEqual(20, $stats['transactions'], 'and not a record each');
         $broker->close();
         self::assertSame($records, $this->results(100));

@@ -22,7 +22,7 @@ use Toporia\Realtime\Realtime;
 final class OnFailedBrokerTest extends DeliveryTestCase
 {
     /** @var list<array{string|null, int, Throwable, bool}> record, attempt, why, and whether it comes again */
-    private array $told = [];
+    private array $reported = [];
 
     public function testItIsCalledForEveryFailedAttempt(): void
     {
@@ -34,7 +34,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         self::assertSame(2, $this->drain($broker->onFailed($this->note())));
         self::assertSame([
             ['A1', 1, $thrown[0], true], ['A1', 2, $thrown[1], true], ['A1', 3, $thrown[2], false],
-        ], $this->told);
+        ], $this->reported);
     }
 
     public function testTheStatsAreUpToDateInTheCallback(): void
@@ -55,7 +55,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         $this->produce(['A1']);
         $why = new PermanentException('never');
         $this->drain($this->consumer(static fn () => $why)->onFailed($this->note()));
-        self::assertSame([['A1', 1, $why, false]], $this->told);
+        self::assertSame([['A1', 1, $why, false]], $this->reported);
     }
 
     public function testWithoutDeadLettersItIsCalledBeforeConsumeThrows(): void
@@ -63,8 +63,8 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => self::ALWAYS], ['dlq' => false, 'max_retries' => 1]);
         $e = $this->drainThrows($broker->onFailed($this->note()));
-        self::assertSame([true, false], array_column($this->told, 3));
-        self::assertSame($e, $this->told[1][2]);
+        self::assertSame([true, false], array_column($this->reported, 3));
+        self::assertSame($e, $this->reported[1][2]);
     }
 
     public function testInABatchItGetsTheFailedRecord(): void
@@ -90,7 +90,7 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         $this->produce(['A1']);
         $broker = $this->consumer(['A1' => 1])->onFailed(static fn () => self::fail('It was replaced.'));
         $this->drain($broker->onFailed($this->note()));
-        self::assertCount(1, $this->told);
+        self::assertCount(1, $this->reported);
     }
 
     public function testMessagesSentInItAreSent(): void
@@ -193,14 +193,14 @@ final class OnFailedBrokerTest extends DeliveryTestCase
         $why = new DomainException('no');
         $broker->nack($message, $why);
         self::assertNull($broker->poll(200));
-        self::assertSame([['A1', 1, $why, false]], $this->told);
+        self::assertSame([['A1', 1, $why, false]], $this->reported);
     }
 
     /** @return Closure(Message, Throwable, ?int): void */
     private function note(): Closure
     {
         return function (Message $message, Throwable $why, ?int $retryInMs): void {
-            $this->told[] = [$message->getPayload(), $message->getAttempt(), $why, $retryInMs !== null];
+            $this->reported[] = [$message->getPayload(), $message->getAttempt(), $why, $retryInMs !== null];
         };
     }
 }

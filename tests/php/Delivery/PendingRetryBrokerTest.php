@@ -27,7 +27,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         $broker = $this->consumer(['B1' => self::ALWAYS], self::LONG);
         self::stopWhen($broker, fn (): bool => in_array('D1', $this->done, true));
         $start = microtime(true);
-        self::assertSame(4, $broker->consume(), 'a parked record is not handled');
+        self::assertSame(4, $broker->consume(), 'a record in the retry queue is not handled');
         self::assertSame(1, $broker->stats()['parked']);
         $broker->close();
         self::assertLessThan(3.0, microtime(true) - $start);
@@ -166,7 +166,7 @@ final class PendingRetryBrokerTest extends DeliveryTestCase
         self::assertSame(
             ['A1' => 2, 'C1' => 2, 'D1' => 2, 'B1' => 1],
             array_count_values($this->done),
-            'the parked copy is forgotten, as the seek brings it again'
+            'the copy in the retry queue is dropped, as the seek delivers it again'
         );
         self::assertSame(0, $broker->stats()['parked']);
         $broker->close();

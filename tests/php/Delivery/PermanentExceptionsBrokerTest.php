@@ -51,7 +51,7 @@ final class PermanentExceptionsBrokerTest extends DeliveryTestCase
             [new HopLimitException('ours'), 1],
             [new InvalidChannelException('ours'), 1],
             [new MessageTooLargeException('ours'), 1],
-            [new ConfigurationException('of ours, but it may be mended'), 2],
+            [new ConfigurationException('our own, but it may be corrected'), 2],
         ]);
     }
 

@@ -20,21 +20,21 @@ final class RetryLimitsBrokerTest extends DeliveryTestCase
     public function testPendingRetriesAreLimited(): void
     {
         $this->produce(array_map(static fn (int $i) => "-$i", range(1, 40)));
-        [$parked, $held] = [[], []];
+        [$queued, $held] = [[], []];
         $broker = $this->consumer(
             static fn (Message $m): ?Throwable => $m->getAttempt() === 1 ? new DomainException('no') : null,
             ['retry_max_parked' => 5, 'retry_backoff_ms' => 60, 'retry_backoff_max_ms' => 60]
         );
-        $broker->onFailed(static function () use ($broker, &$parked, &$held): void {
-            $parked[] = $broker->stats()['parked'];
+        $broker->onFailed(static function () use ($broker, &$queued, &$held): void {
+            $queued[] = $broker->stats()['parked'];
             $held[] = $broker->stats()['held_back'];
         });
-        $broker->onTick(static function (Broker $broker) use (&$parked, &$held): void {
-            $parked[] = $broker->stats()['parked'];
+        $broker->onTick(static function (Broker $broker) use (&$queued, &$held): void {
+            $queued[] = $broker->stats()['parked'];
             $held[] = $broker->stats()['held_back'];
         }, 10);
         self::assertSame(40, $this->drain($broker));
-        self::assertLessThanOrEqual(5, max($parked));
+        self::assertLessThanOrEqual(5, max($queued));
         self::assertSame(1, max($held), 'the partition is paused meanwhile');
         self::assertSame([0, 0], [$broker->stats()['parked'], $broker->stats()['held_back']]);
         self::assertCount(40, array_unique($this->done));

@@ -61,7 +61,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
     public function testTheNextWorkerAbortsTheOpenTransactionOfAKilledOne(): void
     {
         $this->fill(40);
-        // It holds the group's first transactional.id until it is told to exit.
+        // It holds the group's first transactional.id until it is requested to exit.
         $first = $this->startPhp(<<<'PHP'
             $broker = new Broker(['delivery' => 'exactly-once']);
             $broker->subscribeTopic(getenv('OTHER'), static fn (Message $message) => null);

@@ -101,7 +101,7 @@ final class NginxEmbeddedTest extends DeployTestCase
         $again[0]->subscribe('private-order.7');
         $this->broadcast('order.7', 'paid', 7);
         self::assertSame(7, $again[0]->event('paid')['data']);
-        self::assertStringContainsString('Connection refused', $this->nginx->stderr(), 'nginx asked both');
+        self::assertStringContainsString('Connection refused', $this->nginx->stderr(), 'nginx tried both');
     }
 
     /**

@@ -27,7 +27,7 @@ final class ConnectionKafkaTest extends SecureTestCase
         $report = $this->doctor('--write');
         self::assertSame(0, $report->summary['error'], $report->result->describe());
         self::assertSame(0, $report->result->exitCode);
-        $brokers = '/broker 127[\d.:]+: TCP \d+ ms, TLSv1\.3, certificate valid until [\d-]+, SCRAM-SHA-512 as shop, answers/';
+        $brokers = '/broker 127[\d.:]+: TCP \d+ ms, TLSv1\.3, certificate valid until [\d-]+, SCRAM-SHA-512 as shop, responds/';
         $report->expect('ok', 'brokers', $brokers);
         $report->expect('ok', 'advertised', '/one broker, reachable at advertised\.listeners/');
         $report->expect('ok', 'certificates', '/valid until/');

@@ -235,10 +235,10 @@ final class FindingsKafkaTest extends SecureTestCase
             Realtime::configure(['liveness_timeout_ms' => 1000]);
             Toporia\\Realtime\\Metrics::serve('$address');
             Realtime::broker()->subscribe('user.1', function (): void {
-                echo 'in hand';
+                echo 'handling';
                 sleep(40);
             })->consume();");
-        $worker->waitForOutput('/in hand/', 20.0);
+        $worker->waitForOutput('/handling/', 20.0);
         self::eventually(function () use ($env, &$report): bool {
             $report = $this->doctor('', $env);
 

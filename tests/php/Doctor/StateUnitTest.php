@@ -73,7 +73,7 @@ final class StateUnitTest extends TestCase
         }
         $alone = new TopicHealth([], 1);
         $alone->check('a', [self::partition([1], [1])], 1);
-        self::assertSame([], $alone->findings(), 'One broker has room for one copy only.');
+        self::assertSame([], $alone->findings(), 'One broker can hold one replica only.');
     }
 
     public function testAccessRights(): void

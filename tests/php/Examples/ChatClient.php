@@ -91,7 +91,7 @@ final class ChatClient
     /**
      * True if an event of that name arrives in time.
      */
-    public function hears(string $event, float $seconds): bool
+    public function receives(string $event, float $seconds): bool
     {
         try {
             $this->await($event, $seconds);

@@ -32,11 +32,11 @@ final class ChatEmbeddedTest extends TestCase
         self::assertSame(200, $status);
         $said = $lan->await('said');
         self::assertSame(['Minh', 'Chào <b>Lan</b>'], [$said['name'], $said['text']]);
-        self::assertFalse($minh->hears('said', 0.7), 'Who says it has shown it already.');
+        self::assertFalse($minh->receives('said', 0.7), 'The sender has already shown it.');
 
         // Rooms are separate, and other channels are not accessible.
         $lan->request('/say', ['room' => 'kitchen', 'text' => 'elsewhere', 'socket_id' => $lan->socketId]);
-        self::assertFalse($minh->hears('said', 0.7));
+        self::assertFalse($minh->receives('said', 0.7));
         $wanted = ['socket_id' => $lan->socketId, 'channel_name' => 'private-user.1'];
         self::assertSame(403, $lan->request('/broadcasting/auth', $wanted)[0]);
         $forged = ['socket_id' => '1.2:presence-room.lobby', 'channel_name' => 'presence-room.lobby'];

@@ -121,7 +121,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
             'true' => [['user_id' => true], "'user_id'"],
             'a long id' => [['user_id' => str_repeat('u', 129)], '128'],
             'control characters' => [['user_id' => "7\n"], 'control characters'],
-            'too much to tell' => [['user_id' => 7, 'user_info' => str_repeat('x', 1100)], 'max_user_info'],
+            'too much user information' => [['user_id' => 7, 'user_info' => str_repeat('x', 1100)], 'max_user_info'],
             'no JSON' => [['user_id' => 7, 'user_info' => ["\xff"]], 'UTF-8'],
             'another key' => [['user_id' => 7, 'id' => 8], "not 'id'"],
         ];

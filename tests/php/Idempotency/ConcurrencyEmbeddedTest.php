@@ -62,9 +62,9 @@ final class ConcurrencyEmbeddedTest extends StoreTestCase
     {
         $stores = $this->open($name);
         $first = $this->inAnotherProcess($stores, '
-            $stores->run("s:1", "first", "topic-0-1", function () { echo "in hand\n"; usleep(400_000); });
+            $stores->run("s:1", "first", "topic-0-1", function () { echo "handling\n"; usleep(400_000); });
         ');
-        $first->waitForOutput('/in hand/');
+        $first->waitForOutput('/handling/');
         $started = microtime(true);
         self::assertSame(0, $stores->run('s:1', 'second', 'topic-1-1'));
         self::assertGreaterThan(0.2, microtime(true) - $started, 'it waited');
@@ -80,14 +80,14 @@ final class ConcurrencyEmbeddedTest extends StoreTestCase
         $first = $this->inAnotherProcess($stores, '
             try {
                 $stores->run("s:1", "first", "topic-0-1", function () {
-                    echo "in hand\n";
+                    echo "handling\n";
                     usleep(300_000);
                     throw new RuntimeException("no");
                 });
             } catch (RuntimeException) {
             }
         ');
-        $first->waitForOutput('/in hand/');
+        $first->waitForOutput('/handling/');
         self::assertSame(1, $stores->run('s:1', 'second', 'topic-1-1'));
         $first->wait()->assertExit();
         self::assertSame($stores->pdo === null ? ['first', 'second'] : ['second'], $stores->effects());
@@ -99,9 +99,9 @@ final class ConcurrencyEmbeddedTest extends StoreTestCase
     {
         $stores = $this->open($name, ['waitMs' => 200]);
         $first = $this->inAnotherProcess($stores, '
-            $stores->run("s:1", "first", "topic-0-1", function () { echo "in hand\n"; sleep(20); });
+            $stores->run("s:1", "first", "topic-0-1", function () { echo "handling\n"; sleep(20); });
         ');
-        $first->waitForOutput('/in hand/');
+        $first->waitForOutput('/handling/');
         $started = microtime(true);
         try {
             $stores->run('s:1', 'second', 'topic-1-1');
@@ -119,9 +119,9 @@ final class ConcurrencyEmbeddedTest extends StoreTestCase
     {
         $stores = $this->open($name, ['waitMs' => 5000]);
         $first = $this->inAnotherProcess($stores, '
-            $stores->run("s:2", "first", "topic-0-1", function () { echo "in hand\n"; sleep(20); });
+            $stores->run("s:2", "first", "topic-0-1", function () { echo "handling\n"; sleep(20); });
         ');
-        $first->waitForOutput('/in hand/');
+        $first->waitForOutput('/handling/');
         $given = [];
         $started = microtime(true);
         try {

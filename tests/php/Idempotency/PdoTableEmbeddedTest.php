@@ -146,7 +146,7 @@ final class PdoTableEmbeddedTest extends StoreTestCase
         }, $stores->table);
         self::assertSame(1, $store->run(['s:1' => null], static fn () => null));
         self::assertSame(0, $store->run(['s:1' => null], static fn () => null));
-        self::assertSame(2, $asked, 'a connection that was replaced is met at once');
+        self::assertSame(2, $asked, 'a replaced connection is checked immediately');
         $this->expectException(ConfigurationException::class);
         (new PdoStore(static fn () => new stdClass()))->run(['s:1' => null], static fn () => null);
     }

@@ -80,7 +80,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
             self::assertEqualsCanonicalizing([
                 ['private-user.1', 'order.paid', ['id' => 7]],
                 ['sales', 'order.paid', ['id' => 7]],
-            ], self::told($messages));
+            ], self::summary($messages));
             self::assertContains(['x-realtime-public' => '1'], array_map(
                 static fn ($message): array => $message->getHeaders(),
                 $messages
@@ -99,16 +99,16 @@ final class BroadcastBrokerTest extends LaravelTestCase
             ]));
             PHP);
         $messages = $this->sent(4);
-        $told = self::told($messages);
+        $reported = self::summary($messages);
         $data = ['order' => ['id' => 7]];
         self::assertEqualsCanonicalizing([
             ['private-user.1', 'App\Events\Told', $data],
             ['presence-shop', 'App\Events\Told', $data],
             ['sales', 'App\Events\Told', $data],
             ['news', 'App\Events\Told', $data],
-        ], $told);
+        ], $reported);
         foreach ($messages as $message) {
-            [$channel] = self::told([$message])[0];
+            [$channel] = self::summary([$message])[0];
             self::assertSame($channel, $message->getKey(), 'A channel keeps its order.');
             $marked = ['x-realtime-public' => '1'];
             self::assertSame(in_array($channel, ['sales', 'news'], true) ? $marked : [], $message->getHeaders());
@@ -125,7 +125,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
         self::assertEqualsCanonicalizing([
             ['private-user.1', 'order.paid', ['id' => 1]],
             ['sales', 'order.paid', ['id' => 1]],
-        ], self::told($this->sent(2)));
+        ], self::summary($this->sent(2)));
     }
 
     public function testTheSenderIsLeftOut(): void
@@ -138,12 +138,12 @@ final class BroadcastBrokerTest extends LaravelTestCase
             PHP);
         $headers = array_map(static fn ($message) => $message->getHeaders(), $this->sent(4));
         self::assertSame([['x-realtime-socket' => '123.456'], [], [], []], $headers);
-        self::assertSame(['order' => ['id' => 7]], self::told($this->sent())[0][2], 'The socket is no part of the data.');
+        self::assertSame(['order' => ['id' => 7]], self::summary($this->sent())[0][2], 'The socket is no part of the data.');
     }
 
     public function testAnEncryptedChannelIsEncryptedHereOrRefused(): void
     {
-        $tell = <<<'PHP'
+        $broadcast = <<<'PHP'
             $said = null;
             try {
                 event(new App\Events\Told([
@@ -155,14 +155,14 @@ final class BroadcastBrokerTest extends LaravelTestCase
             }
             return [$said, Toporia\Realtime\Realtime::stats()['messages_produced']];
             PHP;
-        [$said, $count] = $this->inApp($tell);
+        [$said, $count] = $this->inApp($broadcast);
         self::assertSame('Illuminate\Broadcasting\BroadcastException', $said[0]);
         self::assertStringContainsString('encryption_master_key', $said[1]);
         self::assertSame(0, $count, 'Nothing is sent by halves.');
 
         $this->addEnv(['REALTIME_ENCRYPTION_MASTER_KEY' => base64_encode(random_bytes(32))]);
-        self::assertSame([null, 2], $this->inApp($tell));
-        foreach (self::told($this->sent(2)) as [$channel, , $data]) {
+        self::assertSame([null, 2], $this->inApp($broadcast));
+        foreach (self::summary($this->sent(2)) as [$channel, , $data]) {
             $keys = ['private-user.1' => ['order'], 'private-encrypted-user.1' => ['nonce', 'ciphertext']];
             self::assertEqualsCanonicalizing($keys[$channel], array_keys($data));
         }
@@ -202,7 +202,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
             broadcast(new App\Events\Told([new Illuminate\Broadcasting\Channel('sales')]))->toOthers();
             PHP);
         $messages = $this->consumeAll("$this->prefix-reports", 1);
-        self::assertSame([['sales', 'App\Events\Told', ['order' => ['id' => 7]]]], self::told($messages));
+        self::assertSame([['sales', 'App\Events\Told', ['order' => ['id' => 7]]]], self::summary($messages));
         self::assertSame(['x-realtime-public' => '1', 'x-realtime-socket' => '1.2'], $messages[0]->getHeaders());
     }
 

@@ -36,7 +36,7 @@ final class ExampleBrokerTest extends LaravelTestCase
             ['private-user.1', 'order.placed', ['id' => 1, 'total' => 12.5]],
             ['private-user.1', 'order.paid', ['id' => 1]],
             ['sales', 'order.paid', ['id' => 1]],
-        ], self::told($messages));
+        ], self::summary($messages));
         self::assertContains(['x-realtime-socket' => '123.456'], array_map(
             static fn ($message): array => $message->getHeaders(),
             $messages

@@ -16,34 +16,34 @@ final class FacadeBrokerTest extends LaravelTestCase
     {
         $this->migrate();
         $this->inApp(<<<'PHP'
-            $tell = fn (string $event, $data = null) => \Realtime::afterCommit()->broadcast('user.1', $event, $data);
-            $tell('without a transaction');
+            $broadcast = fn (string $event, $data = null) => \Realtime::afterCommit()->broadcast('user.1', $event, $data);
+            $broadcast('without a transaction');
             try {
-                Illuminate\Support\Facades\DB::transaction(function () use ($tell) {
-                    $tell('rolled back');
+                Illuminate\Support\Facades\DB::transaction(function () use ($broadcast) {
+                    $broadcast('rolled back');
                     throw new Exception();
                 });
             } catch (Exception $e) {
             }
-            Illuminate\Support\Facades\DB::transaction(function () use ($tell) {
+            Illuminate\Support\Facades\DB::transaction(function () use ($broadcast) {
                 $order = App\Models\Order::create(['user_id' => 1, 'total' => 1, 'status' => 'placed']);
-                $tell('committed', $order);
+                $broadcast('committed', $order);
                 $order->status = 'changed later';
-                Illuminate\Support\Facades\DB::transaction(fn () => $tell('nested'));
-                $tell('empty', new stdClass());
+                Illuminate\Support\Facades\DB::transaction(fn () => $broadcast('nested'));
+                $broadcast('empty', new stdClass());
                 assert(Toporia\Realtime\Realtime::stats()['messages_produced'] === 1);
             });
             \Realtime::flush();
             PHP);
-        $told = $this->sent(4);
+        $reported = $this->sent(4);
         $order = ['user_id' => 1, 'total' => 1, 'status' => 'placed', 'id' => 1];
         self::assertEqualsCanonicalizing([
             ['user.1', 'without a transaction', null],
             ['user.1', 'committed', $order],
             ['user.1', 'nested', null],
             ['user.1', 'empty', []],
-        ], self::told($told));
-        self::assertCount(1, array_filter($told, static fn ($m) => str_contains((string) $m->getPayload(), '"data":{}')));
+        ], self::summary($reported));
+        self::assertCount(1, array_filter($reported, static fn ($m) => str_contains((string) $m->getPayload(), '"data":{}')));
     }
 
     public function testAfterCommitAnUnsendableBroadcastIsRefusedInsideTheTransaction(): void

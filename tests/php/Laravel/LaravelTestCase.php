@@ -191,7 +191,7 @@ abstract class LaravelTestCase extends BrokerTestCase
      *
      * @return list<array{string, string, mixed}>
      */
-    protected static function told(array $messages): array
+    protected static function summary(array $messages): array
     {
         return array_map(static function (Message $message): array {
             $envelope = json_decode((string) $message->getPayload(), true);

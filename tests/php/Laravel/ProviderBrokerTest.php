@@ -57,7 +57,7 @@ final class ProviderBrokerTest extends LaravelTestCase
         // With a cached configuration Laravel reads no .env: values come from the cache or not at all.
         unlink("$this->app/.env");
         $this->inApp("\\Realtime::broadcast('user.1', 'order.created', ['id' => 7]); \\Realtime::flush();");
-        self::assertSame([['user.1', 'order.created', ['id' => 7]]], self::told($this->sent()));
+        self::assertSame([['user.1', 'order.created', ['id' => 7]]], self::summary($this->sent()));
     }
 
     public function testAnApplicationsOwnConnectionStays(): void
@@ -92,7 +92,7 @@ final class ProviderBrokerTest extends LaravelTestCase
             }
             PHP);
         $this->inApp('app(App\Services\NotificationService::class)->notify(1); \Realtime::flush();');
-        self::assertSame([['user.1', 'notification', ['id' => 7]]], self::told($this->sent()));
+        self::assertSame([['user.1', 'notification', ['id' => 7]]], self::summary($this->sent()));
     }
 
     public function testAnInvalidConfigurationIsReportedOnlyWhereItIsUsed(): void

@@ -24,7 +24,7 @@ final class QueueBrokerTest extends LaravelTestCase
         self::assertSame(1, $this->jobs());
         $this->artisan('queue:work --once')->assertExit();
         self::assertSame(0, $this->jobs());
-        self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::told($this->sent()));
+        self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::summary($this->sent()));
     }
 
     public function testAWorkerKilledRightAfterTheJobIsDeletedHasSentTheMessage(): void
@@ -59,7 +59,7 @@ final class QueueBrokerTest extends LaravelTestCase
         $worker = $this->artisan('queue:work --stop-when-empty');
         self::assertSame(SIGKILL, $worker->signal, $worker->describe());
         self::assertSame(0, $this->jobs());
-        self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::told($this->sent()));
+        self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::summary($this->sent()));
     }
 
     public function testWithKafkaUnreachableTheJobIsRetried(): void
@@ -76,7 +76,7 @@ final class QueueBrokerTest extends LaravelTestCase
         $this->connection("['driver' => 'kafka']");
         $this->artisan('queue:work --once --tries=3')->assertExit();
         self::assertSame(0, $this->jobs());
-        self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::told($this->sent()));
+        self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::summary($this->sent()));
     }
 
     public function testTheSyncConnectionDelaysNoRequest(): void

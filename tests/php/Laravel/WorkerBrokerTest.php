@@ -32,7 +32,7 @@ final class WorkerBrokerTest extends LaravelTestCase
             ['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]],
             ['private-user.1', 'order.paid', ['id' => 1]],
             ['sales', 'order.paid', ['id' => 1]],
-        ], self::told($this->sent(3)));
+        ], self::summary($this->sent(3)));
         self::assertSame('paid', $this->inApp('return App\Models\Order::find(1)->status;'));
     }
 
@@ -63,9 +63,9 @@ final class WorkerBrokerTest extends LaravelTestCase
 
                 public function handle(Message $message): void
                 {
-                    $told = [$message->getId(), $message->getChannel(), $message->getData(), $message->getKey(),
+                    $reported = [$message->getId(), $message->getChannel(), $message->getData(), $message->getKey(),
                         array_map('bin2hex', $message->getHeaders()), $this->config->get('app.name')];
-                    file_put_contents(base_path('log'), json_encode($told) . "\n", FILE_APPEND);
+                    file_put_contents(base_path('log'), json_encode($reported) . "\n", FILE_APPEND);
                     throw new \RuntimeException('not today');
                 }
 
@@ -87,8 +87,8 @@ final class WorkerBrokerTest extends LaravelTestCase
             PHP));
         $this->artisan('queue:work --queue=slow --stop-when-empty')->assertExit();
         $log = (array) file("$this->app/log", FILE_IGNORE_NEW_LINES);
-        $told = [$ids[1], 'user.1', ['id' => 2, 'html' => '<&é'], 'user.1', ['trace' => 'ff00'], 'Shop'];
-        self::assertSame([$told, $told], [json_decode($log[0], true), json_decode($log[1], true)]);
+        $reported = [$ids[1], 'user.1', ['id' => 2, 'html' => '<&é'], 'user.1', ['trace' => 'ff00'], 'Shop'];
+        self::assertSame([$reported, $reported], [json_decode($log[0], true), json_decode($log[1], true)]);
         self::assertSame("failed $ids[1] not today", $log[2]);
     }
 
@@ -107,11 +107,11 @@ final class WorkerBrokerTest extends LaravelTestCase
                 {
                     Event::listen('Toporia\Realtime\Laravel\Events\*', function (string $name, array $events): void {
                         $event = $events[0];
-                        $told = [class_basename($name), $event->message->getData()['id'],
+                        $reported = [class_basename($name), $event->message->getData()['id'],
                             isset($event->exception) ? $event->exception->getMessage() : null,
                             isset($event->retryInMs)];
-                        file_put_contents(base_path('log'), json_encode($told) . "\n", FILE_APPEND);
-                        if ($told[0] === 'MessageConsumed') {
+                        file_put_contents(base_path('log'), json_encode($reported) . "\n", FILE_APPEND);
+                        if ($reported[0] === 'MessageConsumed') {
                             throw new \LogicException('A listener that fails stops nothing.');
                         }
                     });

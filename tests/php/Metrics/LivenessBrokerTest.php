@@ -32,14 +32,14 @@ final class LivenessBrokerTest extends MetricsTestCase
     public function testAStuckCallbackIsDetected(): void
     {
         $this->handler('touch("begun"); while (!is_file("go")) { usleep(50_000); }');
-        $beat = "$this->directory/beat";
+        $heartbeat = "$this->directory/beat";
         [$worker, $address] = $this->worker(
-            ['--channels=user.1', '--handler=Handler', "--heartbeat=$beat"],
+            ['--channels=user.1', '--handler=Handler', "--heartbeat=$heartbeat"],
             ['env' => ['REALTIME_LIVENESS_TIMEOUT_MS' => '1500']]
         );
-        self::within(static fn () => is_file($beat), 'the first beat', 40);
+        self::within(static fn () => is_file($heartbeat), 'the first heartbeat', 40);
         self::assertSame("live\n", self::get($address, '/live'));
-        self::assertMatchesRegularExpression('/^\d{10} ' . $worker->pid() . '$/', trim((string) file_get_contents($beat)));
+        self::assertMatchesRegularExpression('/^\d{10} ' . $worker->pid() . '$/', trim((string) file_get_contents($heartbeat)));
         $this->send('user.1', 1);
         self::within(fn () => is_file("$this->directory/begun"), 'the callback begins', 40);
 
@@ -57,17 +57,17 @@ final class LivenessBrokerTest extends MetricsTestCase
         self::assertGreaterThan(1.5, $scrape->value('realtime_consumer_callback_age_seconds', $group));
         self::assertGreaterThan(1.5, $scrape->value('realtime_consumer_poll_age_seconds', $group));
         clearstatcache();
-        self::assertGreaterThan(1.0, microtime(true) - (int) filemtime($beat), 'the heartbeat is old');
+        self::assertGreaterThan(1.0, microtime(true) - (int) filemtime($heartbeat), 'the heartbeat is old');
 
         touch("$this->directory/go");
         self::within(
             static fn () => self::ask($address, "GET /live HTTP/1.1\r\nHost: a\r\n\r\n")[0] === 200,
             'it lives again'
         );
-        self::within(static function () use ($beat): bool {
+        self::within(static function () use ($heartbeat): bool {
             clearstatcache();
 
-            return time() - (int) filemtime($beat) <= 1;
+            return time() - (int) filemtime($heartbeat) <= 1;
         }, 'it beats again');
         $worker->signal()->wait()->assertExit();
     }
@@ -91,10 +91,10 @@ final class LivenessBrokerTest extends MetricsTestCase
             ['realtime:kafka:consume', '--channels=user.1', '--handler=Handler'],
             ['cwd' => $this->directory, 'env' => $env]
         );
-        self::assertStringStartsWith("READY=1\nWATCHDOG=1\nSTATUS=group $this->group: ", $this->heard(40));
+        self::assertStringStartsWith("READY=1\nWATCHDOG=1\nSTATUS=group $this->group: ", $this->notification(40));
         $times = [];
         while (count($times) < 3) {
-            if (str_contains($this->heard(5), 'WATCHDOG=1')) {
+            if (str_contains($this->notification(5), 'WATCHDOG=1')) {
                 $times[] = microtime(true);
             }
         }
@@ -104,13 +104,13 @@ final class LivenessBrokerTest extends MetricsTestCase
         $this->send('user.1', 1);
         $silent = self::within(function (): float {
             $before = microtime(true);
-            $this->heard(5);
+            $this->notification(5);
 
             return max(0, microtime(true) - $before - 1.5);
         }, 'a silence');
         self::assertGreaterThan(0.0, $silent);
         $worker->signal();
-        self::within(fn () => str_contains($this->heard(5), "STOPPING=1\n"), 'the end is told');
+        self::within(fn () => str_contains($this->notification(5), "STOPPING=1\n"), 'the stop is announced');
         $worker->wait()->assertExit();
     }
 
@@ -121,13 +121,13 @@ final class LivenessBrokerTest extends MetricsTestCase
             ['cwd' => $this->directory, 'env' => $this->listen(false)]
         );
         self::assertStringContainsString("READY=1\n", self::within(
-            fn () => str_contains($said = $this->heard(5), 'READY=1') ? $said : null,
+            fn () => str_contains($said = $this->notification(5), 'READY=1') ? $said : null,
             'it is ready',
             40
         ));
         $gateway->waitForOutput('/gateway_ready/');
         $gateway->signal();
-        self::within(fn () => str_contains($this->heard(5), "STOPPING=1\n"), 'the end is told');
+        self::within(fn () => str_contains($this->notification(5), "STOPPING=1\n"), 'the stop is announced');
         $gateway->wait()->assertExit();
     }
 
@@ -135,10 +135,10 @@ final class LivenessBrokerTest extends MetricsTestCase
     {
         $code = <<<'PHP'
             use Toporia\Realtime\Metrics;
-            $beat = $argv[1];
-            Metrics::heartbeat($beat);
+            $heartbeat = $argv[1];
+            Metrics::heartbeat($heartbeat);
             Metrics::beat('busy');
-            $seen = [is_file($beat), Metrics::stuck()];
+            $seen = [is_file($heartbeat), Metrics::stuck()];
             usleep(300_000);
             $seen[] = (string) Metrics::stuck();
             Metrics::beat();
@@ -164,20 +164,20 @@ final class LivenessBrokerTest extends MetricsTestCase
             'REALTIME_OUTBOX_DSN' => "sqlite:$this->directory/outbox.sqlite",
         ]];
         $this->runConsole(['realtime:outbox:table'], $options)->assertExit();
-        $beat = "$this->directory/beat";
+        $heartbeat = "$this->directory/beat";
         $relay = $this->startConsole(
-            ['realtime:outbox:relay', '--metrics=127.0.0.1:0', "--heartbeat=$beat", '--max-time=4'],
+            ['realtime:outbox:relay', '--metrics=127.0.0.1:0', "--heartbeat=$heartbeat", '--max-time=4'],
             $options
         );
         $address = $relay->waitForOutput('~metrics are served on http://([\d.:]+)/metrics~', 30)[1];
-        self::within(fn () => str_contains($this->heard(5), "READY=1\n"), 'it is ready');
+        self::within(fn () => str_contains($this->notification(5), "READY=1\n"), 'it is ready');
         self::assertSame("live\n", self::get($address, '/live'));
         self::assertSame("ready\n", self::get($address, '/ready'));
         self::assertNotNull(self::scrape($address)->value('realtime_producer_messages_total'));
-        self::assertFileExists($beat);
+        self::assertFileExists($heartbeat);
         $result = $relay->wait(30)->assertExit();
         self::assertStringContainsString('max-time', $result->stdout . $result->stderr);
-        self::within(fn () => str_contains($this->heard(5), "STOPPING=1\n"), 'the end is told');
+        self::within(fn () => str_contains($this->notification(5), "STOPPING=1\n"), 'the stop is announced');
         $result = $this->runConsole(['realtime:outbox:relay', '--max-memory=1M'], $options)->assertExit();
         self::assertStringContainsString('max-memory', $result->stdout . $result->stderr);
     }
@@ -210,7 +210,7 @@ final class LivenessBrokerTest extends MetricsTestCase
         return ['NOTIFY_SOCKET' => $abstract ? "@$name" : $name];
     }
 
-    private function heard(int $seconds): string
+    private function notification(int $seconds): string
     {
         self::assertNotNull($this->socket);
         socket_set_option($this->socket, SOL_SOCKET, SO_RCVTIMEO, ['sec' => $seconds, 'usec' => 0]);

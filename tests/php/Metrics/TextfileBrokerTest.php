@@ -139,7 +139,7 @@ final class TextfileBrokerTest extends MetricsTestCase
                 ['args' => ["$small/beat"]]
             )->assertExit();
             clearstatcache();
-            self::assertLessThan(60, time() - (int) filemtime("$small/beat"), 'a touch takes no room');
+            self::assertLessThan(60, time() - (int) filemtime("$small/beat"), 'a touch needs no disk space');
         }
     }
 

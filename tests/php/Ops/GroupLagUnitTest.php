@@ -73,14 +73,14 @@ final class GroupLagUnitTest extends TestCase
             'fine' => self::snapshot([9, 10], 'fine'),
             'far' => self::snapshot([0, 1000], 'far'),
             'still' => self::snapshot([2, 5], 'still'),
-            'odd' => new GroupSnapshot('odd', 'Kafka does not tell.'),
+            'odd' => new GroupSnapshot('odd', 'Kafka reports nothing.'),
         ];
         $before = ['fine' => self::snapshot([1, 2], 'fine'), 'far' => $snapshots['far'], 'still' => $snapshots['still']];
         $report = new LagReport('k:1', $snapshots, $before, 2.0, 0.0, $options);
         $names = array_map(static fn (GroupLag $group): string => $group->now->group, $report->groups);
         self::assertSame(['odd', 'far', 'still', 'fine'], $names);
         self::assertSame([
-            'odd' => 'Kafka does not tell.',
+            'odd' => 'Kafka reports nothing.',
             'far' => '1,000 records behind, 10 allowed',
             'still' => '3 records behind, and nothing is consumed; 5 s allowed',
         ], $report->failures);

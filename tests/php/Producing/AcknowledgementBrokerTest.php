@@ -44,7 +44,7 @@ final class AcknowledgementBrokerTest extends ProducingTestCase
                 echo count($e->getFailed());
             }
             PHP, ['args' => [$this->deadAddress()]])->assertExit();
-        self::assertSame('1', $result->stdout, 'the flush still tells of the other one');
+        self::assertSame('1', $result->stdout, 'the flush still reports the other message');
         self::assertSame(['delivered'], array_column($this->envelopes('user.1'), 'event'));
     }
 

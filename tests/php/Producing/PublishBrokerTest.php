@@ -42,7 +42,7 @@ final class PublishBrokerTest extends ProducingTestCase
 
         $record = $this->only("{$this->prefix}-two_user_1");
         self::assertSame(self::FOREIGN, $record->getPayload());
-        self::assertSame('user.1', $record->getKey(), 'the key is decided anew');
+        self::assertSame('user.1', $record->getKey(), 'the key is determined again');
         $headers = $record->getHeaders();
         self::assertSame(['1', '2'], [$headers['h'] ?? null, $headers['h2'] ?? null]);
     }

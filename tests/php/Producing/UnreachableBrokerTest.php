@@ -122,7 +122,7 @@ final class UnreachableBrokerTest extends ProducingTestCase
         try {
             $asynchronous->send($topic, 'x', null, [], 7);
             Realtime::flush();
-            self::fail('nobody was told');
+            self::fail('no callback was called');
         } catch (UnknownTopicException | DeliveryException $e) {
             self::assertStringContainsString($topic, $e->getMessage());
         }

@@ -167,10 +167,10 @@ final class FakeConsumerUnitTest extends TestCase
         } finally {
             Realtime::restore();
         }
-        $told = array_map(
+        $reported = array_map(
             static fn (Message $message): array => [$message->getChannel(), $message->getData()['id']],
             $fake->broadcasts()
         );
-        self::assertSame([['user.2', 7], ['user.1', 8], ['user.1', 7]], $told);
+        self::assertSame([['user.2', 7], ['user.1', 8], ['user.1', 7]], $reported);
     }
 }

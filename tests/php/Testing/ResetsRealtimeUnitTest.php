@@ -47,13 +47,13 @@ final class ResetsRealtimeUnitTest extends TestCase
             array_map(static fn (Message $m): ?string => $m->getEvent(), $fake->broadcasts('user.*'))
         );
 
-        $heard = [];
-        $kafka->subscribe('chat.1', static function ($message) use (&$heard): void {
-            $heard[] = $message->getEvent() . ' ' . $message->getData()['text'];
+        $received = [];
+        $kafka->subscribe('chat.1', static function ($message) use (&$received): void {
+            $received[] = $message->getEvent() . ' ' . $message->getData()['text'];
         });
         $fake->receive('chat.1', 'said', ['text' => 'hello']);
         $kafka->consume(1000, 100);
-        self::assertSame(['said hello'], $heard);
+        self::assertSame(['said hello'], $received);
     }
 
     public function testAssertNothingBroadcastCanBeFilteredAndListsBroadcasts(): void

@@ -92,9 +92,9 @@ final class ReplacementBrokerTest extends ToporiaTestCase
             $broker = $manager->broker("kafka");
             $manager->broadcast("user.1", "first", ["b" => 1, "a" => [1, 2]]);
             $manager->broadcast("user.1", "last", null);
-            $heard = [];
-            $broker->subscribe("user.1", function (TheirMessage $message) use ($manager, $broker, &$heard): void {
-                $heard[] = [$message->getEvent(), $message->getData(), substr($message->getId(), 0, 4)];
+            $received = [];
+            $broker->subscribe("user.1", function (TheirMessage $message) use ($manager, $broker, &$received): void {
+                $received[] = [$message->getEvent(), $message->getData(), substr($message->getId(), 0, 4)];
                 $manager->broadcast($message->getChannel(), $message->getEvent(), $message->getData());
                 if ($message->getEvent() === "last") {
                     $broker->stopConsuming();
@@ -103,7 +103,7 @@ final class ReplacementBrokerTest extends ToporiaTestCase
             $subscribed = $broker->getSubscriberCount("user.1");
             $broker->consume(1000, 100);
             $broker->unsubscribe("user.1");
-            echo json_encode([$heard, count($manager->local), $subscribed, $broker->getSubscriberCount("user.1")]);
+            echo json_encode([$received, count($manager->local), $subscribed, $broker->getSubscriberCount("user.1")]);
         ')->wait();
         self::assertSame(
             [[['first', ['b' => 1, 'a' => [1, 2]], 'msg_'], ['last', null, 'msg_']], 4, 1, 0],

@@ -186,7 +186,7 @@ final class HandlersUnitTest extends TestCase
                 array_slice(SampleHandler::$log, 0, 2)
             );
         }
-        self::assertCount(2, SampleHandler::$log, 'only the handler of its event is told');
+        self::assertCount(2, SampleHandler::$log, 'only the handler of its event is called');
     }
 
     public function testAnExceptionInFailedIsNotLost(): void
