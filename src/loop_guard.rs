@@ -10,7 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::message::Message;
 use crate::process;
 
-/// The records of one callback.
+/// The records of one callback, with its number.
+struct Entry(u64, Handled);
+
 enum Handled {
     One(Rc<Message>),
     Many(Vec<Rc<Message>>),
@@ -26,14 +28,16 @@ impl Handled {
 }
 
 thread_local! {
-    /// One entry per running callback; callbacks nest when one consumes from a second broker.
-    static HANDLING: RefCell<Vec<Handled>> = const { RefCell::new(Vec::new()) };
+    /// One entry per running callback; callbacks nest when one consumes from a second broker. In Fibers an
+    /// outer one may end first, so each removes its own entry.
+    static HANDLING: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
     static POLLED: Cell<bool> = const { Cell::new(false) };
+    static CALLBACKS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Marks the records of a callback as being handled until it is dropped.
 pub struct HandlingGuard {
-    depth: usize,
+    number: u64,
 }
 
 impl HandlingGuard {
@@ -48,19 +52,21 @@ impl HandlingGuard {
     }
 
     fn push(messages: Handled) -> Self {
-        HANDLING.with(|stack| {
-            let mut stack = stack.borrow_mut();
-            stack.push(messages);
-            Self {
-                depth: stack.len() - 1,
-            }
-        })
+        let number = CALLBACKS.get() + 1;
+        CALLBACKS.set(number);
+        HANDLING.with(|stack| stack.borrow_mut().push(Entry(number, messages)));
+        Self { number }
     }
 }
 
 impl Drop for HandlingGuard {
     fn drop(&mut self) {
-        HANDLING.with(|stack| stack.borrow_mut().truncate(self.depth));
+        HANDLING.with(|stack| {
+            let mut stack = stack.borrow_mut();
+            if let Some(place) = stack.iter().rposition(|entry| entry.0 == self.number) {
+                stack.remove(place);
+            }
+        });
     }
 }
 
@@ -86,7 +92,7 @@ pub fn clear() {
 pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<String> {
     HANDLING.with(|stack| {
         let stack = stack.borrow();
-        let same = stack.last()?.messages().iter().find(|message| {
+        let same = stack.last()?.1.messages().iter().find(|message| {
             message.channel() == Some(channel)
                 && message.event() == Some(event)
                 && match (message.data_json(), data_json) {
@@ -111,8 +117,9 @@ pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<S
 pub fn hops(max_hops: u32) -> Result<u32> {
     let hops = HANDLING.with(|stack| {
         let stack = stack.borrow();
-        stack.last().and_then(|handled| {
-            handled
+        stack.last().and_then(|entry| {
+            entry
+                .1
                 .messages()
                 .iter()
                 .map(|message| hops_of(message) + 1)

@@ -106,7 +106,7 @@ impl TransactionalConsumer<'_> {
                 "this worker did not poll for too long and is not a member of its group any more"
             }
             CommitError::Refused(error) if error.requires_new_client() => {
-                current::clear();
+                current::end(&self.transaction.producer());
                 self.consumer.rewind();
                 self.transaction
                     .abandon_client("Kafka did not commit transaction", error)?;
@@ -177,10 +177,10 @@ impl Transactions for TransactionalConsumer<'_> {
     }
 
     fn commit(&self) -> Result<TransactionOutcome> {
-        current::clear();
         let transaction = self.transaction;
         let until = Instant::now() + transaction.timeout;
         let producer = transaction.producer();
+        current::end(&producer);
         while !producer.wait_for_delivery(Instant::now() + POLL_INTERVAL) {
             if StopSignal::is_signalled() || Instant::now() >= until {
                 self.abort()?;
@@ -218,7 +218,7 @@ impl Transactions for TransactionalConsumer<'_> {
     }
 
     fn abort(&self) -> Result<()> {
-        current::clear();
+        current::end(&self.transaction.producer());
         if self.consumer.is_inherited() {
             // A child forked in a callback: the transaction belongs to the parent.
             return Ok(());

@@ -1,16 +1,23 @@
-//! The open transaction of this thread: messages sent by a callback become part of it.
+//! The open transactions of this thread: messages sent by a callback become part of the innermost one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
 
-type Current = Option<(Arc<BrokerConfig>, Arc<Producer>)>;
+enum Entry {
+    /// A running consumer: transactions below it are not used while it runs, as it has its own delivery mode.
+    Consumer(u64),
+    Transaction(Arc<BrokerConfig>, Arc<Producer>),
+}
 
 thread_local! {
-    static CURRENT: RefCell<Current> = const { RefCell::new(None) };
+    /// The innermost entry is the last one. A consumer in a Fiber may end before the one that was started after it, so
+    /// every entry is removed by its identity.
+    static OPEN: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+    static CONSUMERS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The producer of the open transaction, if there is one.
@@ -18,9 +25,9 @@ thread_local! {
 /// # Errors
 /// Configuration: the message would go to another cluster, which the transaction does not cover.
 pub fn current_for(config: &BrokerConfig) -> Result<Option<Arc<Producer>>> {
-    CURRENT.with(|open| {
+    OPEN.with(|open| {
         let open = open.borrow();
-        let Some((ours, producer)) = open.as_ref() else {
+        let Some(Entry::Transaction(ours, producer)) = open.last() else {
             return Ok(None);
         };
         if addresses(&ours.brokers) != addresses(&config.brokers) {
@@ -34,30 +41,46 @@ pub fn current_for(config: &BrokerConfig) -> Result<Option<Arc<Producer>>> {
     })
 }
 
-/// Sets the open transaction.
+/// Opens a transaction.
 pub(super) fn begin(config: Arc<BrokerConfig>, producer: Arc<Producer>) {
-    CURRENT.with(|open| *open.borrow_mut() = Some((config, producer)));
+    OPEN.with(|open| {
+        open.borrow_mut().push(Entry::Transaction(config, producer));
+    });
 }
 
-/// Called when the transaction ends, or when a fatal error ended its callback.
+/// Called when the transaction of this producer ends.
+pub(super) fn end(producer: &Arc<Producer>) {
+    OPEN.with(|open| {
+        open.borrow_mut().retain(
+            |entry| !matches!(entry, Entry::Transaction(_, open) if Arc::ptr_eq(open, producer)),
+        );
+    });
+}
+
+/// Called when a fatal error ended the callbacks of all transactions.
 pub fn clear() {
-    CURRENT.with(|open| open.borrow_mut().take());
+    OPEN.with(|open| open.borrow_mut().clear());
 }
 
-/// The open transaction of an outer consumer whose callback runs another consumer: the inner one has its own delivery
-/// mode.
+/// A consumer that runs inside the callback of another one.
 #[must_use]
-pub struct SavedTransaction(Current);
+pub struct SavedTransaction(u64);
 
-/// Removes the open transaction until [`SavedTransaction::restore`].
+/// Hides the open transaction until [`SavedTransaction::restore`].
 pub fn save_current() -> SavedTransaction {
-    SavedTransaction(CURRENT.with(|open| open.borrow_mut().take()))
+    let number = CONSUMERS.get() + 1;
+    CONSUMERS.set(number);
+    OPEN.with(|open| open.borrow_mut().push(Entry::Consumer(number)));
+    SavedTransaction(number)
 }
 
 impl SavedTransaction {
     /// The outer callback continues in its own transaction.
     pub fn restore(self) {
-        CURRENT.with(|open| *open.borrow_mut() = self.0);
+        OPEN.with(|open| {
+            open.borrow_mut()
+                .retain(|entry| !matches!(entry, Entry::Consumer(number) if *number == self.0));
+        });
     }
 }
 
