@@ -138,6 +138,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
         }
         .run()
     }));
+    broker.stop.release();
     drop(handlers);
     broker.counters.timing.liveness.stop();
     super::metrics::update_group_stats(broker, crate::process::current().metrics.is_exported());

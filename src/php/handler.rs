@@ -9,7 +9,8 @@ use super::broker::Broker;
 use super::callback::{self, Callback};
 use super::hooks::call_hook;
 use super::message::Message;
-use super::{dead_letter, lifecycle, retry, signals, tracing, zend};
+use super::signals::{self, Delivered};
+use super::{dead_letter, lifecycle, retry, tracing, zend};
 use crate::config::Delivery;
 use crate::dispatch::Subscription;
 use crate::envelope::{headers, Scanned};
@@ -39,6 +40,8 @@ pub struct PhpHandler<'a> {
     pub this: &'a Zval,
     /// The process that consumes; another one after a fork in a callback.
     generation: u32,
+    /// It consumes in a Fiber that was being destroyed already.
+    in_destroyed_fiber: bool,
 }
 
 /// The message of a record.
@@ -69,6 +72,7 @@ impl<'a> PhpHandler<'a> {
             broker,
             this,
             generation: process::generation(),
+            in_destroyed_fiber: zend::is_fiber_destroyed(),
         }
     }
 
@@ -86,6 +90,32 @@ impl<'a> PhpHandler<'a> {
              with exit(), or create a new Broker in it.",
         )))
     }
+
+    /// The Fiber that consumes was dropped while a callback or hook had suspended it. Its code unwinds, unless a
+    /// `finally` has discarded that: the loop must not continue, as no later callback could suspend.
+    fn fiber_dropped(&self) -> Option<Abort> {
+        if self.in_destroyed_fiber || !zend::is_fiber_destroyed() {
+            return None;
+        }
+        if !zend::has_exception() {
+            zend::throw_graceful_exit();
+        }
+        Some(Abort::Pending)
+    }
+
+    /// A callback or hook that was cut off from outside: `before` was taken before it was called.
+    fn interrupted(&self, before: Delivered) -> Option<Outcome<Abort>> {
+        if let Some(abort) = self.fiber_dropped() {
+            return Some(Outcome::Interrupted(abort));
+        }
+        let by_signal = if zend::is_exiting() {
+            before.any_since()
+        } else {
+            zend::has_exception() && before.stop_since()
+        };
+        by_signal.then_some(Outcome::Interrupted(Abort::Pending))
+    }
+
     /// True for a record that was replayed for another group.
     fn is_for_others(&self, list: &[Header]) -> bool {
         let wanted = list.iter().find(|(name, _)| name == headers::REPLAY_GROUP);
@@ -95,7 +125,10 @@ impl<'a> PhpHandler<'a> {
     }
 
     /// Decides what happens to a record whose callback threw.
-    fn on_failure(&self, message: &Rc<Inner>, item: &Record) -> Outcome<Abort> {
+    fn on_failure(&self, message: &Rc<Inner>, item: &Record, before: Delivered) -> Outcome<Abort> {
+        if let Some(interrupted) = self.interrupted(before) {
+            return interrupted;
+        }
         let broker = self.broker;
         if zend::is_exiting() {
             return self.stop_if_exiting(Outcome::Stop(Abort::Pending));
@@ -127,6 +160,9 @@ impl<'a> PhpHandler<'a> {
         broker.hooks.failing.set(true);
         let delay = self.retry_delay(message, &why, &cause);
         broker.hooks.failing.set(false);
+        if let Some(interrupted) = self.interrupted(before) {
+            return interrupted;
+        }
         let wait = match delay {
             Ok(wait) => wait,
             Err(abort) => return self.stop_if_exiting(Outcome::Stop(abort)),
@@ -264,14 +300,18 @@ impl Handler<Record> for PhpHandler<'_> {
         }
         let _handling = self.mark_handling(std::slice::from_ref(&message));
         let object = super::object(Message::new(Rc::clone(&message)));
+        let before = Delivered::now();
         let returned = self.call(callback, object);
         if let Some(abort) = self.fork_error() {
             return Outcome::Exiting(abort);
         }
+        if let Some(abort) = self.fiber_dropped() {
+            return Outcome::Interrupted(abort);
+        }
         if returned {
             return Outcome::Handled;
         }
-        self.on_failure(&message, item)
+        self.on_failure(&message, item, before)
     }
 
     fn handle_batch(
@@ -302,15 +342,22 @@ impl Handler<Record> for PhpHandler<'_> {
         let mut argument = Zval::new();
         argument.set_hashtable(list);
         let _handling = self.mark_handling(&messages);
+        let before = Delivered::now();
         let returned = self.call(callback, argument);
         if let Some(abort) = self.fork_error() {
             return (0, Outcome::Exiting(abort));
+        }
+        if let Some(abort) = self.fiber_dropped() {
+            return (0, Outcome::Interrupted(abort));
         }
         if returned {
             return (items.len(), Outcome::Handled);
         }
         let place = super::exceptions::pending_batch_index().min(items.len() - 1);
-        (place, self.on_failure(&messages[place], &items[place]))
+        match self.on_failure(&messages[place], &items[place], before) {
+            Outcome::Interrupted(abort) => (0, Outcome::Interrupted(abort)),
+            outcome => (place, outcome),
+        }
     }
 
     fn wants(&self, item: &Record) -> bool {
@@ -347,21 +394,28 @@ impl Handler<Record> for PhpHandler<'_> {
     }
 
     fn poll_interrupts(&self, now: u64) -> Result<(), Abort> {
+        let deferred = !self.broker.stop.is_holding() && signals::deliver_deferred();
         zend::serve_interrupt();
         let hooks = &self.broker.hooks;
-        if hooks
+        let is_due = hooks
             .interrupts_polled
             .get()
-            .is_none_or(|last| now.saturating_sub(last) >= INTERRUPT_INTERVAL_MS)
-        {
+            .is_none_or(|last| now.saturating_sub(last) >= INTERRUPT_INTERVAL_MS);
+        if is_due || deferred {
             hooks.interrupts_polled.set(Some(now));
             self.broker.counters.timing.interrupted();
             signals::dispatch();
+            if zend::has_exception() {
+                return Err(Abort::Pending);
+            }
             lifecycle::deliver_log();
             super::metrics::loop_tick(self.broker, now);
             self.tick(now)?;
         }
         if let Some(abort) = self.fork_error() {
+            return Err(abort);
+        }
+        if let Some(abort) = self.fiber_dropped() {
             return Err(abort);
         }
         if zend::has_exception() {

@@ -86,6 +86,7 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
             signatures::apply();
             gc::install();
             debug_info::install();
+            signals::watch_pcntl();
             if let Some(version) = php_version() {
                 crate::metrics::set_host_version(&version);
             }

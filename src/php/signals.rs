@@ -1,28 +1,114 @@
-//! SIGTERM and SIGINT while consuming: the current record is finished, then `consume()` returns.
+//! Signals while consuming: the current record is finished first.
 //!
-//! Signals that PHP code handles itself are left alone; its handlers run between records and polls. Zend keeps its own
-//! table of handlers, so ours are installed through `zend_sigaction` where PHP is built with it.
+//! Where the host has no handler, a stop signal ends `consume()`. The host's own handlers run between records: one that
+//! arrives while a record is handled is passed on afterwards, or after [`MAX_DEFERRAL`] if the record takes longer. So a
+//! handler that exits, as that of a Symfony Console application does, does not cut a callback off.
+//!
+//! Zend keeps its own table of handlers, so ours are installed through `zend_sigaction` where PHP is built with it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::{Cell, UnsafeCell};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, AtomicIsize, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use ext_php_rs::types::ZendCallable;
+use ext_php_rs::ffi;
+use ext_php_rs::types::{ZendCallable, Zval};
 
 use super::zend;
-use crate::worker::StopSignal;
+use crate::process;
+use crate::worker::{
+    defer_signal, deferred_signals, holds_signals, take_deferred_signal, StopSignal,
+};
 
 type Sigaction =
     unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction) -> libc::c_int;
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+type PlainHandler = extern "C" fn(libc::c_int);
+
+/// The longest time that a host's handler waits for the current record.
+const MAX_DEFERRAL: Duration = Duration::from_secs(30);
+
+/// What is done with a signal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Ends `consume()` where the host has no handler; the host's handler is deferred.
+    Stop,
+    /// The host's handler is deferred.
+    Deferred,
+    /// The host's handler runs immediately, as a callback may wait for the signal.
+    Immediate,
+}
+
+/// A signal that is watched while consuming.
+struct Watched {
+    signal: libc::c_int,
+    kind: Kind,
+    /// The host's handler and its flags.
+    handler: AtomicUsize,
+    flags: AtomicI32,
+    /// The timer for [`MAX_DEFERRAL`], -1 without one.
+    timer: AtomicIsize,
+}
+
+impl Watched {
+    const fn new(signal: libc::c_int, kind: Kind) -> Self {
+        Self {
+            signal,
+            kind,
+            handler: AtomicUsize::new(libc::SIG_DFL),
+            flags: AtomicI32::new(0),
+            timer: AtomicIsize::new(-1),
+        }
+    }
+}
+
+static WATCHED: [Watched; 7] = [
+    Watched::new(libc::SIGTERM, Kind::Stop),
+    Watched::new(libc::SIGINT, Kind::Stop),
+    Watched::new(libc::SIGQUIT, Kind::Stop),
+    // The stop signal of PHP's Apache images.
+    Watched::new(libc::SIGWINCH, Kind::Stop),
+    Watched::new(libc::SIGHUP, Kind::Deferred),
+    Watched::new(libc::SIGUSR1, Kind::Immediate),
+    Watched::new(libc::SIGUSR2, Kind::Immediate),
+];
 
 /// Number of live [`SignalHandlers`]. While it is above 0, a signal received earlier still has to be acted on.
 static INSTALLED: AtomicUsize = AtomicUsize::new(0);
+/// The process that installed them: a child inherits handlers, but no timers.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// The native `pcntl_signal()`.
+static PCNTL_SIGNAL: AtomicUsize = AtomicUsize::new(0);
 
-/// Installed handlers; dropping restores the previous ones.
-pub struct SignalHandlers {
-    previous: Vec<(libc::c_int, libc::sigaction)>,
+thread_local! {
+    /// Of each deferred signal the first one.
+    static INFO: UnsafeCell<[libc::siginfo_t; WATCHED.len()]> =
+        // SAFETY: plain data.
+        const { UnsafeCell::new(unsafe { std::mem::zeroed() }) };
+    static DELIVERED: Cell<Delivered> = const { Cell::new(Delivered { any: 0, stop: 0 }) };
 }
 
-extern "C" fn on_signal(_signal: libc::c_int) {
-    StopSignal::signal();
+/// How many signals the host's handlers have received while a callback was running.
+#[derive(Clone, Copy)]
+pub struct Delivered {
+    any: u32,
+    stop: u32,
+}
+
+impl Delivered {
+    pub fn now() -> Self {
+        DELIVERED.get()
+    }
+
+    /// True if one was received since then: an `exit` is that of the handler.
+    pub fn any_since(self) -> bool {
+        DELIVERED.get().any != self.any
+    }
+
+    /// True if a stop signal was received since then: an exception is about the end of the process.
+    pub fn stop_since(self) -> bool {
+        DELIVERED.get().stop != self.stop
+    }
 }
 
 fn sigaction() -> Sigaction {
@@ -33,46 +119,270 @@ fn sigaction() -> Sigaction {
     }
 }
 
+fn our_handler() -> usize {
+    on_signal as Handler as usize
+}
+
+/// Async-signal-safe.
+extern "C" fn on_signal(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: the thread's own errno, which the interrupted code may be about to read.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { *errno };
+    receive(signal, info, context);
+    // SAFETY: as above.
+    unsafe { *errno = before };
+}
+
+fn receive(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let Some(place) = WATCHED.iter().position(|watched| watched.signal == signal) else {
+        return;
+    };
+    let (watched, bit) = (&WATCHED[place], 1 << place);
+    let is_ours = GENERATION.load(Ordering::Relaxed) == process::generation();
+    if watched.handler.load(Ordering::Relaxed) == libc::SIG_DFL {
+        if !is_ours {
+            // A child that was forked in a callback.
+            end_by(signal);
+        } else if signal != libc::SIGWINCH || is_sent(info) {
+            StopSignal::signal();
+        }
+        return;
+    }
+    if is_timer(info, watched) {
+        if take_deferred_signal(bit) {
+            INFO.with(|all| pass_on(watched, saved(all, place), context));
+        }
+        return;
+    }
+    if is_ours && watched.kind != Kind::Immediate && holds_signals() {
+        if defer_signal(bit) && !info.is_null() {
+            // SAFETY: the kernel's information, copied into memory that only this thread reads while the signal is
+            // blocked.
+            INFO.with(|all| unsafe { saved(all, place).write(info.read()) });
+            set_timer(watched, MAX_DEFERRAL);
+        }
+        return;
+    }
+    pass_on(watched, info, context);
+}
+
+fn saved(all: &UnsafeCell<[libc::siginfo_t; WATCHED.len()]>, place: usize) -> *mut libc::siginfo_t {
+    // SAFETY: `place` is within the array.
+    unsafe { all.get().cast::<libc::siginfo_t>().add(place) }
+}
+
+/// Calls the host's handler. PHP's own only notes the signal, for the handler in PHP.
+fn pass_on(watched: &Watched, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    if holds_signals() {
+        let before = DELIVERED.get();
+        DELIVERED.set(Delivered {
+            any: before.any.wrapping_add(1),
+            stop: before
+                .stop
+                .wrapping_add(u32::from(watched.kind == Kind::Stop)),
+        });
+    }
+    let handler = watched.handler.load(Ordering::Relaxed);
+    // SAFETY: a handler that was installed for this signal, with the arguments that its flags ask for.
+    unsafe {
+        if watched.flags.load(Ordering::Relaxed) & libc::SA_SIGINFO == 0 {
+            std::mem::transmute::<usize, PlainHandler>(handler)(watched.signal);
+        } else {
+            std::mem::transmute::<usize, Handler>(handler)(watched.signal, info, context);
+        }
+    }
+}
+
+/// The default action of a signal, which takes effect when the handler returns.
+fn end_by(signal: libc::c_int) {
+    // SAFETY: plain calls with local memory; both are async-signal-safe.
+    unsafe {
+        let mut default: libc::sigaction = std::mem::zeroed();
+        default.sa_sigaction = libc::SIG_DFL;
+        libc::sigaction(signal, &raw const default, null_mut());
+        libc::raise(signal);
+    }
+}
+
+/// True if a process has sent the signal: SIGWINCH is usually sent by the kernel, when a terminal is resized.
+fn is_sent(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: null or the kernel's information.
+    unsafe { info.as_ref() }.is_some_and(|info| info.si_code <= 0)
+}
+
+fn is_timer(info: *const libc::siginfo_t, watched: &Watched) -> bool {
+    // SAFETY: null or the kernel's information, which has a value where a timer has sent the signal.
+    unsafe { info.as_ref() }.is_some_and(|info| {
+        info.si_code == libc::SI_TIMER
+            // SAFETY: as above.
+            && unsafe { info.si_value() }.sival_ptr == std::ptr::from_ref(watched).cast_mut().cast()
+    })
+}
+
+fn set_timer(watched: &Watched, wait: Duration) {
+    let timer = watched.timer.load(Ordering::Relaxed);
+    if timer < 0 {
+        return;
+    }
+    // SAFETY: a timer of this process; async-signal-safe.
+    unsafe {
+        let mut spec: libc::itimerspec = std::mem::zeroed();
+        spec.it_value.tv_sec = libc::time_t::try_from(wait.as_secs()).unwrap_or(0);
+        libc::timer_settime(timer as libc::timer_t, 0, &raw const spec, null_mut());
+    }
+}
+
+fn create_timer(watched: &Watched) {
+    if watched.timer.load(Ordering::Relaxed) >= 0 {
+        return;
+    }
+    // SAFETY: plain call with local memory; the value is the address of a static.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = watched.signal;
+        event.sigev_notify_thread_id = libc::gettid();
+        event.sigev_value.sival_ptr = std::ptr::from_ref(watched).cast_mut().cast();
+        let mut timer: libc::timer_t = null_mut();
+        if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) == 0 {
+            watched.timer.store(timer as isize, Ordering::Relaxed);
+        }
+    }
+}
+
+/// True for the process that a container stops: PID 1, or the child of an init process.
+fn is_stopped_by_container() -> bool {
+    // SAFETY: plain calls.
+    unsafe { libc::getpid() == 1 || libc::getppid() == 1 }
+}
+
+/// Puts our handler before every handler that the host has set since the last call.
+fn take_over() {
+    let sigaction = sigaction();
+    for watched in &WATCHED {
+        // SAFETY: plain signal calls with local memory.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            if sigaction(watched.signal, std::ptr::null(), &raw mut old) != 0
+                || old.sa_sigaction == our_handler()
+                || old.sa_sigaction == libc::SIG_IGN
+            {
+                continue;
+            }
+            let mut new = old;
+            if old.sa_sigaction == libc::SIG_DFL {
+                if watched.kind != Kind::Stop
+                    || watched.signal == libc::SIGWINCH && !is_stopped_by_container()
+                {
+                    continue;
+                }
+                libc::sigemptyset(&raw mut new.sa_mask);
+                new.sa_flags = libc::SA_RESTART;
+            } else if watched.kind != Kind::Immediate {
+                create_timer(watched);
+            }
+            watched.handler.store(old.sa_sigaction, Ordering::Relaxed);
+            watched.flags.store(old.sa_flags, Ordering::Relaxed);
+            new.sa_sigaction = our_handler();
+            new.sa_flags |= libc::SA_SIGINFO;
+            sigaction(watched.signal, &raw const new, null_mut());
+        }
+    }
+}
+
+/// Restores the host's handlers.
+fn give_back() {
+    let sigaction = sigaction();
+    for watched in &WATCHED {
+        // SAFETY: plain signal calls with local memory, and a timer of this process.
+        unsafe {
+            let mut current: libc::sigaction = std::mem::zeroed();
+            if sigaction(watched.signal, std::ptr::null(), &raw mut current) == 0
+                && current.sa_sigaction == our_handler()
+            {
+                current.sa_sigaction = watched.handler.load(Ordering::Relaxed);
+                current.sa_flags = watched.flags.load(Ordering::Relaxed);
+                sigaction(watched.signal, &raw const current, null_mut());
+            }
+            let timer = watched.timer.swap(-1, Ordering::Relaxed);
+            if timer >= 0 {
+                libc::timer_delete(timer as libc::timer_t);
+            }
+        }
+    }
+}
+
+/// Calls the host's handlers of deferred signals; PHP's run at the next [`dispatch`]. False without one.
+pub fn deliver_deferred() -> bool {
+    let signals = deferred_signals();
+    if signals == 0 {
+        return false;
+    }
+    process::without_signals(|| {
+        for (place, watched) in WATCHED.iter().enumerate() {
+            if take_deferred_signal(1 << place) {
+                set_timer(watched, Duration::ZERO);
+                INFO.with(|all| pass_on(watched, saved(all, place), null_mut()));
+            }
+        }
+    });
+    true
+}
+
+/// Handlers that the host sets while consuming, as a console application that a callback runs does, are deferred too.
+pub fn watch_pcntl() {
+    if let Some(native) = zend::replace_function("pcntl_signal", pcntl_signal) {
+        let native = native as usize;
+        if native != pcntl_signal as zend::NativeFunction as usize {
+            PCNTL_SIGNAL.store(native, Ordering::Relaxed);
+        }
+    }
+}
+
+unsafe extern "C" fn pcntl_signal(call: *mut ffi::zend_execute_data, result: *mut Zval) {
+    let native = PCNTL_SIGNAL.load(Ordering::Relaxed);
+    // SAFETY: stored before this function could be called; the engine's own arguments.
+    unsafe { std::mem::transmute::<usize, zend::NativeFunction>(native)(call, result) };
+    if SignalHandlers::any_installed() {
+        take_over();
+    }
+}
+
+/// Installed handlers; dropping the last ones restores the host's.
+pub struct SignalHandlers(());
+
 impl SignalHandlers {
     /// True while handlers are installed: a signal received since then must not be discarded.
     pub fn any_installed() -> bool {
         INSTALLED.load(Ordering::Relaxed) > 0
     }
 
-    /// Handles SIGTERM and SIGINT where no handler is set.
     pub fn install() -> Self {
-        let sigaction = sigaction();
-        let mut previous = Vec::new();
-        for signal in [libc::SIGTERM, libc::SIGINT] {
-            // SAFETY: plain signal calls with local memory; the handler only touches an atomic.
-            unsafe {
-                let mut old: libc::sigaction = std::mem::zeroed();
-                if sigaction(signal, std::ptr::null(), &raw mut old) != 0
-                    || old.sa_sigaction != libc::SIG_DFL
-                {
-                    continue;
-                }
-                let mut new: libc::sigaction = std::mem::zeroed();
-                new.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
-                libc::sigemptyset(&raw mut new.sa_mask);
-                new.sa_flags = libc::SA_RESTART;
-                if sigaction(signal, &raw const new, std::ptr::null_mut()) == 0 {
-                    previous.push((signal, old));
-                }
+        if GENERATION.swap(process::generation(), Ordering::Relaxed) != process::generation() {
+            for (place, watched) in WATCHED.iter().enumerate() {
+                watched.timer.store(-1, Ordering::Relaxed);
+                take_deferred_signal(1 << place);
             }
         }
+        watch_pcntl();
+        take_over();
         INSTALLED.fetch_add(1, Ordering::Relaxed);
-        Self { previous }
+        Self(())
     }
 }
 
 impl Drop for SignalHandlers {
     fn drop(&mut self) {
-        INSTALLED.fetch_sub(1, Ordering::Relaxed);
-        let sigaction = sigaction();
-        for (signal, old) in &self.previous {
-            // SAFETY: restores the previous handlers.
-            unsafe { sigaction(*signal, std::ptr::from_ref(old), std::ptr::null_mut()) };
+        if !holds_signals() {
+            deliver_deferred();
+        }
+        if INSTALLED.fetch_sub(1, Ordering::Relaxed) == 1 {
+            give_back();
         }
     }
 }

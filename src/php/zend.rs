@@ -34,6 +34,7 @@ extern "C" {
     fn zend_get_exception_base(object: *mut zend_object) -> *mut zend_class_entry;
     fn zend_is_unwind_exit(object: *const zend_object) -> bool;
     fn zend_is_graceful_exit(object: *const zend_object) -> bool;
+    fn zend_throw_graceful_exit();
     fn zend_throw_exception_internal(exception: *mut zend_object);
     fn zend_timeout();
     fn zend_clear_exception();
@@ -45,6 +46,9 @@ extern "C" {
         exists: *mut bool,
     ) -> *const c_char;
 }
+
+/// `zif_handler`.
+pub type NativeFunction = unsafe extern "C" fn(*mut ffi::zend_execute_data, *mut Zval);
 
 /// The executor's globals of this thread.
 #[inline]
@@ -79,6 +83,23 @@ pub fn is_exiting() -> bool {
         let pending = (*globals()).exception;
         !pending.is_null() && (zend_is_unwind_exit(pending) || zend_is_graceful_exit(pending))
     }
+}
+
+/// True while the running Fiber is being destroyed: it was dropped while it was suspended, and its code unwinds.
+pub fn is_fiber_destroyed() -> bool {
+    /// `ZEND_FIBER_FLAG_DESTROYED`.
+    const DESTROYED: u8 = 1 << 2;
+    // SAFETY: the running Fiber is alive; in every version its flags are one byte behind the object.
+    unsafe {
+        let fiber = (*globals()).active_fiber.cast::<zend_object>();
+        !fiber.is_null() && *fiber.add(1).cast::<u8>() & DESTROYED != 0
+    }
+}
+
+/// Throws what unwinds a Fiber that is being destroyed.
+pub fn throw_graceful_exit() {
+    // SAFETY: called on PHP's thread inside a method, without a pending exception.
+    unsafe { zend_throw_graceful_exit() };
 }
 
 /// Throws an exception object.
@@ -340,6 +361,22 @@ pub fn symbol(name: &std::ffi::CStr) -> Option<*mut c_void> {
     // SAFETY: a plain look-up among loaded symbols.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)
+}
+
+/// Replaces the implementation of a native function; the previous one, `None` if there is no such function.
+pub fn replace_function(name: &str, new: NativeFunction) -> Option<NativeFunction> {
+    /// `ZEND_INTERNAL_FUNCTION`.
+    const INTERNAL: u8 = 1;
+    // SAFETY: the table of functions and its native functions live as long as the process.
+    unsafe {
+        let table = (*globals()).function_table;
+        let found = ffi::zend_hash_str_find(table, name.as_ptr().cast(), name.len()).as_ref()?;
+        let function = found.value.func.as_mut()?;
+        if function.type_ != INTERNAL {
+            return None;
+        }
+        function.internal_function.handler.replace(new)
+    }
 }
 
 /// The number of loaded classes.

@@ -20,6 +20,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         if !self.source.has_records() {
             return Ok(None);
         }
+        // The host's signal handlers may end the process: they run after the batch.
+        let _hold = self.stop.hold();
         match self.source.pre_commit(TIMEOUT) {
             PreCommit::Committed => {}
             PreCommit::Refused => {

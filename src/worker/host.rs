@@ -96,6 +96,9 @@ pub enum Outcome<A> {
     Dropped,
     /// The host asks to stop; the record was not handled.
     Stop(A),
+    /// The callback was cut off from outside, by the destruction of its Fiber or by a stop signal: the record was not
+    /// handled, and the attempt does not count.
+    Interrupted(A),
     /// The process is ending inside the callback; the handler has recorded the crash.
     Exiting(A),
 }

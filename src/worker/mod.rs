@@ -14,7 +14,9 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 pub use host::{DeadLetter, Handler, Item, Outcome, Source};
-pub use stop::{Limits, Reason, StopSignal};
+pub use stop::{
+    defer_signal, deferred_signals, holds_signals, take_deferred_signal, Limits, Reason, StopSignal,
+};
 pub use transaction::{PendingDeadLetters, TransactionOutcome, Transactions};
 
 use crate::clock::coarse_ms;
@@ -187,7 +189,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     fn handle_fetched(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
         self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
-            if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
+            let hold = self.stop.hold();
+            let step = self.step(item, self.limits.remaining(*handled))?;
+            drop(hold);
+            if let Step::Handled(count) = step {
                 *handled += count;
                 add(&self.counters.handled, count);
                 if let Some(reason) = self.between_records(*handled)? {
@@ -312,6 +317,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 return Ok(Step::Passed);
             }
             Outcome::Exiting(abort) => return Err(abort),
+            Outcome::Interrupted(_) => {}
             _ => count(&self.counters.failures),
         }
         self.counters.timing.interrupted();
@@ -330,17 +336,26 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.source.complete(item);
                 Ok(Step::Handled(0))
             }
-            Outcome::Stop(abort) => {
-                if matches!(self.delivery, DeliveryMode::AtMostOnce) {
-                    count(&self.counters.dropped);
-                    self.source.complete(item);
-                } else {
-                    self.source.requeue(item, true);
-                }
-                Err(abort)
-            }
+            Outcome::Stop(abort) => self.end_at(item, true, abort),
+            Outcome::Interrupted(abort) => self.end_at(item, false, abort),
             Outcome::Handled | Outcome::Skipped | Outcome::Exiting(_) => Ok(Step::Passed),
         }
+    }
+
+    /// The loop ends at a record that was not handled, as a failed attempt where `failed`.
+    fn end_at(
+        &self,
+        item: &S::Item,
+        failed: bool,
+        abort: H::Abort,
+    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+        if matches!(self.delivery, DeliveryMode::AtMostOnce) {
+            count(&self.counters.dropped);
+            self.source.complete(item);
+        } else {
+            self.source.requeue(item, failed);
+        }
+        Err(abort)
     }
 
     /// Writes a dead letter; the offset is committed once Kafka has acknowledged it.

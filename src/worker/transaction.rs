@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{add, count, DeadLetter, Handler, Item, Outcome, Reason, Source, Step, Worker, SLICE};
+use super::{
+    add, count, deferred_signals, DeadLetter, Handler, Item, Outcome, Reason, Source, Step, Worker,
+    SLICE,
+};
 use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::process;
@@ -98,6 +101,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         if !self.source.has_records() {
             return Ok(None);
         }
+        // The host's signal handlers may end the process: they run after the transaction.
+        let hold = self.stop.hold();
         if !transactions
             .begin()
             .map_err(|error| self.handler.fail(error))?
@@ -122,6 +127,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Step::Handled(count) => done += count,
                 Step::Passed => {}
                 Step::Failed(item, outcome) => {
+                    drop(hold);
                     return self.abort_transaction(transactions, &item, outcome);
                 }
             }
@@ -130,13 +136,17 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 count(&self.counters.aborted);
             })?;
             stop_reason = self.stop_reason(*handled + done);
-            if stop_reason.is_some() || began.elapsed() >= transactions.bound() {
+            if stop_reason.is_some()
+                || deferred_signals() != 0
+                || began.elapsed() >= transactions.bound()
+            {
                 break;
             }
         }
         let ending = transactions
             .commit()
             .map_err(|error| self.handler.fail(error))?;
+        drop(hold);
         self.pending_dead_letters
             .close(matches!(ending, TransactionOutcome::Committed));
         match ending {
@@ -166,7 +176,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     ) -> Result<Option<Reason>, H::Abort> {
         count(&self.counters.aborted);
         self.pending_dead_letters.close(false);
-        self.source.requeue(item, true);
+        let failed = !matches!(outcome, Outcome::Interrupted(_));
+        self.source.requeue(item, failed);
         let wait = match outcome {
             Outcome::Retry(wait) => {
                 count(&self.counters.retries);
@@ -176,7 +187,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.pending_dead_letters.give_up(item, dead_letter);
                 Duration::ZERO
             }
-            Outcome::Stop(abort) | Outcome::Exiting(abort) => {
+            Outcome::Stop(abort) | Outcome::Interrupted(abort) | Outcome::Exiting(abort) => {
                 drop(transactions.abort());
                 return Err(abort);
             }

@@ -164,3 +164,36 @@ fn a_dead_lettered_record_is_complete() {
     assert_eq!(*fixture.handler.dead_letters.borrow(), [1]);
     assert_eq!(fixture.counters.dead_lettered.get(), 1);
 }
+
+#[test]
+fn an_interrupted_record_is_requeued_without_a_failed_attempt() {
+    let callback = |number| {
+        if number == 5 {
+            Outcome::Interrupted("fiber".to_owned())
+        } else {
+            Outcome::Handled
+        }
+    };
+    let fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
+    fixture.put(0..10, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Err("fiber".to_owned()));
+    assert_eq!(*fixture.source.done.borrow(), [0, 1, 2, 3, 4]);
+    assert_eq!(fixture.source.failed.get(), 0);
+    assert_eq!(fixture.counters.failures.get(), 0);
+    assert_eq!(fixture.source.next().map(|item| item.place), Some(5));
+}
+
+#[test]
+fn signals_are_held_while_a_record_is_handled_and_not_between_records() {
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&held);
+    let callback = move |_| {
+        seen.borrow_mut().push(crate::worker::holds_signals());
+        Outcome::Handled
+    };
+    let fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
+    fixture.put(0..2, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((2, Reason::Empty)));
+    assert_eq!(*held.borrow(), [true, true]);
+    assert!(!crate::worker::holds_signals() && !fixture.stop.is_holding());
+}

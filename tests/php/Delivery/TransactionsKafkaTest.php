@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Delivery;
 
 use DomainException;
+use Fiber;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -196,6 +197,32 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         $inner->close();
         self::assertSame(['1', '2', '3'], $this->results(), 'the callback around goes on in its own transaction');
         self::assertCount(2, $this->consumeAll($this->topic('inner-out'), 2), 'and the inner one committed its own');
+    }
+
+    public function testAConsumerWhoseFiberIsDroppedInTheCallbackOfAnotherOne(): void
+    {
+        $this->publish('user.1', ['A1']);
+        $outer = $this->broker(['delivery' => 'exactly-once']);
+        $outer->subscribe('user.1', static fn () => Fiber::suspend());
+        $fiber = new Fiber(static fn () => $outer->consume(200));
+        $fiber->start();
+        $this->produce(['I1', 'I2']);
+        $inner = $this->broker(['delivery' => 'exactly-once', 'consumer_group' => "$this->group.inner"]);
+        [$failed, $out] = [false, $this->topic('out')];
+        $inner->subscribeTopic($this->topic(), static function (Message $m) use (&$fiber, &$failed, $inner, $out): void {
+            $fiber = null;
+            $inner->send($out, "{$m->getPayload()} sent", 'k', [], 0);
+            if (!$failed) {
+                $failed = true;
+                throw new DomainException('once');
+            }
+        });
+        $this->drain($inner);
+        $inner->close();
+        $outer->close();
+        $sent = array_map(static fn (Message $m) => $m->getPayload(), $this->consumeAll($out, 2));
+        self::assertSame(['I1 sent', 'I2 sent'], $sent, 'sent in the transaction of its own consumer');
+        self::assertSame(['A1'], $this->rest('user.1'));
     }
 
     public function testReadersNeverSeeAbortedResults(): void

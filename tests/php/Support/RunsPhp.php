@@ -35,8 +35,10 @@ trait RunsPhp
      * The classes Realtime, Broker, Message and EmbeddedBroker are imported.
      *
      * @param array{env?: array<string, string|null>, ini?: array<string, string>, args?: list<string>, stdin?: string,
-     *     cwd?: string, timeout?: float, extension?: bool, layer?: bool} $options env: null removes a variable;
-     *     timeout: seconds (20); extension: false runs without it; layer: false does not load the PHP layer
+     *     cwd?: string, timeout?: float, extension?: bool, layer?: bool,
+     *     prefix?: list<string>} $options env: null removes a variable;
+     *     timeout: seconds (20); extension: false runs without it; layer: false does not load the PHP layer;
+     *     prefix: a program that starts PHP, with its arguments
      */
     protected function runPhp(string $code, array $options = []): ProcessResult
     {
@@ -89,7 +91,7 @@ trait RunsPhp
      */
     protected function startScript(string $file, array $options = []): ChildProcess
     {
-        $command = [PHP_BINARY, ...self::extensionOption($options['extension'] ?? true)];
+        $command = [...($options['prefix'] ?? []), PHP_BINARY, ...self::extensionOption($options['extension'] ?? true)];
         // All errors to stderr, so that a test sees them whatever the machine's php.ini says.
         $ini = ['display_errors' => 'stderr', 'error_reporting' => '-1', 'log_errors' => '0'];
         // PHP 8.5 adds backtraces to fatal errors; older versions ignore the setting.
