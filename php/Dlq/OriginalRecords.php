@@ -39,7 +39,7 @@ final class OriginalRecords
             return null;
         }
         // Start the other partitions at their end, so that nothing is read from them.
-        $from = [$partition => $offset] + array_map(static fn (array $of): int => $of['end'], $offsets);
+        $from = [$partition => $offset] + array_map(static fn (array $span): int => $span['end'], $offsets);
         $found = null;
         $this->cluster->read($topic, static function (Record $record) use ($partition, &$found) {
             // Another partition may have received a record since.

@@ -50,7 +50,7 @@ final class RedisStore extends ClaimingStore
 
     /**
      * @param object $redis Redis or RedisCluster of phpredis, Predis\ClientInterface, or a closure that
-     *     returns one. The closure is asked for each message: let it return a connection it holds
+     *     returns one. The closure is called for each message: let it return a connection it holds
      * @param int $ttl seconds to remember a handled key; longer than duplicates can be delayed
      * @param int $lease how long the claim of a crashed worker keeps other records with this key away, in seconds;
      *     longer than the slowest effect

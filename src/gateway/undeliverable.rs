@@ -65,8 +65,8 @@ impl fmt::Display for Undeliverable<'_> {
         match &self.reason {
             Reason::ChannelName => write!(
                 f,
-                "browsers cannot subscribe to this name. A name has, with its prefix, at most {MAX_NAME} characters of A-Z \
-                a-z 0-9 _ - = @ , . ; (this one has {}). PHP consumers receive the event.",
+                "browsers cannot subscribe to this name. A name has, with its prefix, at most {MAX_NAME} characters of \
+                A-Z a-z 0-9 _ - = @ , . ; (this one has {}). PHP consumers receive the event.",
                 self.channel.chars().count()
             ),
             Reason::ReservedEvent => f.write_str(
@@ -74,8 +74,8 @@ impl fmt::Display for Undeliverable<'_> {
             ),
             Reason::TooLarge { bytes, max } => write!(
                 f,
-                "its data has {bytes} bytes, more than realtime.gateway.max_event ({max}). Send less, such as an id that \
-                the browser requests, or raise max_event on every gateway."
+                "its data has {bytes} bytes, more than realtime.gateway.max_event ({max}). Send less, such as an id \
+                that the browser requests, or raise max_event on every gateway."
             ),
             Reason::PlainData => f.write_str(
                 "the channel is encrypted and the data is not. Set realtime.gateway.encryption_master_key \

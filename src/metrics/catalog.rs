@@ -91,8 +91,8 @@ metrics! {
         for queue_full_ms.");
     PRODUCER_LOOP_DROPPED = counter("realtime_producer_loop_dropped", "Re-broadcasts of the current record dropped by \
         the loop guard.");
-    PRODUCER_REACHABLE = gauge("realtime_producer_broker_reachable", Aggregation::Min, "0 if a producer has not received \
-        a response from a broker for 25 seconds, or for 2 seconds after a lost connection, otherwise 1.");
+    PRODUCER_REACHABLE = gauge("realtime_producer_broker_reachable", Aggregation::Min, "0 if a producer has not \
+        received a response from a broker for 25 seconds, or for 2 seconds after a lost connection, otherwise 1.");
     PRODUCER_CLIENTS = gauge("realtime_producer_clients", Aggregation::Sum, "Producer clients in this process.");
     SPOOL_MESSAGES = gauge("realtime_spool_messages", Aggregation::Max, "Messages in the spool, including those of \
         other processes that share it.");

@@ -103,6 +103,7 @@ test('a wrong app key is reported, and the client does not reconnect', { timeout
   await page.waitForFunction("pusher.connection.state === 'disconnected'")
   const errors = await page.evaluate(() => received.filter(h => h.event === 'error').map(h => h.data))
   assert.ok(errors.some(error => error.error?.data?.code === 4001 || error.data?.code === 4001), JSON.stringify(errors))
+  // Long enough for a reconnect, which pusher-js begins after at most a second.
   await sleep(1500)
   assert.equal(await page.evaluate(() => received.filter(h => h.event === 'connecting').length), 0)
 })

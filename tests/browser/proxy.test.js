@@ -25,10 +25,11 @@ test('gateways restarted one after the other: Echo is offline for less than 2 s'
   const [ana] = clients
   assert.equal(await ana.run(() => pusher.channel('presence-room.1').members.count), 3)
 
+  let restarts = 0
   const sending = stack.broadcastMany('ticker.1', 'tick', 1, 1600, 5000)
   for (const gateway of stack.gateways.splice(0)) {
-    await sleep(700)
-    // No process listens on this port for a while; the other gateway accepts the clients.
+    await ana.waitFor('private-ticker.1', 'tick', ++restarts * 100)
+    // No process listens on this port for a while, on purpose; the other gateway accepts the clients.
     await gateway.stop()
     await sleep(700)
     await stack.startGateway(gateway.port)

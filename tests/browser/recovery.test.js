@@ -4,7 +4,6 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { Browser, Client } from './support/browser.js'
 import { Stack } from './support/stack.js'
-import { sleep } from './support/process.js'
 
 let stack, browser
 before(async () => { [stack, browser] = await Promise.all([Stack.start(), Browser.launch()]) }, { timeout: 90_000 })
@@ -32,7 +31,7 @@ for (const kind of ['pusher', 'echo']) {
     await client.subscribe(channel, `presence-room.${kind}`)
     const sending = stack.broadcastMany(`ticker.${kind}`, 'tick', 1, 1500, 4000)
     for (let i = 1; i <= 3; i++) {
-      await sleep(500)
+      await client.waitFor(channel, 'tick', i * 50)
       await stack.restartGateway()
       assert.equal(await client.waitFor(channel, 'recovered', i), true)
       await client.waitFor(`presence-room.${kind}`, 'pusher:subscription_succeeded', i + 1)

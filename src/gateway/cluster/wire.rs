@@ -211,8 +211,8 @@ mod tests {
             assert!(open("t.__client", "node-1", &changed).is_err(), "{place}");
             assert!(open("t.__client", "node-1", &value[..place]).is_err());
         }
-        let other_nodes = Keys::new(&["another secret of an application"], "tests");
-        assert!(ControlRecord::open("t.__client", b"node-1", &value, &other_nodes, NOW).is_err());
+        let other_keys = Keys::new(&["another secret of an application"], "tests");
+        assert!(ControlRecord::open("t.__client", b"node-1", &value, &other_keys, NOW).is_err());
     }
 
     #[test]

@@ -86,8 +86,8 @@ impl Cache {
         evicted
     }
 
-    /// The last event of a channel, its number, which rises with time, and its time. `exact`: the last event to the socket channel
-    /// itself.
+    /// The last event of a channel, its number, which rises with time, and its time. `exact`: the last event to the
+    /// socket channel itself.
     pub(super) fn get(
         &self,
         channel: &str,

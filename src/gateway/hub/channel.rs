@@ -174,8 +174,8 @@ impl Channel {
     }
 
     /// Ends a recovery: queues the replayed events, `realtime:recovered` and the events held back. `send_cached`
-    /// is called after a failure without such events. Returns whether the recovery succeeded; `None` if there is no such
-    /// subscription.
+    /// is called after a failure without such events. Returns whether the recovery succeeded; `None` if there is no
+    /// such subscription.
     pub(super) fn finish_replay(
         self: &Arc<Self>,
         id: SocketId,

@@ -70,8 +70,8 @@ impl<'a> Name<'a> {
     }
 }
 
-/// True if a browser can subscribe to a channel that a broadcast to `channel` reaches: the name is valid with one of its
-/// prefixes, or without one if the channel is `public`.
+/// True if a browser can subscribe to a channel that a broadcast to `channel` reaches: the name is valid with one of
+/// its prefixes, or without one if the channel is `public`.
 #[must_use]
 pub fn is_subscribable(channel: &str, public: bool) -> bool {
     if requires_auth(channel) {

@@ -1,9 +1,9 @@
-//! Whether Kafka can be reached: the time at which a client last received a response from a broker.
+//! Reachability of Kafka: the time at which a client last received a response from a broker.
 //!
 //! librdkafka reports neither that a broker has stopped responding, nor reliably that all brokers are down, and a lost
-//! connection may be no outage: a broker closes idle connections, and other brokers may respond. A client therefore counts as connected for [`HEARD_WITHIN_MS`] after a response, and
-//! an idle client sends a request every [`KEEP_ALIVE_MS`]. The responses are noted by librdkafka's threads, also while a
-//! callback runs.
+//! connection may be no outage: a broker closes idle connections, and other brokers may respond. A client therefore
+//! counts as connected for [`RESPONSE_WITHIN_MS`] after a response, and an idle client sends a request every
+//! [`KEEP_ALIVE_MS`]. The responses are recorded by librdkafka's threads, also while a callback runs.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -15,7 +15,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use crate::clock::coarse_ms;
 
 /// A broker that has not responded for this long counts as unreachable.
-const HEARD_WITHIN_MS: u64 = 25_000;
+const RESPONSE_WITHIN_MS: u64 = 25_000;
 /// A client that has not received a response for this long sends a request.
 const KEEP_ALIVE_MS: u64 = 10_000;
 /// Time in which a broker must respond after a connection was lost.
@@ -31,7 +31,7 @@ const HANDSHAKE_KEYS: [i16; 3] = [17, 18, 36];
 #[derive(Debug)]
 pub struct Reachability {
     created: u64,
-    heard: AtomicU64,
+    last_response: AtomicU64,
     /// The first lost connection since the last response.
     lost: AtomicU64,
     probed: AtomicU64,
@@ -47,13 +47,13 @@ impl Reachability {
     fn created_at(now: u64) -> Self {
         Self {
             created: now,
-            heard: AtomicU64::new(0),
+            last_response: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             probed: AtomicU64::new(now),
         }
     }
 
-    /// Notes every response that `client` receives from now on; false if librdkafka refuses.
+    /// Records every response that `client` receives from now on; false if librdkafka refuses.
     ///
     /// # Safety
     /// `client` must be alive, and `self` must not move or be dropped before the client is destroyed.
@@ -67,25 +67,27 @@ impl Reachability {
         result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
     }
 
-    /// True if a broker responded within [`HEARD_WITHIN_MS`], and after the last lost connection.
+    /// True if a broker responded within [`RESPONSE_WITHIN_MS`], and after the last lost connection.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         self.is_reachable_at(coarse_ms())
     }
 
     fn is_reachable_at(&self, now: u64) -> bool {
-        let heard = self.heard.load(Ordering::Acquire);
+        let last_response = self.last_response.load(Ordering::Acquire);
         let lost = self.lost.load(Ordering::Acquire);
         let reconnecting = now.saturating_sub(lost) < RECONNECT_MS;
-        heard != 0 && now.saturating_sub(heard) < HEARD_WITHIN_MS && (lost <= heard || reconnecting)
+        last_response != 0
+            && now.saturating_sub(last_response) < RESPONSE_WITHIN_MS
+            && (lost <= last_response || reconnecting)
     }
 
     /// True if Kafka is known to be unreachable; false for a new client that has not connected yet.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         let now = coarse_ms();
-        let new = now.saturating_sub(self.created) < HEARD_WITHIN_MS
-            && self.heard.load(Ordering::Acquire) == 0
+        let new = now.saturating_sub(self.created) < RESPONSE_WITHIN_MS
+            && self.last_response.load(Ordering::Acquire) == 0
             && self.lost.load(Ordering::Acquire) == 0;
         !new && !self.is_reachable_at(now)
     }
@@ -107,7 +109,7 @@ impl Reachability {
 
     fn lost_at(&self, now: u64) {
         // Reports repeat while no broker can be reached: the first one counts.
-        if self.lost.load(Ordering::Acquire) <= self.heard.load(Ordering::Acquire) {
+        if self.lost.load(Ordering::Acquire) <= self.last_response.load(Ordering::Acquire) {
             self.lost.store(now.max(1), Ordering::Release);
         }
     }
@@ -120,11 +122,11 @@ impl Reachability {
     }
 
     fn probe_due_at(&self, now: u64, unknown: bool) -> bool {
-        let heard = self.heard.load(Ordering::Acquire);
-        let lost = self.lost.load(Ordering::Acquire) > heard;
+        let last_response = self.last_response.load(Ordering::Acquire);
+        let lost = self.lost.load(Ordering::Acquire) > last_response;
         let interval = if lost || unknown || !self.is_reachable_at(now) {
             PROBE_INTERVAL_MS
-        } else if now.saturating_sub(heard) >= KEEP_ALIVE_MS {
+        } else if now.saturating_sub(last_response) >= KEEP_ALIVE_MS {
             SILENT_INTERVAL_MS
         } else {
             return false;
@@ -136,8 +138,8 @@ impl Reachability {
         due
     }
 
-    fn heard_at(&self, now: u64) {
-        self.heard.store(now.max(1), Ordering::Release);
+    fn record_response(&self, now: u64) {
+        self.last_response.store(now.max(1), Ordering::Release);
     }
 }
 
@@ -156,7 +158,7 @@ unsafe extern "C" fn on_response(
     reachability: *mut c_void,
 ) -> Code {
     if error == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !HANDSHAKE_KEYS.contains(&api_key) {
-        (*reachability.cast_const().cast::<Reachability>()).heard_at(coarse_ms());
+        (*reachability.cast_const().cast::<Reachability>()).record_response(coarse_ms());
     }
     Code::RD_KAFKA_RESP_ERR_NO_ERROR
 }
@@ -164,28 +166,28 @@ unsafe extern "C" fn on_response(
 #[cfg(test)]
 mod tests {
     use super::{
-        Code, Reachability, HEARD_WITHIN_MS, KEEP_ALIVE_MS, RECONNECT_MS, SILENT_INTERVAL_MS,
+        Code, Reachability, KEEP_ALIVE_MS, RECONNECT_MS, RESPONSE_WITHIN_MS, SILENT_INTERVAL_MS,
     };
 
     #[test]
     fn a_broker_is_reachable_for_a_limited_time_after_a_response() {
         let broker = Reachability::created_at(1_000);
         assert!(!broker.is_reachable_at(1_000));
-        broker.heard_at(1_000);
-        assert!(broker.is_reachable_at(1_000 + HEARD_WITHIN_MS - 1));
-        assert!(!broker.is_reachable_at(1_000 + HEARD_WITHIN_MS));
+        broker.record_response(1_000);
+        assert!(broker.is_reachable_at(1_000 + RESPONSE_WITHIN_MS - 1));
+        assert!(!broker.is_reachable_at(1_000 + RESPONSE_WITHIN_MS));
     }
 
     #[test]
     fn lost_connections_count_unless_a_broker_responds_soon() {
         let broker = Reachability::created_at(1_000);
-        broker.heard_at(1_000);
+        broker.record_response(1_000);
         broker.lost_at(2_000);
         broker.lost_at(3_000);
         // A broker may have closed an idle connection.
         assert!(broker.is_reachable_at(2_000 + RECONNECT_MS - 1));
         assert!(!broker.is_reachable_at(2_000 + RECONNECT_MS));
-        broker.heard_at(6_000);
+        broker.record_response(6_000);
         assert!(broker.is_reachable_at(6_000));
     }
 
@@ -194,7 +196,7 @@ mod tests {
         let broker = Reachability::created_at(10_000);
         assert!(!broker.probe_due_at(10_499, false), "it connects by itself");
         assert!(broker.probe_due_at(10_500, false));
-        broker.heard_at(11_000);
+        broker.record_response(11_000);
         let silent = 11_000 + KEEP_ALIVE_MS;
         assert!(!broker.probe_due_at(silent - 1, false));
         assert!(broker.probe_due_at(silent, false));

@@ -617,8 +617,8 @@ impl<M: Fetched> AssignedRecords<M> {
         self.partitions().filter_map(pending).collect()
     }
 
-    /// A partition is read again from `offset`: what was fetched from there on is dropped. Without success the seek is a
-    /// pending rewind.
+    /// A partition is read again from `offset`: what was fetched from there on is dropped. Without success the seek is
+    /// a pending rewind.
     pub fn sought_back(&mut self, topic: &str, number: i32, offset: i64, succeeded: bool) {
         self.discard(topic, number, offset);
         let commits = self.commits;

@@ -176,7 +176,8 @@ impl Producer {
             // SAFETY: not shared yet.
             unsafe { sys::rd_kafka_destroy(client) };
             return Err(Error::configuration(
-                "librdkafka does not report acknowledgements and responses to this extension; its version is not compatible.",
+                "librdkafka does not report acknowledgements and responses to this extension; its version is not \
+                 compatible.",
             ));
         }
         let producer = Arc::new(Self {

@@ -96,6 +96,7 @@ final class PartitionsBrokerTest extends ConsumingTestCase
     {
         $topic = $this->topic();
         $this->send($topic, ['old', 'old'], 0);
+        // Records have timestamps of whole milliseconds.
         usleep(50_000);
         $time = new DateTimeImmutable();
         usleep(50_000);

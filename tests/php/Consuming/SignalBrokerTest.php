@@ -68,8 +68,7 @@ final class SignalBrokerTest extends ConsumingTestCase
         $child->waitForOutput('/^idle$/m');
         $child->signal(SIGTERM);
         $child->waitForOutput('/^handler 15$/m', 5.0);
-        usleep(300_000);
-        self::assertTrue($child->isRunning(), 'their handler decides whether it ends');
+        self::assertTrue($child->keepsRunning(0.3), 'their handler decides whether it exits');
         $child->signal(SIGUSR1);
         $result = $child->wait();
         $result->assertExit();
@@ -144,8 +143,7 @@ final class SignalBrokerTest extends ConsumingTestCase
         $child = $this->startPhp($this->worker('', '', 'pcntl_signal(SIGINT, SIG_IGN);'));
         $child->waitForOutput('/^idle$/m');
         $child->signal(SIGINT);
-        usleep(500_000);
-        self::assertTrue($child->isRunning());
+        self::assertTrue($child->keepsRunning(0.5));
         $child->signal(SIGTERM)->wait()->assertExit();
     }
 
@@ -199,8 +197,7 @@ final class SignalBrokerTest extends ConsumingTestCase
         // The limit counts CPU time, and waiting uses none.
         $child = $this->startPhp($this->worker('', '', 'set_time_limit(1);'));
         $child->waitForOutput('/^idle$/m');
-        usleep(1_300_000);
-        self::assertTrue($child->isRunning(), $child->stderr());
+        self::assertTrue($child->keepsRunning(1.3), $child->stderr());
         $child->signal(SIGTERM)->wait()->assertExit();
     }
 

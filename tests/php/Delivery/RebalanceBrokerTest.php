@@ -27,9 +27,10 @@ final class RebalanceBrokerTest extends DeliveryTestCase
         self::eventually(fn (): bool => count($this->notedDone()) === 8, 'all are handled');
         $second = $this->startPhp($this->member('', $config));
         self::eventually(fn (): bool => count($this->assigned($second)) === 2, 'two partitions move', 20.0);
+        // Long enough for a second delivery, if there were one.
         usleep(300_000);
         $this->end($first, $second);
-        self::assertCount(8, $this->notedDone(), 'nothing came twice');
+        self::assertCount(8, $this->notedDone(), 'no record is delivered twice');
         self::assertSame([], $this->left());
     }
 
@@ -75,9 +76,10 @@ final class RebalanceBrokerTest extends DeliveryTestCase
         self::assertSame(10, $second->consume());
         $second->close();
         $first->signal(SIGCONT);
+        // Long enough for a late commit, if it sent one.
         usleep(300_000);
         $first->signal(SIGTERM)->wait()->assertExit();
-        self::assertSame([], $this->left(), 'its older offset did not come over the newer one');
+        self::assertSame([], $this->left(), 'its older offset has not replaced the newer one');
     }
 
     public function testAStaticMemberThatRestartsKeepsItsMembership(): void

@@ -48,7 +48,8 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         $this->produce(['A1', 'B1']);
         $first = $this->startPhp($this->script(''));
         $this->waitFor('B1 done');
-        // The second member asks to join: the group rebalances until the first one has answered.
+        // The second member requests to join: the group rebalances until the first one has rejoined. No member sees when
+        // that request arrives.
         $second = $this->startPhp(self::up($this->script('')));
         $second->waitForOutput('/^up$/m');
         usleep(120_000);
@@ -65,6 +66,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         [$kafka, $child] = $this->startOnItsOwn($config, $code);
         $this->waitFor('B1#1');
         $kafka->stop();
+        // The connections are lost at once; nothing reports when librdkafka has begun to reconnect.
         usleep(300_000);
         $this->assertEndsInTime($child);
     }
@@ -77,6 +79,7 @@ final class ShutdownBrokerTest extends DeliveryTestCase
         $this->waitFor('A1 done');
         $kafka->failNext('FindCoordinator', 'COORDINATOR_NOT_AVAILABLE', 10_000);
         $this->waitFor('B1 done');
+        // The request for the coordinator follows within the commit interval, and is repeated in vain.
         usleep(700_000);
         $this->assertEndsInTime($child);
     }

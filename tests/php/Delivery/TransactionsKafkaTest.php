@@ -72,6 +72,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         $first->waitForOutput('/^assigned$/m');
         $second = $this->startPhp($this->worker(200_000));
         $second->waitForOutput('/^running$/m');
+        // In the middle of a transaction: its callbacks take longer than this.
         usleep(700_000);
         $second->signal(SIGKILL)->wait();
         $first->signal(SIGTERM)->wait()->assertExit();
@@ -95,6 +96,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         foreach ($workers as $worker) {
             $worker->waitForOutput('/^running$/m');
         }
+        // In the middle of their transactions.
         usleep(700_000);
         foreach ($workers as $worker) {
             $worker->signal(SIGKILL)->wait();
@@ -143,6 +145,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         $this->fill(300);
         $zombie = $this->startPhp($this->worker(3000));
         $zombie->waitForOutput('/^running$/m');
+        // In the middle of a transaction; then its session expires.
         usleep(150_000);
         $zombie->signal(SIGSTOP);
         usleep((int) ($this->sessionMs * 1000 * 1.5));
@@ -160,14 +163,14 @@ final class TransactionsKafkaTest extends DeliveryTestCase
         $this->fill(200);
         $config = "['delivery' => 'exactly-once', 'producer_config' => ['transaction.timeout.ms' => 1500]]";
         $worker = str_replace("['delivery' => 'exactly-once']", $config, $this->worker(8000));
-        $away = $this->startPhp($worker . 'echo json_encode($broker->stats());');
-        $away->waitForOutput('/^running$/m');
+        $frozen = $this->startPhp($worker . 'echo json_encode($broker->stats());');
+        $frozen->waitForOutput('/^running$/m');
         usleep(100_000);
-        $away->signal(SIGSTOP);
+        $frozen->signal(SIGSTOP);
         // Longer than its session and than Kafka's interval for aborting timed-out transactions (10 s).
         usleep(max(13_000, (int) ($this->sessionMs * 1.5)) * 1000);
-        $away->signal(SIGCONT);
-        $result = $away->wait(90.0)->assertExit();
+        $frozen->signal(SIGCONT);
+        $result = $frozen->wait(90.0)->assertExit();
         self::assertStringContainsString('continues as', $result->stderr . $result->stdout);
         self::assertSame(array_map('strval', range(1, 200)), $this->results(), 'each once');
         self::assertSame([], $this->left());

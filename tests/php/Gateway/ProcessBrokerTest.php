@@ -63,7 +63,7 @@ final class ProcessBrokerTest extends GatewayTestCase
     #[DataProvider('ends')]
     public function testHoweverPhpExitsTheClientsAreToldToReconnect(string $code, int $exit): void
     {
-        [$child, $client] = $this->child("usleep(300_000); $code");
+        [$child, $client] = $this->child("while (\$gateway->stats()['connections'] === 0) { usleep(5000); } $code");
         self::assertSame(4200, $client->socket->closed(10.0)[0] ?? null);
         $result = $child->wait(10.0)->assertExit($exit);
         self::assertLessThan(6.0, $result->seconds);

@@ -67,7 +67,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
 
         $consumer = $this->start($way, EchoingConsumer::class);
         $consumer->waitForOutput('/echoed second/');
-        // Long enough for a second round, if there were one.
+        // Long enough for a second echo, if there were one.
         usleep(700_000);
         $result = $consumer->signal()->wait()->assertExit();
         self::assertSame(['echoed first', 'echoed second'], $result->lines(), $result->describe());

@@ -92,8 +92,8 @@ final class TextfileBrokerTest extends MetricsTestCase
         for ($n = 0; $n < 20; $n++) {
             $workers[$this->server->request()[0] ?? ''] = true;
         }
+        // Each worker writes once a second: a request after that includes the values of the requests before it.
         usleep(1_100_000);
-        // Each worker writes once a second: the next request includes the values of the ones before it.
         for ($n = 0; $n < 6; $n++) {
             $workers[$this->server->request()[0] ?? ''] = true;
             usleep(600_000);

@@ -156,6 +156,7 @@ final class FlushBrokerTest extends ProducingTestCase
                 }
                 PHP, ['env' => ['KAFKA_BROKERS' => $this->dead], 'ini' => ['toporia_realtime.shutdown_flush_ms' => '0']]);
             $child->waitForOutput('/^waiting$/m');
+            // The signal must arrive within the wait, which begins after this line is printed.
             usleep(300_000);
             $lines = $child->signal(SIGTERM)->wait(10.0)->lines();
             self::assertSame(['waiting', 'a handler 0'], $lines, $wait);
@@ -180,6 +181,7 @@ final class FlushBrokerTest extends ProducingTestCase
             echo $got ? "got it\n" : "nothing\n";
             PHP, ['env' => ['KAFKA_BROKERS' => $this->dead], 'ini' => ['toporia_realtime.shutdown_flush_ms' => '0']]);
         $child->waitForOutput('/^waiting$/m');
+        // The signal must arrive within the wait, which begins after this line is printed.
         usleep(300_000);
         self::assertSame(['waiting', 'got it'], $child->signal(SIGTERM)->wait(15.0)->lines());
     }

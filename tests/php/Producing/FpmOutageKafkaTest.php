@@ -31,11 +31,17 @@ final class FpmOutageKafkaTest extends ProducingTestCase
         $this->server = $this->serve($directory, ['KAFKA_BROKERS' => self::address()], 3);
         $stop = "$directory/stop";
         $clients = array_map(fn () => $this->client($directory, $stop), range(1, 3));
-        for ($reload = 0; $reload < 4; $reload++) {
-            usleep(700_000);
-            $this->server->signal(12);
+        $responses = static fn (): int => array_sum(array_map(
+            static fn (ChildProcess $client): int => substr_count($client->stdout(), "\n"),
+            $clients
+        ));
+        for ($reload = 0; $reload < 5; $reload++) {
+            $before = $responses();
+            self::eventually(static fn (): bool => $responses() >= $before + 30, 'requests are served', 30.0);
+            if ($reload < 4) {
+                $this->server->signal(12);
+            }
         }
-        usleep(700_000);
         touch($stop);
         $answered = [];
         foreach ($clients as $client) {
@@ -117,11 +123,11 @@ final class FpmOutageKafkaTest extends ProducingTestCase
     private function client(string $directory, string $stop): ChildProcess
     {
         return $this->startPhp(<<<'PHP'
-            $ask = [Toporia\Realtime\Tests\Producing\FpmServer::class, 'ask'];
+            $request = [Toporia\Realtime\Tests\Producing\FpmServer::class, 'ask'];
             while (!file_exists($argv[2])) {
-                $answer = $ask("$argv[1]/fpm.sock", "$argv[1]/index.php", '');
-                if ($answer !== null && strlen($answer[0]) === 36) {
-                    echo $answer[0], "\n";
+                $response = $request("$argv[1]/fpm.sock", "$argv[1]/index.php", '');
+                if ($response !== null && strlen($response[0]) === 36) {
+                    echo $response[0], "\n";
                 }
                 usleep(2000);
                 clearstatcache();

@@ -110,19 +110,8 @@ final class SpoolKillEmbeddedTest extends SpoolTestCase
 
     public function testWithAFileSizeLimitBroadcastThrowsAndSendsNothing(): void
     {
-        $script = $this->directory() . '/limited.sh';
-        $code = $this->directory() . '/code.php';
-        file_put_contents($code, '<?php require ' . var_export(self::root() . '/php/autoload.php', true) . ';' . <<<'PHP'
-            for ($i = 0; $i < 300; $i++) {
-                echo Toporia\Realtime\Realtime::broadcast('user.1', 'e', str_repeat('x', 1000)), "\n";
-            }
-            posix_kill(getmypid(), SIGKILL);
-            PHP);
-        // The signal that comes with such a limit is ignored.
-        file_put_contents($script, "trap '' XFSZ; ulimit -f 64; exec \"\$@\"\n");
-        $command = ['bash', $script, PHP_BINARY, '-d', 'extension=' . self::extension(), $code];
-        $env = $this->options(self::ALWAYS)['env'] + $this->childEnvironment() + getenv();
-        $ids = $this->start($command, $env)->wait()->lines();
+        $kill = 'posix_kill(getmypid(), SIGKILL);';
+        $ids = $this->startWithFileSizeLimit($this->options(self::ALWAYS), $kill)->wait()->lines();
         self::assertCount(300, $ids);
         self::assertGreaterThan(1, count($this->spoolFiles()), 'it goes on in another file');
         $this->startLate();

@@ -76,19 +76,7 @@ final class SpoolRobustnessEmbeddedTest extends SpoolTestCase
 
     public function testALimitOnTheSizeOfFilesLosesNothing(): void
     {
-        // The signal that comes with such a limit is ignored.
-        $script = $this->directory() . '/limited.sh';
-        $code = $this->directory() . '/code.php';
-        file_put_contents($code, '<?php require ' . var_export(self::root() . '/php/autoload.php', true) . ';' . <<<'PHP'
-            for ($i = 0; $i < 300; $i++) {
-                echo Toporia\Realtime\Realtime::broadcast('user.1', 'e', str_repeat('x', 1000)), "\n";
-            }
-            PHP);
-        file_put_contents($script, "trap '' XFSZ; ulimit -f 64; exec \"\$@\"\n");
-        $command = ['bash', $script, PHP_BINARY, '-d', 'extension=' . self::extension(),
-            '-d', 'toporia_realtime.shutdown_flush_ms=300', $code];
-        $child = $this->start($command, $this->options()['env'] + $this->childEnvironment() + getenv());
-        $ids = $child->wait()->assertExit()->lines();
+        $ids = $this->startWithFileSizeLimit($this->options())->wait()->assertExit()->lines();
         self::assertCount(300, $ids);
         self::assertGreaterThan(1, count($this->spoolFiles()), 'it goes on in another file');
 

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Spool;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Tests\Producing\ProducingTestCase;
+use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Tests\Support\ProcessResult;
 
 abstract class SpoolTestCase extends ProducingTestCase
@@ -61,6 +62,32 @@ abstract class SpoolTestCase extends ProducingTestCase
         $env += ['KAFKA_BROKERS' => "127.0.0.1:$this->port", 'REALTIME_SPOOL' => $this->spool];
 
         return ['env' => $env, 'ini' => $ini + ['toporia_realtime.shutdown_flush_ms' => '300']];
+    }
+
+    /**
+     * Starts a process that may write no file larger than 64 KB, broadcasts 300 messages of 1 KB, and prints their ids.
+     *
+     * @param array<string, mixed> $options see options()
+     * @param string $then PHP code that runs after the last message
+     */
+    protected function startWithFileSizeLimit(array $options, string $then = ''): ChildProcess
+    {
+        $code = $this->directory() . '/code.php';
+        $autoload = var_export(self::root() . '/php/autoload.php', true);
+        file_put_contents($code, "<?php require $autoload;" . <<<'PHP'
+            for ($i = 0; $i < 300; $i++) {
+                echo Toporia\Realtime\Realtime::broadcast('user.1', 'e', str_repeat('x', 1000)), "\n";
+            }
+            PHP . $then);
+        $script = $this->directory() . '/limited.sh';
+        // The signal that comes with such a limit is ignored.
+        file_put_contents($script, "trap '' XFSZ; ulimit -f 64; exec \"\$@\"\n");
+        $command = ['bash', $script, PHP_BINARY, '-d', 'extension=' . self::extension()];
+        foreach ($options['ini'] as $name => $value) {
+            array_push($command, '-d', "$name=$value");
+        }
+
+        return $this->start([...$command, $code], $options['env'] + $this->childEnvironment() + getenv());
     }
 
     protected function startLate(): EmbeddedBroker

@@ -128,6 +128,21 @@ final class ChildProcess
     }
 
     /**
+     * True if it still runs after this time; false as soon as it exits. For signals and conditions that must not end it.
+     */
+    public function keepsRunning(float $seconds): bool
+    {
+        $deadline = microtime(true) + $seconds;
+        while ($this->pump(0.05)) {
+            if (microtime(true) > $deadline) {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /**
      * Kills it if it still runs; for the end of a test.
      */
     public function destroy(): void
@@ -180,7 +195,7 @@ final class ChildProcess
         return $this->finish($status ?? proc_get_status($this->process), $timedOut);
     }
 
-    /** @param array<string, mixed> $status of proc_get_status(), which tells the exit code once only */
+    /** @param array<string, mixed> $status of proc_get_status(), which returns the exit code only once */
     private function finish(array $status, bool $timedOut): ProcessResult
     {
         fclose($this->pipes[1]);

@@ -36,7 +36,7 @@ final class BatchesAndCyclesBrokerTest extends ToporiaTestCase
             echo "came back\n";
         ');
         $child->waitForOutput('/one/');
-        usleep(300_000);
+        self::assertTrue($child->keepsRunning(0.3));
         self::assertStringNotContainsString('came back', $child->stdout());
         self::assertSame(['one', 'came back'], $child->signal()->wait()->assertExit()->lines());
     }
