@@ -1,0 +1,73 @@
+//! Transactions of a process of the model.
+
+use super::*;
+
+impl Transactions for Process<'_> {
+    fn prepare(&self) -> Result<bool> {
+        if self.is_unsure.replace(false) {
+            let committed = self.world.committed.borrow().clone();
+            let mut places = Vec::new();
+            for partition in 0..3 {
+                if let Some(found) = self.records.borrow_mut().find(TOPIC, partition) {
+                    if let Some((offset, _)) = committed.get(&partition) {
+                        found.restart_at(*offset);
+                    }
+                    let offset = found.restart_offset();
+                    places.extend(offset.map(|offset| (TOPIC.to_owned(), partition, offset)));
+                }
+            }
+            self.seek_back(places);
+        }
+        Ok(true)
+    }
+
+    fn begin(&self) -> Result<bool> {
+        self.prepare()?;
+        self.sent.borrow_mut().clear();
+        Ok(self.world.choose(4) != 3)
+    }
+
+    fn commit(&self) -> Result<TransactionOutcome> {
+        let lost = || Error::delivery("aborted", Vec::new());
+        let fault = self.world.choose(6);
+        if fault == 2 {
+            self.rewind();
+            return Ok(TransactionOutcome::Aborted(lost()));
+        }
+        if fault == 3 {
+            return Err(lost());
+        }
+        if fault == 4 {
+            // Without a response the client is replaced: nothing of the transaction is in Kafka.
+            self.rewind();
+            self.is_unsure.set(true);
+            return Ok(TransactionOutcome::Aborted(lost()));
+        }
+        let offsets = self.records.borrow().committable();
+        for record in self.sent.take() {
+            self.world.result(record);
+        }
+        self.world.commit(&offsets);
+        if fault == 5 {
+            // The same, where Kafka has committed it.
+            self.rewind();
+            self.is_unsure.set(true);
+            return Ok(TransactionOutcome::Aborted(lost()));
+        }
+        let number = self.records.borrow_mut().next_commit();
+        for commit in offsets {
+            let mut records = self.records.borrow_mut();
+            records.committed(&commit.topic, commit.partition, commit.offset, number);
+        }
+        Ok(TransactionOutcome::Committed)
+    }
+
+    fn abort(&self) -> Result<()> {
+        self.rewind();
+        Ok(())
+    }
+
+    fn bound(&self) -> Duration {
+        Duration::from_secs(20)
+    }
+}
