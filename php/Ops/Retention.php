@@ -34,7 +34,7 @@ final class Retention
         }
         if (preg_match('/\A([1-9]\d{0,11})\s*(ms|s|m|min|h|d|w|)\z/i', $text, $match) !== 1) {
             throw new UsageError(
-                '--retention=' . OptionValue::shown($given) . ' is no time. Examples: --retention=7d, 12h, 30min, '
+                '--retention=' . OptionValue::shown($given) . ' is not a duration. Examples: --retention=7d, 12h, 30min, '
                 . '60000 (ms), -1 (unlimited)'
             );
         }

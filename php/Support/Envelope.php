@@ -68,7 +68,7 @@ final class Envelope
             }
         } catch (JsonException $e) {
             throw new EncodingException(
-                'This is no message envelope: ' . $e->getMessage() . '. Expected a JSON object such as '
+                'This is not a message envelope: ' . $e->getMessage() . '. Expected a JSON object such as '
                 . '{"id":"…","type":"event","channel":"user.1","event":"order.created","timestamp":1763700000}; '
                 . 'got ' . self::excerpt($json),
                 0,

@@ -115,7 +115,7 @@ impl Callback {
     }
 }
 
-/// Return values that stand for work which is not done yet: ReactPHP, Guzzle, HTTPlug, Amp 3 and Amp 2.
+/// Return values that represent unfinished work: ReactPHP, Guzzle, HTTPlug, Amp 3 and Amp 2.
 const PROMISES: [&str; 5] = [
     "React\\Promise\\PromiseInterface",
     "GuzzleHttp\\Promise\\PromiseInterface",

@@ -153,7 +153,7 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
         let config = state::log_config();
         LAST.set(Some(config));
         let logger = state::logger();
-        // A pending exception is set aside, as no PHP code runs beside it. An exit cannot be set aside.
+        // A pending exception is saved, because PHP runs no code while one is pending. An exit cannot be saved.
         let waits = logger.is_some() && zend::has_exception() && !zend::is_exiting();
         let pending = waits.then(zend::pending_object).flatten();
         if pending.is_some() {

@@ -53,7 +53,7 @@ final class MonitoringCheck implements Check
                 ? Finding::ok('metrics_textfile', "$directory can be written")
                 : Finding::warning(
                     'metrics_textfile',
-                    "$directory " . (is_dir($directory) ? 'cannot be written by this user' : 'is no directory')
+                    "$directory " . (is_dir($directory) ? 'cannot be written by this user' : 'is not a directory')
                         . ': Prometheus gets no metrics of short-lived processes',
                     "mkdir -p $directory, and make it writable for the user that runs PHP; the node exporter reads it "
                         . '(--collector.textfile.directory).'

@@ -178,7 +178,7 @@ final class SpoolCheck implements Check
         }
         $user = function_exists('posix_geteuid') ? (posix_getpwuid(posix_geteuid())['name'] ?? 'this user') : 'this user';
         if (!is_dir($place)) {
-            return $place === $directory ? 'is no directory' : "cannot be created: $place is no directory";
+            return $place === $directory ? 'is not a directory' : "cannot be created: $place is not a directory";
         }
         if (!is_writable($place)) {
             return $place === $directory ? "cannot be written by $user" : "cannot be created: $user may not write $place";

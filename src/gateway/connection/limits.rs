@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overdrawn_bucket_tells_how_long_to_wait() {
+    fn an_overdrawn_bucket_reports_how_long_to_wait() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(50.0, 10, start);
         assert!((0..10).all(|_| bucket.charge(start).is_zero()));

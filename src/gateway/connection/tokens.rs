@@ -55,7 +55,7 @@ impl ResumeTokens {
         }
     }
 
-    /// Removes the token of a channel. An empty token, which no history accepts, stands for a rejected one.
+    /// Removes the token of a channel. An empty token, which no history accepts, marks a rejected one.
     pub fn remove(&mut self, channel: &str) -> Option<String> {
         if let Some(token) = self.tokens.remove(channel) {
             self.bytes -= channel.len() + token.len() + ENTRY_OVERHEAD;

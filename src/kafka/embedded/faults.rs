@@ -166,7 +166,7 @@ impl EmbeddedCluster {
     /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn set_latency(&self, ms: i32) -> Result<()> {
         self.check()?;
-        // SAFETY: a live cluster; -1 stands for all its brokers.
+        // SAFETY: a live cluster; -1 means all its brokers.
         let code =
             unsafe { sys::bindings::rd_kafka_mock_broker_set_rtt(self.cluster, -1, ms.max(0)) };
         self.check_result(code, "set the latency")

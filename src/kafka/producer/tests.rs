@@ -165,7 +165,7 @@ fn a_flush_unacknowledged_messages_are_named() {
     let started = Instant::now();
     let error = producer
         .flush(Duration::from_millis(200))
-        .expect_err("nobody is there");
+        .expect_err("no broker listens");
     assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!(error.kind(), Kind::Delivery);
     let named: Vec<&str> = error

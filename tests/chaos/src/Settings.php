@@ -67,7 +67,7 @@ final class Settings
         }
         $number = static function (string $name, int $least) use ($given): int {
             if (!ctype_digit($given[$name]) || (int) $given[$name] < $least) {
-                throw new InvalidArgumentException("--$name='$given[$name]' is no number from $least on.");
+                throw new InvalidArgumentException("--$name='$given[$name]' is not a number of at least $least.");
             }
 
             return (int) $given[$name];

@@ -16,7 +16,7 @@ final class WorkerSupervisor
 
     /** @var array<int, Process> slot => who works there */
     private array $workers = [];
-    /** @var array<int, float> slot => when somebody starts there again */
+    /** @var array<int, float> slot => when a worker starts there again */
     private array $vacant = [];
     /** @var array<int, float> slot => when SIGSTOP ends */
     private array $frozen = [];

@@ -56,7 +56,7 @@ final class DispatchBrokerTest extends ConsumingTestCase
         $broker = $this->broker(['consumer_group' => "$this->group-dot"])->subscribe('user.1', $this->collect());
         self::assertSame(1, $this->drain($broker));
         self::assertSame(['dot'], $this->data());
-        self::assertSame(1, $broker->stats()['skipped'], 'the other channel is nobody\'s here, and counted');
+        self::assertSame(1, $broker->stats()['skipped'], 'the other channel has no subscription and is counted');
 
         $this->got = [];
         $broker = $this->broker(['consumer_group' => "$this->group-line"])->subscribe('user_1', $this->collect());

@@ -53,7 +53,7 @@ final class ForwarderBrokerTest extends ConsumingTestCase
                 usleep(200);
             });
             $broker->consume(stopWhenEmpty: true);
-            // Where everything was done before, there was no first record.
+            // If everything was handled before, there is no first record.
             echo "running\n";
             PHP;
     }

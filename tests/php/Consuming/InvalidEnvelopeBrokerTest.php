@@ -64,8 +64,8 @@ final class InvalidEnvelopeBrokerTest extends ConsumingTestCase
             'empty' => [''],
             'JSON, but no object' => ['[1,2]'],
             'cut off' => ['{"id":"1","type":"event","channel":"user.1","ev'],
-            'a channel that is no string' => ['{"id":"1","channel":17,"event":"e"}'],
-            'a type nobody knows' => ['{"id":"1","type":"telemetry","channel":"user.1","event":"e"}'],
+            'a channel that is not a string' => ['{"id":"1","channel":17,"event":"e"}'],
+            'an unknown type' => ['{"id":"1","type":"telemetry","channel":"user.1","event":"e"}'],
             'invalid UTF-8' => ["{\"channel\":\"user.1\",\"event\":\"\xff\"}"],
             'too deep' => ['{"channel":"user.1","data":' . str_repeat('[', 600) . str_repeat(']', 600) . '}'],
         ];

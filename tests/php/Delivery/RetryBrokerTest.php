@@ -22,7 +22,7 @@ final class RetryBrokerTest extends DeliveryTestCase
         self::assertSame(5, $this->drain($broker));
         self::assertSame(['B1#1', 'B1#2', 'B1#3'], $this->triesOf('B'));
         self::assertSame(['A1#1', 'B1#1', 'C1#1', 'D1#1', 'E1#1'], array_slice($this->tries, 0, 5));
-        self::assertSame(['A1', 'C1', 'D1', 'E1', 'B1'], $this->done, 'nobody waited for it, nothing came twice');
+        self::assertSame(['A1', 'C1', 'D1', 'E1', 'B1'], $this->done, 'no other record waited for it, none is handled twice');
         $stats = $broker->stats();
         self::assertSame([5, 2, 2, 0, 0, 0], [
             $stats['handled'], $stats['failures'], $stats['retries'], $stats['dead_lettered'], $stats['parked'],

@@ -282,7 +282,7 @@ final class TransactionsKafkaTest extends DeliveryTestCase
                 usleep($sleepUs);
             });
             \$broker->consume(batchSize: 50, stopWhenEmpty: true);
-            // Where everything was done before, there was no first record.
+            // If everything was handled before, there is no first record.
             echo "running\\n";
             PHP;
     }

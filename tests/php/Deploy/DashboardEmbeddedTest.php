@@ -78,7 +78,7 @@ final class DashboardEmbeddedTest extends DeployTestCase
             foreach ($group['rules'] as $rule) {
                 $this->query($rule['expr']);
                 preg_match_all('/\b(?:realtime|process)_[a-z_]+\b/', $rule['expr'], $names);
-                self::assertSame([], array_values(array_diff($names[0], $known)), "{$rule['alert']}: metrics that nobody has");
+                self::assertSame([], array_values(array_diff($names[0], $known)), "{$rule['alert']}: metrics that no process has");
             }
         }
     }
@@ -136,7 +136,7 @@ final class DashboardEmbeddedTest extends DeployTestCase
             }
         }
         foreach ($queries as $title => $query) {
-            self::assertStringNotContainsString('$', $query, "$title: a variable that nobody sets");
+            self::assertStringNotContainsString('$', $query, "$title: a variable that is not set");
         }
 
         return $queries;

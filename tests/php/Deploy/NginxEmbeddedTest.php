@@ -122,7 +122,7 @@ final class NginxEmbeddedTest extends DeployTestCase
         self::assertGreaterThan(10, $this->pair[1]->stats()['connections']);
     }
 
-    public function testTheGatewayKnowsTheBrowsersAddress(): void
+    public function testTheGatewaySeesTheBrowsersAddress(): void
     {
         $from = static fn (string $address): array => ['X-Forwarded-For' => $address];
         // Two from one address on each gateway are allowed, a third is not; another address is unaffected.

@@ -24,7 +24,7 @@ final class Pm2EmbeddedTest extends DeployTestCase
         self::assertCount(4, array_unique(array_column($apps, 'name')));
         foreach ($apps as $app) {
             self::assertSame($this->php(), $app['script']);
-            self::assertSame('none', $app['interpreter'], 'PHP is no program of Node.js');
+            self::assertSame('none', $app['interpreter'], 'PHP does not run in Node.js');
             self::assertTrue($app['autorestart']);
             self::assertSame([2], $app['stop_exit_codes']);
             self::assertSame(self::address(), $app['env']['KAFKA_BROKERS']);

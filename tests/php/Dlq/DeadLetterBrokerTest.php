@@ -214,7 +214,7 @@ final class DeadLetterBrokerTest extends DeliveryTestCase
         return ['by name' => ['dlq', 'name'], 'by a pattern' => ['dlq', 'pattern'], 'prefix' => ['dead', 'name']];
     }
 
-    public function testIfTheirTopicIsNotWritableTheOffsetStays(): void
+    public function testIfTheDeadLetterTopicIsNotWritableTheOffsetStays(): void
     {
         // As long as Kafka allows: with "dlq." in front it is too long.
         $topic = str_pad($this->topic(), 247, 'x');

@@ -65,7 +65,7 @@ final class SelectionUnitTest extends TestCase
             'no such topic' => [['topic' => 'nothing'], []],
             'a class' => [['class' => '\A\Late'], [$a]],
             'the last part of a class, in any case' => [['class' => 'late'], [$a, $d]],
-            'part of a class is no class' => [['class' => 'Lat'], []],
+            'part of a class name' => [['class' => 'Lat'], []],
             'since' => [['since' => '3000'], [$c, $d, $e]],
             'since so long ago' => [['since' => '7000s'], [$c, $d, $e]],
             'before' => [['before' => '3000'], [$a, $b]],

@@ -77,7 +77,7 @@ final class ConnectionKafkaTest extends SecureTestCase
             'expired certificate' => ['expired', [], 'TLS', '/kafka-expired, issued by Test ca.* expired on .* ago/', '/Renew/'],
             'certificate of another host' => ['other_host', [], 'TLS', '/for kafka\.elsewhere\.example, not for 127\.0\.0\.1/',
                 '/subjectAltName/'],
-            'an authority nobody trusts' => ['ssl', ['KAFKA_SSL_CA_LOCATION' => 'other_ca'], 'TLS', '/not signed by a trusted authority/',
+            'an untrusted authority' => ['ssl', ['KAFKA_SSL_CA_LOCATION' => 'other_ca'], 'TLS', '/not signed by a trusted authority/',
                 '/KAFKA_SSL_CA_LOCATION/'],
             'no certificate where one is wanted' => ['mutual', ['KAFKA_SSL_CERTIFICATE_LOCATION' => '', 'KAFKA_SSL_KEY_LOCATION' => ''],
                 'TLS', '/closes the connection .*requires a client certificate/',

@@ -165,7 +165,7 @@ final class FindingsKafkaTest extends SecureTestCase
         $report->expect(
             'error',
             'spool',
-            '/cannot be created: .*file is no directory: messages that Kafka does not accept are lost/',
+            '/cannot be created: .*file is not a directory: messages that Kafka does not accept are lost/',
             '/mkdir -p/',
         );
         // Messages of a process that did not reach Kafka, an hour ago; others that Kafka will never accept.
@@ -248,7 +248,7 @@ final class FindingsKafkaTest extends SecureTestCase
         touch("$this->app/heartbeat", time() - 300);
         $report = $this->doctor('', ['REALTIME_HEARTBEAT_FILE' => "$this->app/heartbeat", 'REALTIME_METRICS_TEXTFILE' => '/nowhere']);
         $report->expect('warning', 'monitoring', '/heartbeat was last touched 30\d s ago: its worker is stuck, or gone/', '/restart/');
-        $report->expect('warning', 'monitoring', '~/nowhere is no directory~', '/textfile\.directory/');
+        $report->expect('warning', 'monitoring', '~/nowhere is not a directory~', '/textfile\.directory/');
     }
 
     public function testMembersWithDifferentListsOfChannels(): void

@@ -91,7 +91,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
         $broker->send($this->orders, 'meanwhile');
         try {
             Realtime::flush(300);
-            self::fail('nobody was there to take it');
+            self::fail('no listener accepted it');
         } catch (DeliveryException $e) {
             self::assertCount(1, $e->getFailed());
         }
@@ -147,7 +147,7 @@ final class FaultInjectionEmbeddedTest extends BrokerTestCase
             $broker->subscribeTopic('orders', function (Message $m) use (&$seen, $produce, $kafka): void {
                 $seen[] = (int) $m->getPayload();
                 if ($seen === [1]) {
-                    // In librdkafka's queue by the time this returns: records, the error that nobody listens, records.
+                    // In librdkafka's queue by the time this returns: records, the error that no broker listens, records.
                     $produce(6, 10);
                     usleep(300_000);
                     $kafka->down();

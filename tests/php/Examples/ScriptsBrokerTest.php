@@ -12,7 +12,7 @@ use Toporia\Realtime\Tests\Support\BrokerTestCase;
 
 final class ScriptsBrokerTest extends BrokerTestCase
 {
-    public function testTheProducerDeliversAndTheWorkerAnswersEachOrder(): void
+    public function testTheProducerDeliversAndTheWorkerRepliesToEachOrder(): void
     {
         $this->produce(6);
         // Six orders, and the six answers that the worker broadcasts to the same channels.

@@ -95,9 +95,9 @@ final class AdminCommandsBrokerTest extends ConsoleTestCase
 
     public function testNoGatewayAndAWrongSecretAreReported(): void
     {
-        $nobody = new Gateway($this->settings(['api_listen' => '127.0.0.1:1']));
+        $unreachable = new Gateway($this->settings(['api_listen' => '127.0.0.1:1']));
         try {
-            $nobody->connections();
+            $unreachable->connections();
             self::fail('answered');
         } catch (ConnectionException $e) {
             self::assertStringContainsString('No gateway responds at 127.0.0.1:1', $e->getMessage());

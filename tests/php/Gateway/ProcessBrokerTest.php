@@ -61,7 +61,7 @@ final class ProcessBrokerTest extends GatewayTestCase
 
     /** @dataProvider ends */
     #[DataProvider('ends')]
-    public function testHoweverPhpExitsTheClientsAreToldToReconnect(string $code, int $exit): void
+    public function testHoweverPhpExitsClientsReceiveARequestToReconnect(string $code, int $exit): void
     {
         [$child, $client] = $this->child("while (\$gateway->stats()['connections'] === 0) { usleep(5000); } $code");
         self::assertSame(4200, $client->socket->closed(10.0)[0] ?? null);

@@ -44,7 +44,7 @@ final class PdoTableEmbeddedTest extends StoreTestCase
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */
     #[DataProviderExternal(Databases::class, 'provide')]
-    public function testAMissingTableSaysWhatToDo(string $driver): void
+    public function testAMissingTableNamesTheRemedy(string $driver): void
     {
         $stores = $this->open($driver);
         $stores->pdo?->exec("DROP TABLE $stores->table");

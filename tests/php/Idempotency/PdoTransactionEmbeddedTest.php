@@ -47,7 +47,7 @@ final class PdoTransactionEmbeddedTest extends StoreTestCase
         $idempotency = new Idempotency($stores->store, 's');
         $pdo->beginTransaction();
         self::assertTrue($idempotency->once('1', static fn () => $stores->effect('rolled back')));
-        self::assertTrue($pdo->inTransaction(), 'whoever began it ends it');
+        self::assertTrue($pdo->inTransaction(), 'the code that began it ends it');
         $pdo->rollBack();
         self::assertSame([], $stores->effects());
 

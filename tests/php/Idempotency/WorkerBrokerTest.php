@@ -137,7 +137,7 @@ final class WorkerBrokerTest extends ConsumingTestCase
                 });
             });
             \$broker->consume(stopWhenEmpty: true);
-            // Where everything was done before, there was no first record.
+            // If everything was handled before, there is no first record.
             echo "running\\n";
             PHP);
     }

@@ -73,9 +73,9 @@ final class AuthorizationBrokerTest extends LaravelTestCase
         $private = 'private-user.1';
 
         return [
-            'somebody else' => [['socket_id' => '1.2', 'channel_name' => 'private-user.2']],
-            'nobody' => [['socket_id' => '1.2', 'channel_name' => $private], null],
-            'a channel nobody knows' => [['socket_id' => '1.2', 'channel_name' => 'private-unknown.1']],
+            'another user' => [['socket_id' => '1.2', 'channel_name' => 'private-user.2']],
+            'no user' => [['socket_id' => '1.2', 'channel_name' => $private], null],
+            'an unknown channel' => [['socket_id' => '1.2', 'channel_name' => 'private-unknown.1']],
             'a public channel' => [['socket_id' => '1.2', 'channel_name' => 'user.1']],
             'no channel' => [['socket_id' => '1.2']],
             'a prefix alone' => [['socket_id' => '1.2', 'channel_name' => 'private-']],

@@ -138,7 +138,7 @@ final class BroadcastBrokerTest extends LaravelTestCase
             PHP);
         $headers = array_map(static fn ($message) => $message->getHeaders(), $this->sent(4));
         self::assertSame([['x-realtime-socket' => '123.456'], [], [], []], $headers);
-        self::assertSame(['order' => ['id' => 7]], self::summary($this->sent())[0][2], 'The socket is no part of the data.');
+        self::assertSame(['order' => ['id' => 7]], self::summary($this->sent())[0][2], 'The socket is not part of the data.');
     }
 
     public function testAnEncryptedChannelIsEncryptedHereOrRefused(): void

@@ -57,7 +57,7 @@ final class CommandsBrokerTest extends LaravelTestCase
     {
         $this->write($where, $code);
         self::assertSame(
-            ["somebody else's"],
+            ["another package's"],
             $this->artisan('kafka:consume')->assertExit()->lines()
         );
         // The other one is available.
@@ -74,7 +74,7 @@ final class CommandsBrokerTest extends LaravelTestCase
 
                 public function handle()
                 {
-                    echo "somebody else's\n";
+                    echo "another package's\n";
                 }
             }
             PHP;

@@ -85,7 +85,7 @@ final class ReachabilityKafkaTest extends MetricsTestCase
         $this->node->continue();
         self::within(
             static fn () => self::scrape($address)->value('realtime_producer_broker_reachable') === 1.0,
-            'the producer hears it again'
+            'the producer receives its responses again'
         );
         touch("$this->directory/go");
         $worker->signal()->wait(30)->assertExit();

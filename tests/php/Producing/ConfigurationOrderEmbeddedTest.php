@@ -87,7 +87,7 @@ final class ConfigurationOrderEmbeddedTest extends ProducingTestCase
             PHP;
         $result = $this->runPhp($code, ['ini' => self::ini(), 'env' => [
             'KAFKA_CONSUMER_GROUP' => '# the default',
-            'KAFKA_BROKERS' => $this->deadAddress() . ' # nobody listens',
+            'KAFKA_BROKERS' => $this->deadAddress() . ' # no listener',
             'KAFKA_TOPIC_PREFIX' => 'env # the prefix',
         ]]);
         self::assertSame(['environment' => 'env_c', 'env() in the array' => 'env_c'], $result->json());

@@ -192,7 +192,7 @@ final class MessageUnitTest extends TestCase
             'cut off' => ['{"id":"a","event":"b"'],
             'cut off in a string' => ['{"id":"a'],
             'more after it' => ['{"event":"a"} x'],
-            'a channel that is no string' => ['{"channel":5,"event":"a"}'],
+            'a channel that is not a string' => ['{"channel":5,"event":"a"}'],
             'an unknown type' => ['{"type":"party","event":"a"}'],
         ];
     }

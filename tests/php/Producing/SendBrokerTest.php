@@ -112,7 +112,7 @@ final class SendBrokerTest extends ProducingTestCase
         self::thrown(TypeError::class, static fn () => $broker->send('t', 'x', null, ['h' => (object) []]));
     }
 
-    public function testNoMessageIsLostBesideAFailedOne(): void
+    public function testNoMessageIsLostWhenAnotherFails(): void
     {
         $broker = $this->broker();
         $topic = $this->createTopic($this->topic(), 3);

@@ -128,7 +128,7 @@ final class ClientsKafkaTest extends SecureTestCase
     public static function untrusted(): array
     {
         return [
-            'an authority nobody trusts' => ['ssl', ['ca' => 'other_ca']],
+            'an untrusted authority' => ['ssl', ['ca' => 'other_ca']],
             'an expired certificate' => ['expired', []],
             'a certificate of another host' => ['other_host', []],
         ];

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A message broadcast again by a callback through the framework's manager is not published again, whichever caller runs
+ * A message broadcast again by a callback through the framework's manager is not published again, no matter which caller runs
  * it.
  */
 

@@ -44,7 +44,7 @@ final class HandlersUnitTest extends TestCase
         self::assertSame('handled by ' . SampleHandler::class, $resolver->describe(SampleHandler::class));
     }
 
-    public function testAHandlerIsCreatedAnewAfterItsLifetime(): void
+    public function testAHandlerIsRecreatedAfterItsLifetime(): void
     {
         $call = $this->resolve($this->resolver([], null, 0), SampleHandler::class);
         $made = SampleHandler::$made;
@@ -81,7 +81,7 @@ final class HandlersUnitTest extends TestCase
         self::assertSame(['before a', 'new ' . SampleHandler::class, 'before b', 'new ' . SampleHandler::class], $log);
     }
 
-    public function testAHandlerThatCannotBeCreatedAnewFailsWithTheCause(): void
+    public function testAHandlerThatCannotBeRecreatedFailsWithTheCause(): void
     {
         $failing = false;
         $make = static function (string $class) use (&$failing): object {

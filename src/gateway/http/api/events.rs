@@ -37,7 +37,7 @@ pub(super) struct Batch {
     pub batch: Vec<Event>,
 }
 
-/// The channels of an event and the attributes that its sender wants to know of them.
+/// The channels of an event and the attributes that its sender requests.
 type Wanted = (Vec<String>, Option<Info>);
 
 /// Publishes an event.
