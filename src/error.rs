@@ -59,6 +59,8 @@ pub struct FailedMessage {
     pub reason: String,
     /// The kind of the failure.
     pub kind: Kind,
+    /// Kafka refuses the message for good: sending it again cannot succeed.
+    pub permanent: bool,
 }
 
 /// An error: kind, message, and for delivery failures the messages that failed.
@@ -140,6 +142,12 @@ impl Error {
     #[must_use]
     pub fn failed(&self) -> &[FailedMessage] {
         &self.failed
+    }
+
+    /// True if a message failed that Kafka refuses for good.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.failed.iter().any(|failed| failed.permanent)
     }
 
     /// True if the same operation may succeed later.

@@ -392,6 +392,7 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         inner.key(),
         inner.value(),
         inner.headers.clone(),
+        dead_letter::Form::Whole,
     )?;
     broker.counters.dead_lettered.add(1);
     ack(broker, message)

@@ -27,6 +27,17 @@ const MAX_KEY_BYTES: usize = 255;
 /// How long a large dead letter is waited for.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How a dead letter is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// With key, value and headers of the record.
+    Whole,
+    /// The same; its acknowledgement is awaited, to write the headers only where it is refused as too large.
+    Confirmed,
+    /// Without the value, because the dead-letter topic refused that as too large.
+    HeadersOnly,
+}
+
 /// Writes a dead letter. The record's offset is committed only after Kafka has acknowledged it, as with everything a
 /// callback sends.
 pub fn write(
@@ -35,6 +46,7 @@ pub fn write(
     key: Option<&[u8]>,
     value: Option<&[u8]>,
     own: Vec<Header>,
+    form: Form,
 ) -> Result<()> {
     let place = format!(
         "topic \"{}\" partition {} offset {}",
@@ -71,18 +83,26 @@ pub fn write(
             }
         ),
     );
-    let producer = if let Some(producer) = transaction::current_for(&broker.config)? {
-        producer
-    } else {
-        let producer = broker.sender()?.producer;
-        producer.track_callback_sends();
-        producer
+    // A transaction is over once Kafka refuses a message of it: the next one holds the headers only.
+    let (producer, is_transaction) = match transaction::current_for(&broker.config)? {
+        Some(producer) => (producer, true),
+        None => (broker.sender()?.producer, false),
     };
+    if !is_transaction {
+        producer.track_callback_sends();
+    }
     let producers = &process::current().producers;
-    match producers
-        .send(&producer, &record)
-        .and_then(|producer| wait_if_large(&producer, &record))
-    {
+    let sent = if form == Form::HeadersOnly {
+        Err(Error::new(Kind::MessageTooLarge, ""))
+    } else {
+        producers.send(&producer, &record).and_then(|producer| {
+            if is_transaction {
+                return Ok(());
+            }
+            wait_if_large(&producer, &record, form)
+        })
+    };
+    match sent {
         Err(error) if error.kind() == Kind::MessageTooLarge => {
             // The coordinates and the reason are still worth keeping.
             let kept = dead_letter_headers(record.headers);
@@ -112,7 +132,7 @@ fn dead_letter_headers(list: &[Header]) -> Vec<Header> {
 
 /// Waits for the acknowledgement of a large dead letter. Errors other than its size surface when the offset is
 /// committed.
-fn wait_if_large(producer: &Producer, record: &ProducerRecord<'_>) -> Result<()> {
+fn wait_if_large(producer: &Producer, record: &ProducerRecord<'_>, form: Form) -> Result<()> {
     let headers: usize = record
         .headers
         .iter()
@@ -126,7 +146,7 @@ fn wait_if_large(producer: &Producer, record: &ProducerRecord<'_>) -> Result<()>
     let most: usize = most
         .and_then(|most| most.parse().ok())
         .unwrap_or(usize::MAX);
-    if size < LARGE_RECORD_BYTES.min(most / 2) {
+    if form != Form::Confirmed && size < LARGE_RECORD_BYTES.min(most / 2) {
         return Ok(());
     }
     producer.wait_for_delivery(Instant::now() + crate::clock::bounded(DELIVERY_TIMEOUT));
@@ -148,7 +168,19 @@ pub fn write_for(broker: &Broker, item: &Record, dead_letter: &DeadLetter) -> Re
         chain: &dead_letter.chain,
         attempts: dead_letter.attempts,
     };
-    write(broker, &failure, item.key(), item.value(), item.headers())
+    let form = match dead_letter.headers_only {
+        true => Form::HeadersOnly,
+        false if item.isolated => Form::Confirmed,
+        false => Form::Whole,
+    };
+    write(
+        broker,
+        &failure,
+        item.key(),
+        item.value(),
+        item.headers(),
+        form,
+    )
 }
 
 /// The process ends in a callback, by `exit` or a fatal error: the attempt is counted, and after the last one the
@@ -177,6 +209,7 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
                     .unwrap_or_else(|| "the callback ended the process by exit".to_owned()),
                 chain: String::new(),
                 attempts: record.attempt,
+                headers_only: false,
             };
             match write_for(broker, record, &dead_letter) {
                 Ok(()) => {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::broker::Broker;
@@ -129,6 +130,16 @@ impl<'a> PhpHandler<'a> {
         if let Some(interrupted) = self.interrupted(before) {
             return interrupted;
         }
+        self.outcome_of(message, item, Some(before))
+    }
+
+    /// The outcome of the pending exception; `None`: Kafka refuses the results, and another attempt would not help.
+    fn outcome_of(
+        &self,
+        message: &Rc<Inner>,
+        item: &Record,
+        before: Option<Delivered>,
+    ) -> Outcome<Abort> {
         let broker = self.broker;
         if zend::is_exiting() {
             return self.stop_if_exiting(Outcome::Stop(Abort::Pending));
@@ -158,9 +169,9 @@ impl<'a> PhpHandler<'a> {
             );
         };
         broker.hooks.failing.set(true);
-        let delay = self.retry_delay(message, &why, &cause);
+        let delay = self.retry_delay(message, &why, &cause, before.is_none());
         broker.hooks.failing.set(false);
-        if let Some(interrupted) = self.interrupted(before) {
+        if let Some(interrupted) = before.and_then(|before| self.interrupted(before)) {
             return interrupted;
         }
         let wait = match delay {
@@ -189,6 +200,7 @@ impl<'a> PhpHandler<'a> {
                 reason,
                 chain,
                 attempts: item.attempt,
+                headers_only: false,
             }),
         }
     }
@@ -199,9 +211,11 @@ impl<'a> PhpHandler<'a> {
         message: &Rc<Inner>,
         why: &Zval,
         cause: &Zval,
+        is_final: bool,
     ) -> Result<Option<Duration>, Abort> {
         let broker = self.broker;
         let wait = match broker.config.delivery {
+            _ if is_final => None,
             Delivery::AtMostOnce => None,
             _ => retry::delay(broker, message, why)?,
         };
@@ -377,6 +391,7 @@ impl Handler<Record> for PhpHandler<'_> {
             ),
             chain: String::new(),
             attempts: item.attempt - 1,
+            headers_only: false,
         })
     }
 
@@ -386,7 +401,17 @@ impl Handler<Record> for PhpHandler<'_> {
             reason: reason.message().to_owned(),
             chain: String::new(),
             attempts: 0,
+            headers_only: false,
         }
+    }
+
+    fn undelivered(&self, item: &Record, error: Error) -> Outcome<Abort> {
+        let envelope = item
+            .value()
+            .and_then(|value| crate::envelope::scan_envelope(value).ok());
+        let message = message(item, envelope.as_ref());
+        PhpException::from(error).throw();
+        self.outcome_of(&message, item, None)
     }
 
     fn dead_letter(&self, item: &Record, dead_letter: &DeadLetter) -> Result<()> {

@@ -112,6 +112,7 @@ fn wait_for_ack(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Err
         "Message {} was not delivered to topic \"{}\" of {}: {}.",
         message.id, message.topic, sender.config.brokers, failed.reason
     );
+    sender.producer.forget_failure(message.id);
     Err(match failed.kind {
         Kind::Delivery => Error::delivery(text, error.failed().to_vec()),
         kind => Error::new(kind, text),

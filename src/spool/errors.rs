@@ -70,6 +70,7 @@ fn not_stored(records: &[SpoolRecord], stored: usize, reason: &str, advice: &str
         topic: record.topic.clone(),
         reason: format!("{}; not spooled: {reason}", record.reason),
         kind: Kind::Delivery,
+        permanent: false,
     });
     Error::delivery(
         format!(

@@ -14,7 +14,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         subscription: &Rc<Subscription<H::Callback>>,
         capacity: u64,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let is_single = first.crashes() > 0;
+        let is_single = first.crashes() > 0 || first.is_isolated();
         let most = usize::try_from(capacity)
             .unwrap_or(usize::MAX)
             .min(if is_single { 1 } else { self.limits.batch });
@@ -26,6 +26,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             };
             // A record that crashed the process is delivered alone; after the last attempt it is dead-lettered.
             let blocked = item.crashes() > 0
+                || item.is_isolated()
                 || self.pending_dead_letters.has(&item)
                 || others.iter().any(|other| other.same_partition(&item));
             let ours = !blocked && {
@@ -50,6 +51,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         if let Outcome::Exiting(abort) = outcome {
             return Err(abort);
         }
+        let Some(outcome) = self.confirm(&list[0], outcome)? else {
+            return Ok(Step::Passed);
+        };
         let done = match outcome {
             Outcome::Handled => list.len(),
             _ => done.min(list.len() - 1),

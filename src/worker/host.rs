@@ -20,6 +20,10 @@ pub trait Item: Clone {
     fn place(&self) -> (String, i32, i64);
     /// Attempts until its callback last ended the process; 0 where it never did.
     fn crashes(&self) -> u32;
+    /// Handed out alone, because Kafka refused a result of this record or of one near it for good.
+    fn is_isolated(&self) -> bool;
+    /// True for an isolated record whose callback returned before: it is handled again.
+    fn was_handled(&self) -> bool;
 }
 
 /// A source of records: the consumer, or a double in tests.
@@ -54,6 +58,15 @@ pub trait Source {
     /// # Errors
     /// Delivery: a message sent by a callback was not delivered.
     fn commit_now(&self, bound: Duration) -> Result<()>;
+    /// Waits until everything that the callbacks sent is acknowledged; false if that takes longer than `wait`.
+    ///
+    /// # Errors
+    /// Delivery: a message sent by a callback was not delivered.
+    fn results(&self, wait: Duration) -> Result<bool>;
+    /// The records since the last commit are read again, after a result was not delivered; one by one if `isolated`.
+    fn read_again(&self, isolated: bool);
+    /// True where isolated records are still to be read.
+    fn has_isolated(&self) -> bool;
     /// Commits everything fetched before it is handled. Without a response within `bound` the fetched records wait for
     /// it: call it again.
     fn pre_commit(&self, bound: Duration) -> PreCommit;
@@ -79,6 +92,8 @@ pub struct DeadLetter {
     pub chain: String,
     /// Number of attempts.
     pub attempts: u32,
+    /// The dead-letter topic refused the record as too large: only its headers are written.
+    pub headers_only: bool,
 }
 
 /// The result of a callback for its record.
@@ -126,6 +141,8 @@ pub trait Handler<I>: RebalanceListener {
     fn retries_exhausted(&self, item: &I) -> Option<DeadLetter>;
     /// The dead letter of a record of a channel topic that is not an envelope.
     fn not_an_envelope(&self, reason: &Error) -> DeadLetter;
+    /// The result of a record whose messages Kafka refuses for good.
+    fn undelivered(&self, item: &I, error: Error) -> Outcome<Self::Abort>;
     /// Writes a dead letter.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 mod at_most_once;
 mod batch;
 mod host;
+mod isolation;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ pub use transaction::{PendingDeadLetters, TransactionOutcome, Transactions};
 use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Style, Subscriptions};
 use crate::envelope::Scanned;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::metrics::number::SingleWriterCounter;
 use crate::metrics::timing::Timing;
@@ -72,6 +73,16 @@ impl WorkerCounters {
         }
         self.timing.reset();
     }
+}
+
+fn log_isolation(error: &Error) {
+    process::current().log.write(
+        Level::Warning,
+        format!(
+            "The records since the last commit are read again one by one, to dead-letter the one whose result Kafka \
+             refuses: {error}"
+        ),
+    );
 }
 
 fn count(number: &SingleWriterCounter) {
@@ -132,14 +143,25 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// An error of the host, or one of ours in the host's form.
     pub fn run(&self) -> Result<(u64, Reason), H::Abort> {
         let mut handled = 0;
-        let ended = self.run_until(&mut handled);
-        if let Ok(Reason::Signal) = ended {
-            crate::clock::begin_shutdown();
+        loop {
+            let ended = self.run_until(&mut handled);
+            if let Ok(Reason::Signal) = ended {
+                crate::clock::begin_shutdown();
+            }
+            let committed = self.source.commit_now(SHUTDOWN_GRACE);
+            let reason = ended?;
+            match committed {
+                // Only a signal leaves the isolated records to the next worker.
+                Err(error) if error.is_permanent() => {
+                    log_isolation(&error);
+                    if reason != Reason::Signal {
+                        continue;
+                    }
+                }
+                other => other.map_err(|error| self.handler.fail(error))?,
+            }
+            return Ok((handled, reason));
         }
-        let committed = self.source.commit_now(SHUTDOWN_GRACE);
-        let reason = ended?;
-        committed.map_err(|error| self.handler.fail(error))?;
-        Ok((handled, reason))
     }
 
     fn run_until(&self, handled: &mut u64) -> Result<Reason, H::Abort> {
@@ -189,10 +211,19 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     fn handle_fetched(&self, handled: &mut u64) -> Result<Option<Reason>, H::Abort> {
         self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
+            if !self.settle_before(&item)? {
+                if let Some(reason) = self.between_records(*handled)? {
+                    return Ok(Some(reason));
+                }
+                continue;
+            }
+            // Counted when it was handled first.
+            let again = item.was_handled();
             let hold = self.stop.hold();
             let step = self.step(item, self.limits.remaining(*handled))?;
             drop(hold);
             if let Step::Handled(count) = step {
+                let count = if again { 0 } else { count };
                 *handled += count;
                 add(&self.counters.handled, count);
                 if let Some(reason) = self.between_records(*handled)? {
@@ -216,9 +247,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         if let Some(error) = self.source.take_fatal_error() {
             return Err(self.handler.fail(error));
         }
-        self.source
-            .commit_if_due(now)
-            .map_err(|error| self.handler.fail(error))?;
+        match self.source.commit_if_due(now) {
+            Err(error) if error.is_permanent() => log_isolation(&error),
+            other => other.map_err(|error| self.handler.fail(error))?,
+        }
         Ok(self.stop_reason(handled))
     }
 
@@ -233,6 +265,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// The reason to stop now, if there is one.
     fn stop_reason(&self, handled: u64) -> Option<Reason> {
         let reason = self.stop.reason().or_else(|| self.limits.reached(handled));
+        // A record with a refused result would stop every worker after this one at the same place.
+        if reason != Some(Reason::Signal) && self.has_to_isolate() {
+            return None;
+        }
         // A callback that removes the last subscription stops the loop, too.
         reason.or_else(|| {
             self.subscriptions
@@ -261,6 +297,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         {
             return self.dead_letter(&item, &dead_letter);
         }
+        if let Some(error) = self.pending_dead_letters.take_refusal(&item) {
+            let outcome = self.handler.undelivered(&item, error);
+            return self.apply_outcome(&item, outcome);
+        }
         let copy = item.clone();
         let route = self
             .subscriptions
@@ -277,7 +317,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 self.counters.timing.callback_started();
                 let outcome = self.handler.handle(&subscription, &item, envelope.as_ref());
                 self.counters.timing.callback_finished();
-                self.apply_outcome(&item, outcome)
+                match self.confirm(&item, outcome)? {
+                    Some(outcome) => self.apply_outcome(&item, outcome),
+                    None => Ok(Step::Passed),
+                }
             }
             Route::Mismatch(envelope) => {
                 count(&self.counters.mismatched);
@@ -366,8 +409,18 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
         self.counters.timing.interrupted();
         if let Err(error) = self.handler.dead_letter(item, dead_letter) {
+            if let DeliveryMode::ExactlyOnce(transactions) = self.delivery {
+                if transactions.has_failed() {
+                    return Ok(Step::Failed(item.clone(), Outcome::Retry(Duration::ZERO)));
+                }
+            }
             self.source.requeue(item, true);
             return Err(self.handler.fail(error));
+        }
+        if let DeliveryMode::ExactlyOnce(_) = self.delivery {
+            self.pending_dead_letters.wrote(item, dead_letter);
+        } else if !self.is_dead_letter_acknowledged(item)? {
+            return Ok(Step::Passed);
         }
         count(&self.counters.dead_lettered);
         self.source.complete(item);

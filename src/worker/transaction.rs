@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::isolation::refused_dead_letter;
 use super::{
     add, count, deferred_signals, DeadLetter, Handler, Item, Outcome, Reason, Source, Step, Worker,
     SLICE,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::log::Level;
 use crate::process;
 
@@ -42,6 +43,8 @@ pub trait Transactions {
     /// # Errors
     /// A permanent error of Kafka.
     fn commit(&self) -> Result<TransactionOutcome>;
+    /// True if the transaction can only be aborted, because Kafka refused a message of it.
+    fn has_failed(&self) -> bool;
     /// Aborts it; the consumer returns to where it began.
     ///
     /// # Errors
@@ -57,6 +60,8 @@ pub struct PendingDeadLetters {
     given_up: RefCell<HashMap<(String, i32, i64), DeadLetter>>,
     /// Records whose dead letter is in the open transaction.
     written: RefCell<Vec<(String, i32, i64)>>,
+    /// Records whose results Kafka refused for good.
+    refused: RefCell<HashMap<(String, i32, i64), Error>>,
 }
 
 impl PendingDeadLetters {
@@ -65,10 +70,43 @@ impl PendingDeadLetters {
         if self.given_up.borrow().is_empty() {
             return None;
         }
-        let place = item.place();
-        let dead_letter = self.given_up.borrow().get(&place).cloned()?;
-        self.written.borrow_mut().push(place);
-        Some(dead_letter)
+        self.given_up.borrow().get(&item.place()).cloned()
+    }
+
+    /// The dead letter of a record is in the open transaction.
+    pub(super) fn wrote<I: Item>(&self, item: &I, dead_letter: &DeadLetter) {
+        self.give_up(item, dead_letter.clone());
+        self.written.borrow_mut().push(item.place());
+    }
+
+    /// The error of a record whose results Kafka refused for good, once.
+    pub(super) fn take_refusal<I: Item>(&self, item: &I) -> Option<Error> {
+        if self.refused.borrow().is_empty() {
+            return None;
+        }
+        self.refused.borrow_mut().remove(&item.place())
+    }
+
+    /// Kafka refused the transaction of this record alone: its results, or its dead letter.
+    ///
+    /// # Errors
+    /// The dead letter is refused for good.
+    fn refuse(&self, place: (String, i32, i64), error: Error) -> Result<()> {
+        if !self.written.borrow().contains(&place) {
+            self.refused.borrow_mut().insert(place, error);
+            return Ok(());
+        }
+        let too_large = error
+            .failed()
+            .iter()
+            .any(|failed| failed.permanent && failed.kind == Kind::MessageTooLarge);
+        match self.given_up.borrow_mut().get_mut(&place) {
+            Some(dead_letter) if too_large && !dead_letter.headers_only => {
+                dead_letter.headers_only = true;
+                Ok(())
+            }
+            _ => Err(refused_dead_letter(&place, &error)),
+        }
     }
 
     /// True for a record that was given up.
@@ -110,9 +148,19 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             return Ok(None);
         }
         let (mut done, mut stop_reason) = (0, None);
+        let mut count_of_records = 0_u64;
+        let mut isolated = None;
         let began = Instant::now();
         self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
+            if item.is_isolated() {
+                if count_of_records > 0 {
+                    self.source.requeue(&item, false);
+                    break;
+                }
+                isolated = Some(item.place());
+            }
+            count_of_records += 1;
             let remaining = self.limits.remaining(*handled + done);
             let step = match self.step(item, remaining) {
                 Ok(step) => step,
@@ -126,6 +174,13 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             match step {
                 Step::Handled(count) => done += count,
                 Step::Passed => {}
+                Step::Failed(item, Outcome::Retry(_) | Outcome::DeadLetter(_))
+                    if transactions.has_failed() =>
+                {
+                    // Not the failure of this record: nothing could be sent any more.
+                    self.source.requeue(&item, false);
+                    break;
+                }
                 Step::Failed(item, outcome) => {
                     drop(hold);
                     return self.abort_transaction(transactions, &item, outcome);
@@ -137,6 +192,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             })?;
             stop_reason = self.stop_reason(*handled + done);
             if stop_reason.is_some()
+                || isolated.is_some()
                 || deferred_signals() != 0
                 || began.elapsed() >= transactions.bound()
             {
@@ -147,6 +203,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             .commit()
             .map_err(|error| self.handler.fail(error))?;
         drop(hold);
+        if let (TransactionOutcome::Aborted(error), Some(place)) = (&ending, isolated) {
+            if error.is_permanent() {
+                let refused = self.pending_dead_letters.refuse(place, error.clone());
+                refused.map_err(|error| self.handler.fail(error))?;
+            }
+        }
         self.pending_dead_letters
             .close(matches!(ending, TransactionOutcome::Committed));
         match ending {
@@ -162,7 +224,11 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                     Level::Warning,
                     format!("Transaction aborted, its records are read again: {error}"),
                 );
-                self.wait(ABORT_PAUSE)
+                self.wait(if error.is_permanent() {
+                    Duration::ZERO
+                } else {
+                    ABORT_PAUSE
+                })
             }
         }
     }

@@ -116,7 +116,8 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
 pub fn is_permanent(code: Code) -> bool {
     use Code::{
         RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE, RD_KAFKA_RESP_ERR_INVALID_RECORD,
-        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_POLICY_VIOLATION, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
         RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
         RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__INVALID_ARG,
     };
@@ -127,8 +128,30 @@ pub fn is_permanent(code: Code) -> bool {
             | RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
             | RD_KAFKA_RESP_ERR_INVALID_RECORD
             | RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE
+            | RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
+            | RD_KAFKA_RESP_ERR_POLICY_VIOLATION
             | RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT
             | RD_KAFKA_RESP_ERR__INVALID_ARG
             | RD_KAFKA_RESP_ERR__BAD_MSG
     )
+}
+
+/// True if a message with this error must not block those after it: permanent errors, and a topic or partition that a
+/// reachable Kafka does not have.
+#[must_use]
+pub fn is_undeliverable(code: Code) -> bool {
+    is_permanent(code)
+        || matches!(
+            code,
+            Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+                | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+                | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+        )
+}
+
+/// True if the result of a record cannot be delivered for good, which is that record's permanent failure. Includes a
+/// topic that this user may not write to: librdkafka does not retry that either.
+#[must_use]
+pub fn is_refused(code: Code) -> bool {
+    is_undeliverable(code) || code == Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
 }

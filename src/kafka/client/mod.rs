@@ -22,7 +22,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 pub(crate) use conf::on_log;
 pub use conf::Conf;
 pub(crate) use errors::{fatal_reason, take_error, REFUSED_BATCH};
-pub use errors::{is_permanent, to_error};
+pub use errors::{is_permanent, is_refused, is_undeliverable, to_error};
 pub(crate) use metadata::{brokers, metadata, TopicHandle};
 pub use metadata::{PartitionInfo, TopicInfo};
 pub use partitions::TopicPartitionList;

@@ -15,6 +15,7 @@ use crate::config::Delivery;
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, TopicPartitionList};
 use crate::process;
+use crate::worker::Source;
 
 /// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -215,8 +216,20 @@ impl Consumer {
         sent
     }
 
-    /// Waits until everything that the callbacks sent is acknowledged.
+    /// Waits until everything that the callbacks sent is acknowledged. After a failure the records since the last
+    /// commit are read again: one by one if Kafka refuses a message for good.
     fn deliveries_acknowledged(&self, until: Instant) -> Result<bool> {
+        Self::callback_results(until).inspect_err(|error| {
+            Source::read_again(self, error.is_permanent());
+        })
+    }
+
+    /// Waits until everything that the callbacks sent is acknowledged; false if that takes longer.
+    ///
+    /// # Errors
+    /// Delivery, naming the messages that were not delivered.
+    pub(super) fn callback_results(until: Instant) -> Result<bool> {
+        let failures = &process::current().producers.callback_failures;
         let clients = process::current().producers.all();
         let unacknowledged: Vec<_> = clients
             .iter()
@@ -226,7 +239,7 @@ impl Consumer {
         for client in &unacknowledged {
             delivered &= client.wait_for_delivery(until);
         }
-        if !unacknowledged.iter().any(|client| client.has_failed()) {
+        if failures.is_empty() {
             if delivered {
                 for client in unacknowledged {
                     client.clear_callback_sends();
@@ -234,12 +247,13 @@ impl Consumer {
             }
             return Ok(delivered);
         }
-        let mut failed = Vec::new();
+        let (failed, _) = failures.take();
         for client in unacknowledged {
-            failed.extend(client.take_failures().0);
+            for message in &failed {
+                client.failures.remove(&message.id);
+            }
             client.clear_callback_sends();
         }
-        self.rewind();
         Err(Error::undelivered(
             "A message sent by a callback was not delivered: its records are not committed and are read again.",
             failed,

@@ -27,6 +27,10 @@ pub struct Record {
     pub attempt: u32,
     /// Attempts until its callback last ended the process, by `exit` or a fatal error; 0 where it never did.
     pub crashes: u32,
+    /// Handed out alone, because Kafka refused a result of this record or of one near it for good.
+    pub isolated: bool,
+    /// It is handled again: its callback returned before.
+    pub was_handled: bool,
 }
 
 impl From<Handle<RawMessage>> for Record {
@@ -40,6 +44,8 @@ impl From<Handle<RawMessage>> for Record {
             offset: handle.offset,
             attempt: handle.attempt,
             crashes: handle.crashes,
+            isolated: handle.isolated,
+            was_handled: handle.was_handled,
         }
     }
 }
@@ -252,6 +258,12 @@ impl Consumer {
     /// Drops everything that is fetched and was not handed out: how many records, and of which topics.
     pub fn discard_fetched(&self) -> (u64, Vec<String>) {
         self.state.borrow_mut().records.discard_fetched()
+    }
+
+    /// True where isolated records are still to be read.
+    #[must_use]
+    pub fn has_isolated(&self) -> bool {
+        self.state.borrow().records.has_isolated()
     }
 
     /// True where a record can be handed out.

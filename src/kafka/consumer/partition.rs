@@ -45,6 +45,10 @@ pub struct Partition {
     crashes: BTreeMap<i64, u32>,
     /// The number of the last commit sent before a crash that no confirmed commit has reported yet.
     crashed_at_commit: Option<usize>,
+    /// Records before this offset are handed out alone, see [`Partition::isolate`].
+    isolated_until: i64,
+    /// Those of them that had no result yet.
+    unfinished: Vec<i64>,
     /// Paused by the consumer: it ran too far past the committable offset.
     pub held_back: bool,
     /// Paused by the application.
@@ -68,6 +72,8 @@ impl Partition {
             end: None,
             crashes: BTreeMap::new(),
             crashed_at_commit: None,
+            isolated_until: 0,
+            unfinished: Vec::new(),
             held_back: false,
             paused: false,
         }
@@ -127,6 +133,37 @@ impl Partition {
     #[must_use]
     pub fn restart_offset(&self) -> Option<i64> {
         self.position.and(self.restart)
+    }
+
+    /// The records taken since the last commit are about to be read again, and are handed out one by one.
+    pub fn isolate(&mut self) {
+        if let Some(position) = self.position {
+            self.isolated_until = self.isolated_until.max(position);
+            self.unfinished = self.in_progress.iter().copied().collect();
+        }
+    }
+
+    /// True for a record that must be handed out alone.
+    #[inline]
+    #[must_use]
+    pub const fn is_isolated(&self, offset: i64) -> bool {
+        offset < self.isolated_until
+    }
+
+    /// True for an isolated record whose callback returned before: it is handled again.
+    #[inline]
+    #[must_use]
+    pub fn was_handled(&self, offset: i64) -> bool {
+        self.is_isolated(offset) && !self.unfinished.contains(&offset)
+    }
+
+    /// True where isolated records are still to be read.
+    #[must_use]
+    pub fn has_isolated(&self) -> bool {
+        !self.paused
+            && self
+                .position
+                .is_some_and(|position| position < self.isolated_until)
     }
 
     /// Records from `offset` on are read again: their results since then do not count. `commits`: the number of the

@@ -42,6 +42,12 @@ impl Consumer {
         self.last_rewind.set(coarse_ms());
     }
 
+    /// The records taken since the last commit are handed out one by one when they are read again, because Kafka
+    /// refuses a result for good and it is not known which record it belongs to.
+    pub(in crate::kafka) fn isolate(&self) {
+        self.state.borrow_mut().records.isolate();
+    }
+
     /// Moves to the group's offsets, whatever was handled here: another member, or an earlier process, may have
     /// committed since. False where Kafka does not answer in time.
     pub(in crate::kafka) fn seek_to_committed(&self) -> bool {

@@ -48,6 +48,10 @@ pub struct Handle<I> {
     pub attempt: u32,
     /// Attempts until its callback last ended the process; 0 where it never did.
     pub crashes: u32,
+    /// See [`Partition::is_isolated`].
+    pub isolated: bool,
+    /// See [`Partition::was_handled`].
+    pub was_handled: bool,
 }
 
 /// Result of [`AssignedRecords::next`].
@@ -329,6 +333,8 @@ impl<M: Fetched> AssignedRecords<M> {
             offset,
             attempt: 1 + failures + crashes,
             crashes,
+            isolated: partition.is_some_and(|partition| partition.is_isolated(offset)),
+            was_handled: partition.is_some_and(|partition| partition.was_handled(offset)),
         }
     }
 
@@ -585,6 +591,18 @@ impl<M: Fetched> AssignedRecords<M> {
             })
         };
         self.partitions().filter_map(committable).collect()
+    }
+
+    /// Every record taken since the last commit is handed out alone when it is read again.
+    pub fn isolate(&mut self) {
+        for partition in self.partitions.iter_mut().flatten() {
+            partition.isolate();
+        }
+    }
+
+    /// True where isolated records are still to be read.
+    pub fn has_isolated(&self) -> bool {
+        self.partitions().any(Partition::has_isolated)
     }
 
     /// The number of the next commit; its answer carries it.

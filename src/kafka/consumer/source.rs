@@ -27,6 +27,14 @@ impl Item for Record {
     fn crashes(&self) -> u32 {
         self.crashes
     }
+
+    fn is_isolated(&self) -> bool {
+        self.isolated
+    }
+
+    fn was_handled(&self) -> bool {
+        self.was_handled
+    }
 }
 
 impl Source for Consumer {
@@ -70,6 +78,21 @@ impl Source for Consumer {
 
     fn commit_now(&self, bound: Duration) -> Result<()> {
         Self::commit_now(self, bound)
+    }
+
+    fn results(&self, wait: Duration) -> Result<bool> {
+        Self::callback_results(std::time::Instant::now() + wait)
+    }
+
+    fn read_again(&self, isolated: bool) {
+        if isolated {
+            self.isolate();
+        }
+        self.rewind();
+    }
+
+    fn has_isolated(&self) -> bool {
+        Self::has_isolated(self)
     }
 
     fn pre_commit(&self, bound: Duration) -> PreCommit {

@@ -136,13 +136,27 @@ impl DeliveryFailures {
         }
     }
 
+    /// True if there is no failure.
+    pub fn is_empty(&self) -> bool {
+        self.unreported.lock().count == 0
+    }
+
     /// Removes the failure with this id if the message was too large; returns its reason.
     pub fn take_too_large(&self, id: &str) -> Option<String> {
+        let failed = self.remove_if(|one| one.id == id && one.kind == Kind::MessageTooLarge)?;
+        Some(failed.reason)
+    }
+
+    /// Removes the failure with this id, because the caller handles it.
+    pub fn remove(&self, id: &str) {
+        self.remove_if(|one| one.id == id);
+    }
+
+    fn remove_if(&self, wanted: impl Fn(&FailedMessage) -> bool) -> Option<FailedMessage> {
         let mut unreported = self.unreported.lock();
-        let mut named = unreported.named.iter();
-        let place = named.position(|one| one.id == id && one.kind == Kind::MessageTooLarge)?;
+        let place = unreported.named.iter().position(wanted)?;
         unreported.count -= 1;
-        unreported.named.remove(place).map(|failed| failed.reason)
+        unreported.named.remove(place)
     }
 
     /// Takes all failures: those with ids, and the total number.

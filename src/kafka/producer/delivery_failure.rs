@@ -46,6 +46,7 @@ pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
         let failed = FailedMessage {
             reason: format!("{}{place}", report.record.reason),
             kind: kind_of(report.code),
+            permanent: client::is_refused(report.code),
             id: report.record.id,
             topic: report.record.topic,
         };
@@ -61,8 +62,10 @@ pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
         if !spooling_queue {
             process.counters.failed.fetch_add(1, Ordering::Relaxed);
             process.metrics.producers.failed(failed.kind);
-            producer.failed.fetch_add(1, Ordering::Release);
             process.counters.set_last_error(&failed.reason);
+            if producer.tracks_callback_sends() {
+                process.producers.callback_failures.add(failed.clone());
+            }
             producer.failures.add(failed);
         }
         if matches!(disposition, Disposition::InJournal) {

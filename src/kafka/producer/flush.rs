@@ -100,6 +100,7 @@ impl Producer {
                 topic: topics.name(topic),
                 reason: reason.to_owned(),
                 kind: Kind::Connection,
+                permanent: false,
             }));
         }
         let others = self

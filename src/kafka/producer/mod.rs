@@ -19,7 +19,7 @@ mod tests;
 
 pub use record::ProducerRecord;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ pub struct Producer {
     /// librdkafka reported a fatal error: another client takes over.
     pub(super) fatal: AtomicBool,
     /// Size of a batch that was refused as too large, in bytes; 0 for none. The next client sends smaller batches.
-    pub(super) refused_batch: AtomicUsize,
+    pub(in crate::kafka) refused_batch: AtomicUsize,
     /// The client limits its batches to this size, because a larger one was refused.
     batch_limit: Option<usize>,
     /// All messages of this client have an outcome, or were handed to the client that replaces it.
@@ -81,12 +81,8 @@ pub struct Producer {
     suspended: AtomicBool,
     /// Why authentication fails (credentials, certificate), while it does.
     pub(super) auth_error: Mutex<Option<String>>,
-    /// Number of messages that failed permanently.
-    pub(super) failed: AtomicU64,
     /// Messages were sent by callbacks: offsets are not committed before these are acknowledged.
     tracking_callback_sends: AtomicBool,
-    /// Value of `failed` at the first of these messages.
-    failed_before: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -204,9 +200,7 @@ impl Producer {
             reachability,
             suspended: AtomicBool::new(false),
             auth_error: Mutex::new(None),
-            failed: AtomicU64::new(0),
             tracking_callback_sends: AtomicBool::new(false),
-            failed_before: AtomicU64::new(0),
             thread: Mutex::new(None),
         });
         let handle = poller::spawn(Arc::clone(&producer))?;
@@ -398,31 +392,26 @@ impl Producer {
     }
 
     /// Messages sent from now on belong to records being handled, whose offsets are not committed before these are
-    /// acknowledged.
+    /// acknowledged. Failures from now on are also in [`pool::ProducerPool::callback_failures`].
     pub fn track_callback_sends(&self) {
-        if !self.tracking_callback_sends.load(Ordering::Relaxed) {
-            self.failed_before
-                .store(self.failed.load(Ordering::Acquire), Ordering::Relaxed);
-            self.tracking_callback_sends.store(true, Ordering::Relaxed);
-        }
+        self.tracking_callback_sends.store(true, Ordering::Release);
     }
 
     /// True between [`Producer::track_callback_sends`] and [`Producer::clear_callback_sends`].
     #[must_use]
     pub fn tracks_callback_sends(&self) -> bool {
-        self.tracking_callback_sends.load(Ordering::Relaxed)
-    }
-
-    /// True if a message failed since [`Producer::track_callback_sends`].
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire) != self.failed_before.load(Ordering::Relaxed)
-            || self.successor().is_some_and(|next| next.has_failed())
+        self.tracking_callback_sends.load(Ordering::Acquire)
     }
 
     /// The messages are acknowledged, or their records are rewound.
     pub fn clear_callback_sends(&self) {
-        self.tracking_callback_sends.store(false, Ordering::Relaxed);
+        self.tracking_callback_sends.store(false, Ordering::Release);
+    }
+
+    /// The failure of this message was reported to the callback that sent it, by an exception.
+    pub fn forget_failure(&self, id: &str) {
+        self.failures.remove(id);
+        process::current().producers.callback_failures.remove(id);
     }
 
     /// The client that has taken over this one's messages, if it has been replaced.
@@ -465,11 +454,9 @@ impl Producer {
         let Some(reason) = self.failures.take_too_large(id) else {
             return self.successor()?.take_too_large(id);
         };
-        self.failed.fetch_sub(1, Ordering::Release);
-        process::current()
-            .counters
-            .failed
-            .fetch_sub(1, Ordering::Relaxed);
+        let process = process::current();
+        process.producers.callback_failures.remove(id);
+        process.counters.failed.fetch_sub(1, Ordering::Relaxed);
         Some(reason)
     }
 

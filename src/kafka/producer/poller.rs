@@ -180,9 +180,8 @@ impl<'a> Poller<'a> {
                     }
                 }
                 // One event has the messages of one batch.
-                let is_refused_batch = count > 1
-                    && !self.producer.transactional
-                    && reports.iter().all(|report| is_too_large(report.code));
+                let is_refused_batch =
+                    count > 1 && reports.iter().all(|report| is_too_large(report.code));
                 if is_refused_batch {
                     self.on_refused_batch(reports);
                 } else {
@@ -270,6 +269,11 @@ impl<'a> Poller<'a> {
                     reports.len()
                 ),
             );
+        }
+        if producer.transactional {
+            // The transaction is aborted and handled again, with another client.
+            self.on_failures(reports);
+            return;
         }
         self.refused_batch = true;
         producer.fatal.store(true, Ordering::Release);

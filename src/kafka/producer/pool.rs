@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::delivery::DeliveryFailures;
 use super::{Producer, ProducerRecord};
 use crate::config::BrokerConfig;
 use crate::error::Result;
@@ -50,6 +51,9 @@ struct PoolState {
 #[derive(Default)]
 pub struct ProducerPool {
     state: Mutex<PoolState>,
+    /// Messages of callbacks that were not delivered, until the offsets of their records are to be committed. Here
+    /// and not in their client, which may have been replaced by then.
+    pub(in crate::kafka) callback_failures: DeliveryFailures,
     batch_limits: Mutex<HashMap<String, BatchLimit>>,
 }
 

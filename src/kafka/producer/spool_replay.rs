@@ -49,7 +49,7 @@ impl SpoolReplay {
     /// Handles the failure of a record of the batch.
     pub fn failed(&mut self, report: &Undelivered) {
         self.failed += 1;
-        if !is_undeliverable(report.code) {
+        if !client::is_undeliverable(report.code) {
             self.aborted = true;
             return;
         }
@@ -184,18 +184,6 @@ fn claim(spool: &Spool) -> Option<Claim> {
         process::current().log.write(Level::Error, error.message());
         None
     })
-}
-
-/// A record that cannot be delivered must not block those after it; this includes a topic or partition that a reachable
-/// Kafka does not have.
-fn is_undeliverable(code: Code) -> bool {
-    client::is_permanent(code)
-        || matches!(
-            code,
-            Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
-                | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-                | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-        )
 }
 
 #[allow(unsafe_code)]

@@ -1,6 +1,7 @@
 //! A consumer whose offsets are committed in its producer's transactions.
 #![allow(unsafe_code)]
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,7 +126,24 @@ impl TransactionalConsumer<'_> {
 
     /// The error for messages sent by the callbacks that Kafka did not accept, while the client itself is usable.
     fn undelivered(producer: &Producer) -> Option<Error> {
-        let (failed, count) = producer.failures.take();
+        let (mut failed, mut count) = producer.failures.take();
+        let refusal = TransactionError::of_transaction(producer.client());
+        if let Some(error) = refusal.filter(|error| client::is_refused(error.code)) {
+            // The partition was refused before anything was sent to it: its messages only failed with the transaction.
+            if !failed.iter().any(|failed| failed.permanent) {
+                let refused = FailedMessage {
+                    id: String::new(),
+                    topic: String::new(),
+                    kind: client::to_error(error.code, "", "", "").kind(),
+                    reason: error.reason,
+                    permanent: true,
+                };
+                failed.insert(0, refused);
+                count += 1;
+            }
+        }
+        // Named first in the error.
+        failed.sort_by_key(|failed| !failed.permanent);
         (count > 0).then(|| {
             Error::undelivered(
                 "Messages sent by a callback were not delivered, so its transaction is aborted.",
@@ -182,6 +200,9 @@ impl Transactions for TransactionalConsumer<'_> {
         let producer = transaction.producer();
         current::end(&producer);
         while !producer.wait_for_delivery(Instant::now() + POLL_INTERVAL) {
+            if TransactionError::of_transaction(producer.client()).is_some() {
+                break;
+            }
             if StopSignal::is_signalled() || Instant::now() >= until {
                 self.abort()?;
                 let reason = "the messages sent by the callbacks were not acknowledged in time.";
@@ -195,6 +216,19 @@ impl Transactions for TransactionalConsumer<'_> {
             return self.on_commit_error(&CommitError::Refused(error));
         }
         if let Some(error) = Self::undelivered(&producer) {
+            if producer.refused_batch.load(Ordering::Acquire) > 0 {
+                self.abort()?;
+                transaction.client_failed.set(true);
+                return Ok(TransactionOutcome::Aborted(Error::new(
+                    Kind::Connection,
+                    "a batch of its messages was refused as too large; they are sent again in smaller batches.",
+                )));
+            }
+            if error.is_permanent() {
+                self.consumer.isolate();
+                self.abort()?;
+                return Ok(TransactionOutcome::Aborted(error));
+            }
             self.abort()?;
             let may_help = |failed: &FailedMessage| failed.kind.is_retriable();
             if error.failed().iter().all(may_help) {
@@ -215,6 +249,12 @@ impl Transactions for TransactionalConsumer<'_> {
             self.consumer.committed_with(&sent.0);
         }
         Ok(TransactionOutcome::Committed)
+    }
+
+    fn has_failed(&self) -> bool {
+        let producer = self.transaction.producer();
+        !producer.failures.is_empty()
+            || TransactionError::of_transaction(producer.client()).is_some()
     }
 
     fn abort(&self) -> Result<()> {

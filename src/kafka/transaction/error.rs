@@ -50,6 +50,20 @@ impl TransactionError {
         }
     }
 
+    /// The error of the open transaction, if it can only be aborted: another begin is refused with it, and changes
+    /// nothing while the transaction is open.
+    pub fn of_transaction(client: *mut sys::rd_kafka_t) -> Option<Self> {
+        // SAFETY: a live client; the error is ours.
+        unsafe {
+            let error = sys::bindings::rd_kafka_begin_transaction(client);
+            if error.is_null() {
+                return None;
+            }
+            let must_abort = sys::bindings::rd_kafka_error_txn_requires_abort(error) != 0;
+            Self::take(error).filter(|error| must_abort || error.is_fatal)
+        }
+    }
+
     /// The outcome of the call is unknown, and the client cannot be used any more.
     pub fn no_response(reason: &str) -> Self {
         Self {

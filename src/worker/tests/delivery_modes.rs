@@ -55,6 +55,10 @@ impl Transactions for CountedTransactions {
         Ok(TransactionOutcome::Committed)
     }
 
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     fn abort(&self) -> Result<()> {
         self.aborted.set(self.aborted.get() + 1);
         Ok(())
@@ -86,4 +90,31 @@ fn a_failure_aborts_the_transaction_and_the_next_one_holds_the_dead_letter() {
         (1, 1)
     );
     assert_eq!(fixture.counters.transactions.get(), 1);
+}
+
+#[test]
+fn a_record_whose_result_is_refused_is_dead_lettered_and_the_others_are_handled() {
+    for style in [Style::Single, Style::Batch] {
+        let fixture = fixture(style, &["a"], Box::new(succeed), &Rc::default());
+        fixture.put(0..6, "t_a", "a");
+        fixture.source.poison.replace(vec![1, 4]);
+        assert_eq!(fixture.run(limits()), Ok((6, Reason::Empty)));
+        assert_eq!(*fixture.handler.dead_letters.borrow(), [1, 4]);
+        assert_eq!(*fixture.source.done.borrow(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(fixture.counters.handled.get(), 6);
+    }
+}
+
+#[test]
+fn a_refused_result_is_dead_lettered_before_the_worker_stops() {
+    let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
+    fixture.put(0..6, "t_a", "a");
+    fixture.source.poison.replace(vec![1]);
+    let three = Limits {
+        max_messages: 3,
+        ..limits()
+    };
+    assert_eq!(fixture.run(three), Ok((3, Reason::MaxMessages)));
+    assert_eq!(*fixture.handler.dead_letters.borrow(), [1]);
+    assert_eq!(*fixture.source.done.borrow(), [0, 1, 2]);
 }

@@ -124,6 +124,7 @@ fn a_value_that_is_no_envelope_is_dead_lettered() {
         topic: "t_a",
         value: Rc::new(b"{".to_vec()),
         place: 0,
+        isolated: false,
     };
     fixture.source.ahead.borrow_mut().push_back(broken);
     assert_eq!(fixture.run(limits()), Ok((1, Reason::Empty)));

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
-use crate::error::{Error, Result};
+use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::consumer::assignment::RebalanceListener;
 use crate::kafka::consumer::PreCommit;
 use crate::topic::TopicMap;
@@ -25,6 +25,7 @@ struct Number {
     topic: &'static str,
     value: Rc<Vec<u8>>,
     place: u32,
+    isolated: bool,
 }
 
 impl Item for Number {
@@ -47,6 +48,14 @@ impl Item for Number {
     fn crashes(&self) -> u32 {
         0
     }
+
+    fn is_isolated(&self) -> bool {
+        self.isolated
+    }
+
+    fn was_handled(&self) -> bool {
+        self.isolated
+    }
 }
 
 #[derive(Default)]
@@ -57,6 +66,12 @@ struct Numbers {
     failed: Cell<u32>,
     commits: Cell<u32>,
     undelivered: Cell<bool>,
+    /// Everything handed out since the last commit.
+    since_commit: RefCell<Vec<Number>>,
+    /// The last record at the last call of `results()`.
+    awaited: Cell<Option<u32>>,
+    /// Records whose results Kafka refuses for good.
+    poison: RefCell<Vec<u32>>,
     /// Pre-commits that are not answered yet.
     unanswered: Cell<u32>,
 }
@@ -76,7 +91,9 @@ impl Source for Numbers {
     }
 
     fn next(&self) -> Option<Number> {
-        self.fetched.borrow_mut().pop_front()
+        let next = self.fetched.borrow_mut().pop_front();
+        self.since_commit.borrow_mut().extend(next.clone());
+        next
     }
 
     fn complete(&self, item: &Number) {
@@ -94,6 +111,40 @@ impl Source for Numbers {
     }
 
     fn keep_alive(&self) {}
+
+    fn results(&self, _: Duration) -> Result<bool> {
+        let mut since = self.since_commit.borrow_mut();
+        let last = since.last().map(|last| last.place);
+        if self.awaited.replace(last) == last {
+            let refusal = self.refusal(&since);
+            since.clear();
+            return refusal.map_or(Ok(true), Err);
+        }
+        // Before the last one is handled.
+        let earlier = since.len().saturating_sub(1);
+        let refusal = self.refusal(&since[..earlier]);
+        if refusal.is_none() {
+            since.drain(..earlier);
+        }
+        refusal.map_or(Ok(true), Err)
+    }
+
+    fn read_again(&self, isolated: bool) {
+        let since = self.since_commit.take();
+        let mut ahead = self.ahead.borrow_mut();
+        for number in self.fetched.borrow_mut().drain(..).rev() {
+            ahead.push_front(number);
+        }
+        for number in since.into_iter().rev() {
+            self.done.borrow_mut().retain(|done| *done != number.place);
+            ahead.push_front(Number { isolated, ..number });
+        }
+    }
+
+    fn has_isolated(&self) -> bool {
+        self.ahead.borrow().iter().any(|number| number.isolated)
+            || self.fetched.borrow().iter().any(|number| number.isolated)
+    }
 
     fn pre_commit(&self, _: Duration) -> PreCommit {
         if self.unanswered.get() > 0 {
@@ -128,7 +179,17 @@ impl Source for Numbers {
 
     fn commit_now(&self, _: Duration) -> Result<()> {
         self.commits.set(self.commits.get() + 1);
-        Ok(())
+        let refusal = self.refusal(&self.since_commit.borrow());
+        match refusal {
+            None => {
+                self.since_commit.take();
+                Ok(())
+            }
+            Some(error) => {
+                self.read_again(true);
+                Err(error)
+            }
+        }
     }
 
     fn take_fatal_error(&self) -> Option<Error> {
@@ -144,6 +205,24 @@ impl Source for Numbers {
     }
 }
 
+impl Numbers {
+    /// The error for the first result that Kafka refuses.
+    fn refusal(&self, numbers: &[Number]) -> Option<Error> {
+        let poison = self.poison.borrow();
+        let refused = numbers.iter().find(|one| poison.contains(&one.place))?;
+        Some(Error::delivery(
+            "refused",
+            vec![FailedMessage {
+                id: refused.place.to_string(),
+                topic: "out".to_owned(),
+                reason: "refused".to_owned(),
+                kind: Kind::Delivery,
+                permanent: true,
+            }],
+        ))
+    }
+}
+
 type Callback = Box<dyn Fn(u32) -> Outcome<String>>;
 
 fn dead_letter(reason: &str) -> DeadLetter {
@@ -152,6 +231,7 @@ fn dead_letter(reason: &str) -> DeadLetter {
         reason: reason.to_owned(),
         chain: String::new(),
         attempts: 1,
+        headers_only: false,
     }
 }
 
@@ -208,6 +288,10 @@ impl Handler<Number> for Script {
 
     fn not_an_envelope(&self, reason: &Error) -> DeadLetter {
         dead_letter(reason.message())
+    }
+
+    fn undelivered(&self, _: &Number, error: Error) -> Outcome<String> {
+        Outcome::DeadLetter(dead_letter(error.message()))
     }
 
     fn dead_letter(&self, item: &Number, _: &DeadLetter) -> Result<()> {
@@ -282,6 +366,7 @@ impl Fixture {
                 topic,
                 value: Rc::new(value),
                 place: number,
+                isolated: false,
             });
         }
     }

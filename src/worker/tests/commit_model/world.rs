@@ -224,4 +224,12 @@ impl Item for ModelRecord {
     fn crashes(&self) -> u32 {
         self.handle.crashes
     }
+
+    fn is_isolated(&self) -> bool {
+        self.handle.isolated
+    }
+
+    fn was_handled(&self) -> bool {
+        self.handle.was_handled
+    }
 }

@@ -11,6 +11,20 @@ use crate::config::Delivery;
 use crate::kafka::consumer::partition::SeekTarget;
 use crate::kafka::consumer::records::{AssignedRecords, CommitOffset, Ends, Next};
 
+/// The error for a message that Kafka refuses for good.
+pub(super) fn refused() -> Error {
+    Error::delivery(
+        "refused",
+        vec![FailedMessage {
+            id: "1".to_owned(),
+            topic: "out".to_owned(),
+            reason: "refused".to_owned(),
+            kind: Kind::Delivery,
+            permanent: true,
+        }],
+    )
+}
+
 /// One process of the group: its consumer and its callbacks.
 pub(super) struct Process<'w> {
     pub(super) world: &'w World,
@@ -91,8 +105,13 @@ impl<'w> Process<'w> {
     /// As the consumer commits: the list first, then the acknowledgements, then the request.
     pub(super) fn request(&self) -> Result<()> {
         let offsets = self.records.borrow().committable();
-        match self.world.choose(6) {
+        match self.world.choose(7) {
             4 => return Ok(()),
+            6 => {
+                self.records.borrow_mut().isolate();
+                self.rewind();
+                return Err(refused());
+            }
             5 => {
                 self.rewind();
                 return Err(Error::delivery("lost", Vec::new()));
@@ -332,6 +351,32 @@ impl Source for Process<'_> {
         Ok(())
     }
 
+    fn results(&self, _: Duration) -> Result<bool> {
+        match self.world.choose(3) {
+            1 if !self.sent.borrow().is_empty() => {
+                self.sent.borrow_mut().clear();
+                Err(refused())
+            }
+            _ => {
+                for record in self.sent.take() {
+                    self.world.result(record);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn read_again(&self, isolated: bool) {
+        if isolated {
+            self.records.borrow_mut().isolate();
+        }
+        self.rewind();
+    }
+
+    fn has_isolated(&self) -> bool {
+        self.records.borrow().has_isolated()
+    }
+
     fn pre_commit(&self, _: Duration) -> PreCommit {
         let ends: Ends = self.records.borrow_mut().ends_of_fetched();
         match self.world.choose(4) {
@@ -424,6 +469,10 @@ impl Handler<ModelRecord> for Process<'_> {
 
     fn not_an_envelope(&self, reason: &Error) -> DeadLetter {
         dead_letter(reason.message())
+    }
+
+    fn undelivered(&self, _: &ModelRecord, error: Error) -> Outcome<String> {
+        Outcome::DeadLetter(dead_letter(error.message()))
     }
 
     fn dead_letter(&self, item: &ModelRecord, _: &DeadLetter) -> Result<()> {

@@ -29,7 +29,13 @@ impl Transactions for Process<'_> {
 
     fn commit(&self) -> Result<TransactionOutcome> {
         let lost = || Error::delivery("aborted", Vec::new());
-        let fault = self.world.choose(6);
+        let fault = self.world.choose(7);
+        // Only a message can be refused.
+        if fault == 6 && !self.sent.borrow().is_empty() {
+            self.records.borrow_mut().isolate();
+            self.rewind();
+            return Ok(TransactionOutcome::Aborted(refused()));
+        }
         if fault == 2 {
             self.rewind();
             return Ok(TransactionOutcome::Aborted(lost()));
@@ -60,6 +66,10 @@ impl Transactions for Process<'_> {
             records.committed(&commit.topic, commit.partition, commit.offset, number);
         }
         Ok(TransactionOutcome::Committed)
+    }
+
+    fn has_failed(&self) -> bool {
+        false
     }
 
     fn abort(&self) -> Result<()> {
