@@ -54,7 +54,7 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * Parses an envelope. The bytes are kept: an unchanged message is sent again byte for byte.
+     * Parses an envelope. The bytes are kept: an unchanged message is sent again byte for byte, on its channel.
      *
      * A missing id or timestamp is generated, a missing type is `event`.
      *
@@ -102,7 +102,8 @@ final class Message implements JsonSerializable
     }
 
     /**
-     * Returns the id: a UUIDv7 for messages of this package; `topic-partition-offset` for a record of a raw topic.
+     * Returns the id: a UUIDv7 for messages of this package; `topic-partition-offset` for a record of a raw topic and
+     * for a received envelope without an id.
      */
     public function getId(): string
     {

@@ -17,6 +17,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Polyfill\RealtimeManager;
 use Toporia\Realtime\Polyfill\ConfigFiles;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Support\Environment;
 use Toporia\Realtime\Toporia\Framework;
 
 /**
@@ -124,7 +125,7 @@ final class PlainHost implements Host, RenewsObjects, InspectableConfiguration
             );
         }
 
-        return self::$read[$directory] = $config;
+        return self::$read[$directory] = Environment::withoutComments($config);
     }
 
     public function inspectedConfig(): array

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
+use Toporia\Realtime\Support\Environment;
+
 /**
  * Each rule is a method that returns a finding or null.
  */
@@ -85,7 +87,7 @@ final class ConfigurationRules
         if (!$this->settings->isEmbedded()) {
             return null;
         }
-        $production = in_array(strtolower(Settings::environment('APP_ENV') ?? ''), ['production', 'prod', 'live'], true);
+        $production = in_array(strtolower(Environment::get('APP_ENV') ?? ''), ['production', 'prod', 'live'], true);
         $text = "is 'embedded': a broker in the memory of this process, invisible to other processes and lost "
             . "when it ends";
         $remedy = 'Set brokers (KAFKA_BROKERS) to the addresses of your Kafka: host:9092,host:9092';
@@ -96,7 +98,7 @@ final class ConfigurationRules
 
     private function spool(): ?Finding
     {
-        if ($this->settings->get('spool') !== null || Settings::environment('APP_ENV') === 'testing') {
+        if ($this->settings->get('spool') !== null || Environment::get('APP_ENV') === 'testing') {
             return null;
         }
 

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
+use Toporia\Realtime\Support\Environment;
+
 final class GatewaySettings
 {
     private const VARIABLES = [
@@ -23,7 +25,7 @@ final class GatewaySettings
     /** @param array<mixed> $config the `realtime` configuration */
     public function __construct(array $config)
     {
-        $this->own = is_array($config['gateway'] ?? null) ? $config['gateway'] : [];
+        $this->own = is_array($config['gateway'] ?? null) ? Environment::withoutComments($config['gateway']) : [];
     }
 
     /** True if a gateway, or signing for one, is configured. */
@@ -58,7 +60,7 @@ final class GatewaySettings
             return ['off'];
         }
         if ($value === null || $value === '' || $value === []) {
-            $value = Settings::environment(self::VARIABLES[$key] ?? $key);
+            $value = Environment::get(self::VARIABLES[$key] ?? $key);
         }
         $all = [];
         foreach (is_array($value) ? $value : explode(',', is_scalar($value) ? (string) $value : '') as $one) {

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
+use Toporia\Realtime\Support\Environment;
+
 /**
  * No check prints secrets itself; this covers error messages of databases and libraries that quote them.
  */
@@ -32,10 +34,10 @@ final class Secrets
     {
         $values = self::collect($config);
         foreach (self::VARIABLES as $name) {
-            $values[] = (string) Settings::environment($name);
+            $values[] = (string) Environment::get($name);
         }
         $outbox = is_array($config['outbox'] ?? null) ? $config['outbox'] : [];
-        foreach ([$outbox['dsn'] ?? null, Settings::environment('REALTIME_OUTBOX_DSN')] as $dsn) {
+        foreach ([$outbox['dsn'] ?? null, Environment::get('REALTIME_OUTBOX_DSN')] as $dsn) {
             if (is_string($dsn) && preg_match('/(?:password|pwd)=([^;]+)/i', $dsn, $match) === 1) {
                 $values[] = $match[1];
             }

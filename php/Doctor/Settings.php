@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Doctor;
 
 use Toporia\Realtime\Doctor\Wire\Security;
+use Toporia\Realtime\Support\Environment;
 
 /**
  * Order: the broker's own array, the top level of the configuration, INI settings, environment, default; an empty
@@ -59,8 +60,9 @@ final class Settings
      */
     public function __construct(array $config, ?string $broker = null)
     {
+        $config = Environment::withoutComments($config);
         $named = self::named($config['brokers'] ?? null);
-        $default = self::set($config['default_broker'] ?? null) ?? self::environment('REALTIME_BROKER') ?? 'kafka';
+        $default = self::set($config['default_broker'] ?? null) ?? Environment::get('REALTIME_BROKER') ?? 'kafka';
         $name = $broker ?? (is_scalar($default) ? (string) $default : 'kafka');
         if ($broker === null && !isset($named[$name]) && count($named) === 1) {
             $name = (string) array_key_first($named);
@@ -71,20 +73,6 @@ final class Settings
         }
         $own = $named[$name] ?? [];
         $this->layers = [is_array($own) ? $own : [], $config];
-    }
-
-    /**
-     * An environment variable, as the extension reads it.
-     */
-    public static function environment(string $name): ?string
-    {
-        foreach ([$_ENV[$name] ?? null, $_SERVER[$name] ?? null, getenv($name)] as $value) {
-            if (is_string($value) && trim($value) !== '') {
-                return $value;
-            }
-        }
-
-        return null;
     }
 
     /**
@@ -119,7 +107,7 @@ final class Settings
         }
         $value = $ini ? self::set(ini_get("toporia_realtime.$key") ?: null) : null;
 
-        return $value ?? ($variable === null ? null : self::environment($variable));
+        return $value ?? ($variable === null ? null : Environment::get($variable));
     }
 
     public function text(string $key, string $default): string
@@ -193,7 +181,7 @@ final class Settings
             }
         }
 
-        return $this->anyProperty($property) ?? ($variable === null ? null : self::environment($variable));
+        return $this->anyProperty($property) ?? ($variable === null ? null : Environment::get($variable));
     }
 
     private function anyProperty(string $property): ?string

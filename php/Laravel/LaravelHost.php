@@ -23,6 +23,7 @@ use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
 use Toporia\Realtime\Laravel\Events\MessageFailed;
 use Toporia\Realtime\Laravel\Queue\QueuedHandler;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Environment;
 use Toporia\Realtime\Worker\ConsumeOptions;
 
 /**
@@ -42,7 +43,7 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
      */
     public function config(): array
     {
-        $config = (array) $this->app->make('config')->get('realtime', []);
+        $config = Environment::withoutComments((array) $this->app->make('config')->get('realtime', []));
         Configuration::applyOrThrow($config);
         // The outermost middleware: it resets the state before the application's own middleware is created.
         $config['middleware'] = [$this->process(...), ...(array) ($config['middleware'] ?? [])];

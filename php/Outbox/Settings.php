@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Outbox;
 use Closure;
 use PDO;
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Support\Environment;
 
 /**
  * Used by the relay and by the command that creates the tables; an application passes its own PDO to Outbox.
@@ -64,6 +65,7 @@ final class Settings
         if (!is_array($outbox)) {
             throw new ConfigurationException('outbox is ' . get_debug_type($outbox) . '; it must be an array.');
         }
+        $outbox = Environment::withoutComments($outbox);
         foreach (array_keys($outbox) as $key) {
             in_array($key, self::KEYS, true) || throw self::unknown((string) $key);
         }
@@ -134,8 +136,7 @@ final class Settings
             throw new ConfigurationException("outbox.$key is " . get_debug_type($value) . '; it is a string.');
         }
         if (($value === null || $value === '') && $variable !== null) {
-            // Like the extension: FPM hides the environment from getenv() if clear_env is on.
-            $value = $_ENV[$variable] ?? $_SERVER[$variable] ?? getenv($variable);
+            $value = Environment::get($variable);
         }
 
         return is_string($value) && $value !== '' ? $value : null;

@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Polyfill;
 
 use Composer\InstalledVersions;
+use Toporia\Realtime\Support\Environment;
 
 /**
  * The arrays returned by config/*.php in the application's directory, addressed as `file.key.key`.
@@ -65,6 +66,7 @@ final class ConfigFiles
         if (!is_string($value)) {
             return $value;
         }
+        $value = Environment::clean($name, $value);
 
         return match (strtolower($value)) {
             'true', '(true)' => true,

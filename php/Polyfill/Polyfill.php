@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
 
+use Toporia\Realtime\Support\Environment;
 use Toporia\Realtime\Toporia\DropIn;
 
 /**
@@ -50,7 +51,7 @@ final class Polyfill
         self::$registered = true;
         spl_autoload_register(self::load(...));
         spl_autoload_register(DropIn::load(...), true, true);
-        if (getenv('REALTIME_POLYFILLS') !== 'off' && self::framework() === null) {
+        if (Environment::get('REALTIME_POLYFILLS') !== 'off' && self::framework() === null) {
             require __DIR__ . '/helpers.php';
         }
     }

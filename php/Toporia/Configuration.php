@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Toporia;
 
 use ReflectionMethod;
 use Throwable;
+use Toporia\Realtime\Support\Environment;
 
 /**
  * The framework's defaults are grouped topics with a default mapping, and dots kept in `one-per-channel`. For the
@@ -32,6 +33,7 @@ final class Configuration
      */
     public static function application(array $realtime): array
     {
+        $realtime = Environment::withoutComments($realtime);
         $kafka = [];
         foreach ((array) ($realtime['brokers'] ?? []) as $name => $broker) {
             if (is_array($broker) && self::isKafka((string) ($broker['driver'] ?? $name))) {
@@ -60,6 +62,7 @@ final class Configuration
         if (!Framework::isPresent()) {
             return $config;
         }
+        $config = Environment::withoutComments($config);
         $strategy = $config['topic_strategy'] ?? '';
         $strategy = $strategy === '' ? 'grouped' : $strategy;
         $config['topic_strategy'] = match ($strategy) {

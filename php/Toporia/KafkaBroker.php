@@ -57,7 +57,8 @@ class KafkaBroker implements BrokerInterface
     }
 
     /**
-     * Publishes the message unchanged. Never waits for Kafka, unless `produce` is `sync`.
+     * Publishes the message, byte for byte if the channel is its own. On another channel the envelope gets that channel,
+     * because it decides who receives the message. Never waits for Kafka, unless `produce` is `sync`.
      *
      * Inside a callback of any broker, a message equal to the one being handled is not published again.
      *

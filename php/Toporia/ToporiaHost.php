@@ -17,6 +17,7 @@ use Toporia\Realtime\Console\InspectableConfiguration;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Environment;
 
 /**
  * Handlers are resolved from the application's container. Messages without a handler are broadcast by the framework's
@@ -69,7 +70,7 @@ final class ToporiaHost implements InspectableConfiguration, Host, AddsConsumeOp
 
     public function config(): array
     {
-        return $this->realtime();
+        return Environment::withoutComments($this->realtime());
     }
 
     /**

@@ -12,6 +12,7 @@ use OpenTelemetry\API\Globals;
 use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Environment;
 
 /**
  * Values of `realtime.tracing`: null or `auto` use OpenTelemetry if the application has set it up; false disables
@@ -150,7 +151,7 @@ final class Tracing
         if ($setting === false || !class_exists(Globals::class, false)) {
             return null;
         }
-        $word = strtolower(trim((string) getenv('REALTIME_TRACING')));
+        $word = strtolower(trim((string) Environment::get('REALTIME_TRACING')));
 
         return in_array($word, ['off', 'false', 'no', '0'], true) ? null : new OpenTelemetry($word === 'continue');
     }

@@ -3,7 +3,7 @@
 //! Some parsers of `.env` files keep the comment as part of the value. No setting of ours can contain a space followed
 //! by `#`, except a secret.
 
-use super::is_secret;
+use super::{is_secret, Environment, Value};
 
 /// The value without a trailing comment and its quotes; `None` if it has no comment.
 #[must_use]
@@ -29,6 +29,59 @@ pub fn without_comment(name: &str, value: &str) -> Option<String> {
         .map(|(at, _)| at)
         .find(|at| is_comment(*at))?;
     Some(text[..at].trim_end().to_owned())
+}
+
+/// Removes the comments of variables that an array reads with `env()`. A text with `#` that is not that of a variable
+/// stays as it is.
+pub fn remove_comments(value: &mut Value, key: &str, env: &dyn Environment) {
+    match value {
+        Value::Str(text) if text.contains('#') => {
+            if let Some(clean) = text_of_variable(key, text, env) {
+                *text = clean;
+            }
+        }
+        Value::Map(members) => {
+            for (name, member) in members {
+                remove_comments(member, name, env);
+            }
+        }
+        Value::List(items) => {
+            // explode(',', env('KAFKA_BROKERS'))
+            let texts = items.iter().map(|item| match item {
+                Value::Str(text) => Some(text.as_str()),
+                _ => None,
+            });
+            let text = texts.collect::<Option<Vec<_>>>().unwrap_or_default();
+            let text = text.join(",");
+            let clean = text
+                .contains('#')
+                .then(|| text_of_variable(key, &text, env));
+            if let Some(clean) = clean.flatten() {
+                *items = clean.split(',').map(Value::from).collect();
+                return;
+            }
+            for item in items {
+                remove_comments(item, key, env);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn text_of_variable(key: &str, text: &str, env: &dyn Environment) -> Option<String> {
+    let is_same = |raw: &str| {
+        let parts = raw.split(',').map(str::trim);
+        parts.eq(text.split(',').map(str::trim))
+    };
+    let variables = env.variables().into_iter();
+    let (name, clean) = variables
+        .filter(|(_, raw)| is_same(raw))
+        .find_map(|(name, raw)| {
+            let clean = without_comment(&format!("{name} {key}"), &raw)?;
+            Some((name, clean))
+        })?;
+    env.warn_of_comment(&name);
+    Some(clean)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub mod testing;
 mod tests;
 
 pub use application::{application_config, ApplicationConfig};
-pub use dotenv::without_comment;
+pub use dotenv::{remove_comments, without_comment};
 pub use gateway::GatewayConfig;
 pub use logging::{secrets_in, LogConfig};
 pub use monitor::{MonitorConfig, DEFAULT_LIVENESS_TIMEOUT};
@@ -46,11 +46,20 @@ pub const EMBEDDED: &str = "embedded";
 
 /// Access to environment variables and INI settings.
 pub trait Environment {
-    /// An environment variable as PHP sees it, without a trailing comment.
-    fn var(&self, name: &str) -> Option<String>;
-    /// The unchanged text of an environment variable.
-    fn raw_var(&self, name: &str) -> Option<String> {
-        self.var(name)
+    /// The unchanged text of an environment variable, as PHP sees it.
+    fn raw_var(&self, name: &str) -> Option<String>;
+    /// All environment variables, with their unchanged texts.
+    fn variables(&self) -> Vec<(String, String)>;
+    /// Tells that the comment of a variable is ignored.
+    fn warn_of_comment(&self, name: &str);
+    /// An environment variable without a trailing comment.
+    fn var(&self, name: &str) -> Option<String> {
+        let text = self.raw_var(name)?;
+        let Some(clean) = without_comment(name, &text) else {
+            return Some(text);
+        };
+        self.warn_of_comment(name);
+        Some(clean)
     }
     /// An INI setting; `name` without `toporia_realtime.`.
     fn ini(&self, name: &str) -> Option<String>;

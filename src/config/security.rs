@@ -48,14 +48,7 @@ pub(super) fn apply(
     for (member, property, variable) in MEMBERS {
         let found = given.iter().find(|(name, _)| name == member);
         if let Some((_, found)) = found {
-            let from_env = sources.env_value(*variable, &found.value);
-            let value = match from_env {
-                Some((text, place)) if !text.is_empty() => {
-                    normalize(property, &Value::Str(text), &place)?
-                }
-                Some(_) => continue,
-                None => normalize(property, &found.value, &found.place)?,
-            };
+            let value = normalize(property, &found.value, &found.place)?;
             for (config, client) in [
                 ("producer_config", &*producer),
                 ("consumer_config", &*consumer),

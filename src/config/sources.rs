@@ -97,12 +97,6 @@ impl<'a> Sources<'a> {
                             || (matches!(layer.origin, LayerOrigin::Top)
                                 && super::application::named_brokers(value).is_some()));
                     if !elsewhere {
-                        if let Some((text, place)) = self.env_value(setting.env, value) {
-                            match from_text(text, number, || place.clone()) {
-                                Some(found) => return Some(found),
-                                None => continue,
-                            }
-                        }
                         return Some(found(value, layer.origin.key(key)));
                     }
                 }
@@ -123,31 +117,6 @@ impl<'a> Sources<'a> {
             }
         }
         None
-    }
-
-    /// The value of an environment variable without its comment, and its place, if the array has the text of that
-    /// variable with the comment: an array often reads it with `env()`.
-    pub fn env_value(&self, variable: Option<&str>, value: &Value) -> Option<(String, String)> {
-        let text = match value {
-            Value::Str(text) => Cow::Borrowed(text.as_str()),
-            // explode(',', env('KAFKA_BROKERS'))
-            Value::List(items) => {
-                let parts = items.iter().map(|item| match item {
-                    Value::Str(text) => Some(text.trim()),
-                    _ => None,
-                });
-                Cow::Owned(parts.collect::<Option<Vec<_>>>()?.join(","))
-            }
-            _ => return None,
-        };
-        let name = variable.filter(|_| text.contains('#'))?;
-        let raw = self.env.raw_var(name)?;
-        let same = raw
-            .split(',')
-            .map(str::trim)
-            .eq(text.split(',').map(str::trim));
-        let clean = self.env.var(name).unwrap_or_default();
-        (same && clean != raw).then(|| (clean, env_place(name)))
     }
 
     /// The members of the map `setting` merged over all arrays: for each name the most specific layer wins.

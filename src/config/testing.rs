@@ -7,9 +7,15 @@ use super::{BrokerConfig, Environment, Layers, Value};
 struct EmptyEnvironment;
 
 impl Environment for EmptyEnvironment {
-    fn var(&self, _: &str) -> Option<String> {
+    fn raw_var(&self, _: &str) -> Option<String> {
         None
     }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    fn warn_of_comment(&self, _: &str) {}
 
     fn ini(&self, _: &str) -> Option<String> {
         None

@@ -181,12 +181,14 @@ fn header_value(value: &Zval, name: &str) -> Result<Option<Vec<u8>>, CallError> 
 /// Deeper configuration arrays are refused: an array that contains itself by reference has no end.
 const MAX_CONFIGURATION_DEPTH: usize = 64;
 
-/// A configuration array. Objects (closures among the handlers, for example) are reduced to their class name.
+/// A configuration array, without the comments of environment variables that it reads. Objects (closures among the handlers, for example) are reduced to their class name.
 ///
 /// # Errors
 /// Configuration: a key or a text is not UTF-8, or the array is nested too deeply.
 pub fn configuration(value: &Zval) -> Result<Value, Error> {
-    read_configuration(value, "", 0)
+    let mut value = read_configuration(value, "", 0)?;
+    crate::config::remove_comments(&mut value, "", &super::state::PhpEnvironment);
+    Ok(value)
 }
 
 fn read_configuration(value: &Zval, path: &str, depth: usize) -> Result<Value, Error> {

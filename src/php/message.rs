@@ -246,7 +246,8 @@ impl Message {
         return_or_throw(headers.map(|headers| Self::new(self.inner.with_headers(headers))))
     }
 
-    /// The id: a UUIDv7 for messages of this extension; `topic-partition-offset` for a record of a raw topic.
+    /// The id: a UUIDv7 for messages of this extension; `topic-partition-offset` for a record of a raw topic and for a
+    /// received envelope without an id.
     pub fn get_id(&self) -> Zval {
         binary(self.inner.id().as_bytes())
     }

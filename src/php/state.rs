@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ext_php_rs::convert::IntoZvalDyn;
-use ext_php_rs::types::{ZendCallable, Zval};
+use ext_php_rs::types::{ZendCallable, ZendHashTable, Zval};
 
 use super::arguments::CallError;
 use super::logging::Logger;
-use super::{tracing, zend};
+use super::{arrays, tracing, zend};
 use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
 use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
@@ -20,22 +20,6 @@ use crate::process;
 pub struct PhpEnvironment;
 
 impl Environment for PhpEnvironment {
-    fn var(&self, name: &str) -> Option<String> {
-        let text = self.raw_var(name)?;
-        let Some(clean) = config::without_comment(name, &text) else {
-            return Some(text);
-        };
-        process::current().log.write_once(
-            Level::Warning,
-            &format!(
-                "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the \
-                 comment to a line \
-                 of its own, or quote a value that contains it."
-            ),
-        );
-        Some(clean)
-    }
-
     fn raw_var(&self, name: &str) -> Option<String> {
         for superglobal in ["_ENV", "_SERVER"] {
             let value = zend::superglobal(superglobal)
@@ -57,9 +41,51 @@ impl Environment for PhpEnvironment {
         value.is_string().then(|| value.string()).flatten()
     }
 
+    fn variables(&self) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for superglobal in ["_ENV", "_SERVER"] {
+            if let Some(table) = zend::superglobal(superglobal).and_then(Zval::array) {
+                add_variables(table, &mut all);
+            }
+        }
+        let system = ZendCallable::try_from_name("getenv").ok();
+        let system = system.and_then(|getenv| getenv.try_call(Vec::new()).ok());
+        if let Some(table) = system.as_ref().and_then(Zval::array) {
+            add_variables(table, &mut all);
+        }
+        all
+    }
+
+    fn warn_of_comment(&self, name: &str) {
+        process::current().log.write_once(
+            Level::Warning,
+            &format!(
+                "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the comment \
+                 to a line of its own, or quote a value that contains it."
+            ),
+        );
+    }
+
     fn ini(&self, name: &str) -> Option<String> {
         zend::ini(&format!("toporia_realtime.{name}"))
     }
+}
+
+fn add_variables(table: &ZendHashTable, all: &mut Vec<(String, String)>) {
+    for (name, value) in arrays::entries(table) {
+        let name = name.text().filter(|name| !is_of_request(name));
+        if let Some((name, text)) = name.zip(value.dereference().string()) {
+            all.push((name, text));
+        }
+    }
+}
+
+/// True for entries of `$_SERVER`, and of `getenv()` in PHP-FPM, that come from the request.
+fn is_of_request(name: &str) -> bool {
+    const PREFIXES: [&str; 9] = [
+        "HTTP_", "PATH_", "QUERY_", "REQUEST_", "ORIG_", "SCRIPT_", "PHP_", "REMOTE_", "CONTENT_",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A producer client with the configuration it was created for.

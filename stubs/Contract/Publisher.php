@@ -32,8 +32,9 @@ interface Publisher
     /**
      * Sends one message to a channel.
      *
-     * @param string $channel overrides the channel of the message
-     * @param Message $message sent with its own id; an unchanged message received from Kafka is sent byte for byte
+     * @param string $channel overrides the channel of the message, also in the envelope, which decides who receives it
+     * @param Message $message sent with its own id; on its own channel, an unchanged message received from Kafka is
+     *        sent byte for byte
      * @param string|null $key record key, which selects the partition; null: the key of the message or else the
      *        channel, which preserves the order within the channel
      * @param array<string, string> $headers record headers, added to the message's own

@@ -26,6 +26,10 @@ final class StoredMessage
     public static function of(Message $message): self
     {
         $envelope = $message->toJson();
+        if ($message->getType() !== 'raw' && Message::fromJson($envelope)->getId() !== $message->getId()) {
+            // An envelope without an id would get another one at every attempt of the job.
+            $envelope = substr(rtrim($envelope), 0, -1) . ',"id":' . json_encode($message->getId()) . '}';
+        }
         $encoded = preg_match('//u', $envelope) !== 1;
 
         return new self(

@@ -17,13 +17,13 @@ use std::collections::HashMap;
 pub(super) struct Env(HashMap<String, String>);
 
 impl Environment for Env {
-    fn var(&self, name: &str) -> Option<String> {
-        let text = self.raw_var(name)?;
-        Some(without_comment(name, &text).unwrap_or(text))
-    }
     fn raw_var(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
+    fn variables(&self) -> Vec<(String, String)> {
+        self.0.clone().into_iter().collect()
+    }
+    fn warn_of_comment(&self, _: &str) {}
     fn ini(&self, name: &str) -> Option<String> {
         self.0.get(&format!("ini:{name}")).cloned()
     }
@@ -90,11 +90,13 @@ pub(super) fn from(text: &str) -> crate::error::Result<BrokerConfig> {
 }
 
 pub(super) fn with(text: &str, variables: &[(&str, &str)]) -> crate::error::Result<BrokerConfig> {
-    let constructor = json(text);
+    let mut constructor = json(text);
+    let env = env(variables);
+    remove_comments(&mut constructor, "", &env);
     let layers = Layers {
         constructor: Some(&constructor),
         configured: None,
-        env: &env(variables),
+        env: &env,
     };
     BrokerConfig::resolve(None, &layers)
 }

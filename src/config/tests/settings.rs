@@ -314,6 +314,25 @@ fn comments_in_environment_variables_are_not_part_of_the_value() {
             "{text}"
         );
     }
+    // The same for variables of any name, at any depth; a secret may contain " #".
+    let c = with(
+        r##"{"producer_config":{"linger.ms":"5 # ms","statistics.interval.ms":"# off"},
+            "topic_strategy":"grouped","topic_mapping":{"a":{"topic":"a","partitions":"3 # few"}},
+            "security":{"protocol":"sasl_ssl","username":"u","password":"x #2"}}"##,
+        &[
+            ("LINGER", "5 # ms"),
+            ("STATISTICS", "# off"),
+            ("PARTITIONS", "3 # few"),
+            ("LOGIN", "x #2"),
+        ],
+    )
+    .unwrap();
+    let properties = c.producer_properties();
+    let get = |name: &str| properties.iter().find(|(known, _)| known == name);
+    assert_eq!(get("linger.ms").unwrap().1, "5");
+    assert_eq!(get("statistics.interval.ms"), None);
+    assert_eq!(get("sasl.password").unwrap().1, "x #2");
+    assert_eq!(c.topics.mapping()[0].spec.partitions, Some(3));
     // A text that does not come from the variable is taken as it is.
     refused(r#"{"brokers":"a:1 # x"}"#, &["brokers", "must be"]);
     let c = from(r#"{"consumer_group":"orders #1"}"#).unwrap();

@@ -37,9 +37,15 @@ const WARM_UP: usize = 10;
 struct Nothing;
 
 impl Environment for Nothing {
-    fn var(&self, _: &str) -> Option<String> {
+    fn raw_var(&self, _: &str) -> Option<String> {
         None
     }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    fn warn_of_comment(&self, _: &str) {}
 
     fn ini(&self, _: &str) -> Option<String> {
         None

@@ -12,6 +12,8 @@ use PHPUnit\Framework\Attributes\DataProviderExternal;
 use RuntimeException;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Idempotency\Idempotency;
+use Toporia\Realtime\Idempotency\MemoryStore;
+use Toporia\Realtime\Laravel\Queue\StoredMessage;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Consuming\ConsumingTestCase;
@@ -43,6 +45,36 @@ final class WorkerBrokerTest extends ConsumingTestCase
         self::assertSame(100, $this->drain($broker));
         self::assertSame($this->effects(50), $stores->effects());
         self::assertSame(50, $idempotency->skipped());
+    }
+
+    public function testEnvelopesWithoutAnIdAreHandledOnce(): void
+    {
+        $topic = $this->createTopic($this->channelTopic('order.1'));
+        $envelope = '"type":"event","channel":"order.1","event":"e","timestamp":5}';
+        foreach (['{', '{"id":null,', '{"id":"",'] as $begin) {
+            $this->broker()->send($topic, $begin . $envelope, null, [], 0);
+        }
+        Realtime::flush();
+        $idempotency = new Idempotency(new MemoryStore(), 'orders');
+        $handled = [];
+        $one = $idempotency->wrap(static function (Message $message) use ($topic, &$handled): void {
+            self::assertSame("$topic-0-{$message->getOffset()}", $message->getId());
+            self::assertSame($message->getId(), StoredMessage::of($message)->message()->getId());
+            $handled[] = $message->getOffset();
+        });
+        foreach (['one', 'two'] as $group) {
+            $broker = $this->broker(['consumer_group' => "$this->group-$group", 'max_retries' => 0]);
+            $broker->subscribe('order.1', $one);
+            self::assertSame(3, $this->drain($broker));
+            self::assertSame(0, $broker->stats()['dead_lettered'], $this->logged());
+            $broker->close();
+        }
+        $batch = $this->broker(['consumer_group' => "$this->group-batch"]);
+        $batch->subscribeBatch('order.1', $idempotency->wrap(static function (array $messages) use (&$handled): void {
+            $handled[] = count($messages);
+        }));
+        self::assertSame(3, $this->drain($batch));
+        self::assertSame([[0, 1, 2], 6], [$handled, $idempotency->skipped()]);
     }
 
     /** @dataProvider Toporia\Realtime\Tests\Support\Databases::provide */

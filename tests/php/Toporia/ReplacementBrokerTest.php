@@ -50,6 +50,20 @@ final class ReplacementBrokerTest extends ToporiaTestCase
         self::assertSame($message, $other->getPayload(), 'Not byte for byte what toJson() gives.');
     }
 
+    public function testAMessageOnAnotherChannelReachesTheSubscribersOfThatChannel(): void
+    {
+        $this->startToporia('Newer', '
+            $message = Toporia\Framework\Realtime\Message::event("anything.else", "other", ["n" => 1.5, "s" => "/"]);
+            $manager->broker()->publish("user.1", $message);
+            $manager->broker()->publishBatch([["channel" => "user.2", "message" => $message]]);
+        ')->wait()->assertExit();
+        foreach ($this->consumeAll("$this->prefix.user", 2) as $record) {
+            $envelope = json_decode((string) $record->getPayload(), true);
+            self::assertSame($record->getKey(), $envelope['channel']);
+            self::assertStringContainsString('"data":{"n":1.5,"s":"\/"}', (string) $record->getPayload());
+        }
+    }
+
     public function testTheDefaultMappingComesFromTheFramework(): void
     {
         $code = '$manager->broadcast("events.a.b", "x", 1); $manager->broadcast("user.1.orders", "y", 1);';
