@@ -24,12 +24,17 @@ static DEADLINE: AtomicU64 = AtomicU64::new(0);
 
 /// Time for everything after the running callback: commits, leaving the group, the last flush. Below the promised five
 /// seconds, to leave room for noticing the signal late on a busy machine.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
 /// Sets the deadline for all later waits, because a signal asked the process to end. The first call counts; later calls
 /// do not extend it.
 pub fn begin_shutdown() {
-    let deadline = coarse_ms() + u64::try_from(SHUTDOWN_GRACE.as_millis()).unwrap_or(0);
+    begin_shutdown_within(SHUTDOWN_GRACE);
+}
+
+/// As [`begin_shutdown`], with a time of the host.
+pub fn begin_shutdown_within(time: Duration) {
+    let deadline = coarse_ms() + u64::try_from(time.as_millis()).unwrap_or(0);
     let _ = DEADLINE.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed);
 }
 

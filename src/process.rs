@@ -7,6 +7,8 @@
 //! leaked on purpose.
 #![allow(unsafe_code)]
 
+pub mod termination;
+
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::Once;
 use std::thread::JoinHandle;
@@ -68,6 +70,7 @@ pub struct Process {
 extern "C" fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     crate::ids::reseed_after_fork();
+    termination::after_fork_in_child();
     crate::metrics::after_fork_in_child();
 }
 

@@ -1,6 +1,6 @@
 //! Startup and shutdown of requests and of the process, and the messages that are flushed, spooled or reported there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
@@ -13,6 +13,7 @@ use super::broker::Broker;
 use super::{debug_info, gc, logging, signals, signatures, state};
 use crate::kafka::embedded;
 use crate::log::Level;
+use crate::process::termination;
 use crate::{loop_guard, process};
 
 thread_local! {
@@ -64,6 +65,9 @@ fn this_thread() -> usize {
 }
 
 pub fn module_startup() {
+    if !is_command_line() {
+        termination::set_serves_requests();
+    }
     FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
 }
 
@@ -91,6 +95,7 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
                 crate::metrics::set_host_version(&version);
             }
         });
+        signals::renew();
     });
     0
 }
@@ -110,6 +115,7 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
         super::gateway::close_all();
         super::admin::close_all();
         if is_whole_process() {
+            termination::host_is_ending();
             close_clients();
             process::current().metrics.finish();
             // Before the application's logger is dropped. A fatal error in it must not leave the rest undone.
@@ -125,6 +131,7 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
         }
         state::reset();
         logging::deliver_rest(false);
+        RESPONSE_FINISHED.set(false);
     });
     0
 }
@@ -146,18 +153,34 @@ fn write_final_metrics() {
     }
 }
 
-/// Sends the response to the client before waiting for Kafka.
+thread_local! {
+    static RESPONSE_FINISHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True at the end of a request whose response has been sent.
+pub fn is_response_finished() -> bool {
+    RESPONSE_FINISHED.get()
+}
+
+/// Sends the response to the client before waiting for Kafka. While Kafka is known to be away, the messages are secured
+/// before that: PHP-FPM may kill the process immediately afterwards.
 fn flush_request() {
     let clients = process::current().producers.all();
     if clients.iter().all(|client| client.waiting() == 0) {
         return;
     }
     // A reload sends SIGTERM to the workers, whose default action would kill this one during the flush: it is blocked
-    // until then.
+    // until then, and ends the flush.
     let _handling = signals::BlockedSignals::block();
+    for client in &clients {
+        if client.is_away() && client.waiting() > 0 {
+            client.secure_queue();
+        }
+    }
+    drop(try_catch(logging::deliver));
     for name in ["fastcgi_finish_request", "litespeed_finish_request"] {
         if let Ok(function) = ZendCallable::try_from_name(name) {
-            drop(function.try_call(vec![]));
+            RESPONSE_FINISHED.set(function.try_call(vec![]).is_ok());
         }
     }
     for client in clients {
@@ -172,6 +195,7 @@ fn close_clients() {
 /// `MSHUTDOWN`: PHP-FPM recycles a worker, or the command line ends.
 pub extern "C" fn module_shutdown(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
+        termination::host_is_ending();
         close_clients();
         process::current().metrics.finish();
         logging::deliver_rest(true);

@@ -1,9 +1,11 @@
 //! Writes the log of the process: to the application's logger, else standard error, else PHP's error log.
 
 use std::cell::Cell;
+use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
+use parking_lot::Mutex;
 
 use super::arguments::CallError;
 use super::callback::Callback;
@@ -179,16 +181,79 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
 /// Without a logger: standard error on the command line unless php.ini sets `error_log`, PHP's error log otherwise.
 fn plain_as(line: &Line, config: LogConfig) {
     if lifecycle::is_command_line() && zend::ini("error_log").is_none() {
-        let text = log::formatted(line, config.format, std::process::id());
-        // In one write, so that lines of several processes do not mix. If standard error is closed there is no place
-        // left to report it.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        write_to_standard_error(line, config);
         return;
     }
-    zend::log(
-        &format!("toporia_realtime.{}: {}", line.level.as_str(), line.text),
-        line.level.severity(),
-    );
+    if lifecycle::is_response_finished() && zend::ini("error_log").is_none() {
+        // PHP-FPM would write it to the connection with the web server, which is closed.
+        zend::syslog(&plain(line), line.level.severity());
+        return;
+    }
+    zend::log(&plain(line), line.level.severity());
+}
+
+/// Where lines are written in a thread without PHP.
+enum LogTarget {
+    StandardError,
+    File(String),
+    Syslog,
+}
+
+static TARGET: Mutex<Option<(LogTarget, LogConfig)>> = Mutex::new(None);
+
+/// Stores where this process logs, for [`write_without_php`].
+pub fn remember_target() {
+    let target = match zend::ini("error_log") {
+        Some(file) if file != "syslog" => LogTarget::File(file),
+        None if lifecycle::is_command_line() => LogTarget::StandardError,
+        _ => LogTarget::Syslog,
+    };
+    *TARGET.lock() = Some((target, state::log_config()));
+}
+
+/// Writes pending lines in a thread without PHP, because the process ends: not with the application's logger.
+pub fn write_without_php() {
+    let target = TARGET.lock();
+    let Some((target, config)) = target.as_ref() else {
+        return;
+    };
+    let mut lines = process::current().log.drain_final();
+    lines.retain(|line| config.takes(line.level, line.from_librdkafka));
+    match target {
+        LogTarget::File(path) => {
+            let text: Vec<String> = lines
+                .iter()
+                .map(|line| format!("[{}] {}\n", log::iso(line.at), plain(line)))
+                .collect();
+            // Opened once: there may be little time left.
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            let written = file.and_then(|mut file| file.write_all(text.concat().as_bytes()));
+            if written.is_ok() {
+                return;
+            }
+        }
+        LogTarget::Syslog => {
+            for line in &lines {
+                zend::syslog(&plain(line), line.level.severity());
+            }
+            return;
+        }
+        LogTarget::StandardError => {}
+    }
+    for line in &lines {
+        write_to_standard_error(line, *config);
+    }
+}
+
+fn plain(line: &Line) -> String {
+    format!("toporia_realtime.{}: {}", line.level.as_str(), line.text)
+}
+
+/// In one write, so that lines of several processes do not mix. If standard error is closed there is no place left to
+/// report it.
+fn write_to_standard_error(line: &Line, config: LogConfig) {
+    let text = log::formatted(line, config.format, std::process::id());
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 pub fn log(level: &str, text: &str) -> Result<(), CallError> {

@@ -7,7 +7,7 @@ use ext_php_rs::types::Zval;
 
 use super::arguments::{self, CallError};
 use super::state::Sender;
-use super::{flush, json, message, state, tracing, zend};
+use super::{flush, json, message, signals, state, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
@@ -16,6 +16,7 @@ use crate::kafka::producer::delivery::Header;
 use crate::kafka::producer::ProducerRecord;
 use crate::kafka::transaction;
 use crate::message::Message;
+use crate::process::termination;
 use crate::{encryption, ids, loop_guard, process};
 
 /// How long `produce: sync` waits for an acknowledgement.
@@ -79,6 +80,9 @@ fn send(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
 }
 
 fn send_untraced(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
+    if termination::needs_attention() {
+        signals::prepare_end();
+    }
     if loop_guard::is_handling() {
         if let Some(producer) = transaction::current_for(&sender.config)? {
             return producer.send(message);

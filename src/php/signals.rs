@@ -13,15 +13,18 @@ use std::time::Duration;
 
 use ext_php_rs::ffi;
 use ext_php_rs::types::{ZendCallable, Zval};
+use once_cell::sync::Lazy;
 
-use super::zend;
+use super::{lifecycle, logging, zend};
+use crate::clock;
 use crate::process;
+use crate::process::termination::{self, EndOfProcess};
 use crate::worker::{
     defer_signal, deferred_signals, holds_signals, take_deferred_signal, StopSignal,
 };
 
-type Sigaction =
-    unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction) -> libc::c_int;
+/// `zend_sigaction` returns nothing, and `sigaction` succeeds for a valid signal.
+type Sigaction = unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction);
 type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
 type PlainHandler = extern "C" fn(libc::c_int);
 
@@ -111,12 +114,21 @@ impl Delivered {
     }
 }
 
+unsafe extern "C" fn plain_sigaction(
+    signal: libc::c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) {
+    libc::sigaction(signal, new, old);
+}
+
 fn sigaction() -> Sigaction {
-    match zend::symbol(c"zend_sigaction") {
+    static FOUND: Lazy<Sigaction> = Lazy::new(|| match zend::symbol(c"zend_sigaction") {
         // SAFETY: `zend_sigaction` has libc's signature.
         Some(found) => unsafe { std::mem::transmute::<*mut libc::c_void, Sigaction>(found) },
-        None => libc::sigaction,
-    }
+        None => plain_sigaction,
+    });
+    *FOUND
 }
 
 fn our_handler() -> usize {
@@ -268,10 +280,11 @@ fn take_over() {
         // SAFETY: plain signal calls with local memory.
         unsafe {
             let mut old: libc::sigaction = std::mem::zeroed();
-            if sigaction(watched.signal, std::ptr::null(), &raw mut old) != 0
-                || old.sa_sigaction == our_handler()
-                || old.sa_sigaction == libc::SIG_IGN
-            {
+            sigaction(watched.signal, std::ptr::null(), &raw mut old);
+            if termination::is_ours(&old) {
+                old.sa_sigaction = libc::SIG_DFL;
+            }
+            if old.sa_sigaction == our_handler() || old.sa_sigaction == libc::SIG_IGN {
                 continue;
             }
             let mut new = old;
@@ -302,9 +315,8 @@ fn give_back() {
         // SAFETY: plain signal calls with local memory, and a timer of this process.
         unsafe {
             let mut current: libc::sigaction = std::mem::zeroed();
-            if sigaction(watched.signal, std::ptr::null(), &raw mut current) == 0
-                && current.sa_sigaction == our_handler()
-            {
+            sigaction(watched.signal, std::ptr::null(), &raw mut current);
+            if current.sa_sigaction == our_handler() {
                 current.sa_sigaction = watched.handler.load(Ordering::Relaxed);
                 current.sa_flags = watched.flags.load(Ordering::Relaxed);
                 sigaction(watched.signal, &raw const current, null_mut());
@@ -384,6 +396,7 @@ impl Drop for SignalHandlers {
         if INSTALLED.fetch_sub(1, Ordering::Relaxed) == 1 {
             give_back();
         }
+        renew();
     }
 }
 
@@ -428,4 +441,77 @@ pub fn dispatch() {
         // An exception thrown by a handler stays pending for the caller.
         drop(function.try_call(vec![]));
     }
+}
+
+/// At the start of a request: Zend has restored the actions that the process had before its first request.
+pub fn renew() {
+    if termination::was_armed() {
+        arm();
+    }
+}
+
+/// Prepares the process for a signal that nothing handles; see [`termination`].
+#[cold]
+pub fn prepare_end() {
+    termination::wait_if_ending();
+    arm();
+}
+
+fn arm() {
+    // PHP-FPM sends SIGKILL one second after the SIGTERM of a reload, and the disk must be written by then.
+    let (bound, unreachable) = if lifecycle::is_command_line() {
+        (clock::SHUTDOWN_GRACE, Duration::from_secs(2))
+    } else {
+        (Duration::from_millis(300), Duration::from_millis(200))
+    };
+    logging::remember_target();
+    let host = EndOfProcess {
+        bound,
+        unreachable,
+        write_log: logging::write_without_php,
+    };
+    termination::arm(host, has_default_action);
+}
+
+/// True if neither the host nor PHP code handles the signal. Zend installs a handler of its own for most signals, which
+/// applies the action in Zend's table.
+fn has_default_action(signal: libc::c_int) -> bool {
+    // SAFETY: plain signal calls and look-ups with local memory.
+    unsafe {
+        let mut kernel: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut kernel);
+        if kernel.sa_sigaction == libc::SIG_DFL {
+            return true;
+        }
+        if !is_handler_of_zend(kernel.sa_sigaction) {
+            return false;
+        }
+        let mut old: libc::sigaction = std::mem::zeroed();
+        sigaction()(signal, std::ptr::null(), &raw mut old);
+        old.sa_sigaction == libc::SIG_DFL
+    }
+}
+
+/// Zend's handler is not exported: it is in the same program or library as `zend_sigaction`.
+fn is_handler_of_zend(handler: usize) -> bool {
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    if KNOWN.load(Ordering::Relaxed) == handler {
+        return true;
+    }
+    let Some(zend) = zend::symbol(c"zend_sigaction") else {
+        return false;
+    };
+    // SAFETY: plain look-ups of addresses.
+    let found = unsafe { object_of(handler as *const libc::c_void) == object_of(zend) };
+    if found {
+        KNOWN.store(handler, Ordering::Relaxed);
+    }
+    found
+}
+
+/// The program or library that contains the address.
+unsafe fn object_of(address: *const libc::c_void) -> *mut libc::c_void {
+    let mut info: libc::Dl_info = std::mem::zeroed();
+    libc::dladdr(address, &raw mut info);
+    info.dli_fbase
 }

@@ -345,6 +345,13 @@ pub fn log(text: &str, severity: i32) {
     unsafe { php_log_err_with_severity(text.as_ptr(), severity) };
 }
 
+/// Writes a line to the system log; usable in any thread.
+pub fn syslog(text: &str, severity: i32) {
+    let text = crate::kafka::client::c_string(text);
+    // SAFETY: valid strings; the function copies them.
+    unsafe { libc::syslog(severity, c"%s".as_ptr(), text.as_ptr()) };
+}
+
 /// An INI setting; `None` if it is empty or unknown.
 pub fn ini(name: &str) -> Option<String> {
     let mut exists = false;

@@ -138,6 +138,17 @@ impl Journal {
         self.inner.lock().complete(number, EntryState::Done);
     }
 
+    /// True if the message waits in the journal.
+    pub fn has(&self, number: u64) -> bool {
+        self.inner.lock().segments.iter().any(|segment| {
+            let entries = &segment.entries;
+            let place = entries.partition_point(|entry| entry.number < number);
+            entries
+                .get(place)
+                .is_some_and(|entry| entry.number == number && entry.state == EntryState::Waiting)
+        })
+    }
+
     /// The message was not delivered and is stored nowhere else: keeps its file for a replay.
     pub fn keep(&self, number: u64) {
         self.inner.lock().complete(number, EntryState::Kept);

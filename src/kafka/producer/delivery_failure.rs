@@ -104,7 +104,7 @@ fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Dispos
         .map(|place| {
             if place < kept {
                 Disposition::Spooled
-            } else if producer.in_flight.journal.is_some() {
+            } else if producer.in_flight.is_in_journal(reports[place].opaque) {
                 Disposition::InJournal
             } else {
                 Disposition::SpoolFailed(why.clone())

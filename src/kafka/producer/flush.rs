@@ -6,9 +6,25 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::{poller, Producer};
+use super::{in_flight, poller, Producer};
+use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};
-use crate::process;
+use crate::log::Level;
+use crate::process::{self, termination};
+
+/// Longest wait at the end of a process while no broker is known to be reachable.
+const UNREACHABLE_WAIT: Duration = Duration::from_secs(2);
+/// A request that waits for Kafka looks for a signal to end at this interval.
+const REQUEST_SLICE: Duration = Duration::from_millis(20);
+/// A request does not wait longer for brokers that are all down. Shorter, and a host name of which only the second
+/// address is served would count as down.
+const ALL_DOWN_WAIT: Duration = Duration::from_millis(150);
+/// The same for each client while too many are closing.
+const HASTENED_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait for the delivery reports of purged messages.
+const PURGE_WAIT: Duration = Duration::from_millis(500);
+/// Ids in one line of the log.
+const NAMED_PER_LINE: usize = 100;
 
 impl Producer {
     /// Waits until everything queued is acknowledged or has failed; true if nothing is left.
@@ -94,7 +110,7 @@ impl Producer {
     fn add_unacknowledged(&self, reason: &str, failed: &mut Vec<FailedMessage>) -> u64 {
         {
             let topics = self.topics.lock();
-            let unacknowledged = self.in_flight.unacknowledged(1000).into_iter();
+            let unacknowledged = self.in_flight.unacknowledged(0, 1000).into_iter();
             failed.extend(unacknowledged.map(|(id, topic)| FailedMessage {
                 id,
                 topic: topics.name(topic),
@@ -109,24 +125,28 @@ impl Producer {
         self.waiting() + others
     }
 
-    /// The flush at the end of a request. It has a time limit, and is skipped after one that timed out until a broker
-    /// responds again. With a spool, the remaining messages are spooled, because the process may be killed between
-    /// requests.
+    /// True if the flush of an earlier request timed out and no broker has responded since.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+            && !self.in_flight.broker_responded.load(Ordering::Acquire)
+    }
+
+    /// The flush at the end of a request. It has a time limit, ends early if the process is told to end, and is
+    /// skipped after one that timed out until a broker responds again. The remaining messages are secured then.
     pub fn end_request(&self, bound: Duration) {
         if self.waiting() == 0 {
             return;
         }
-        if self.suspended.load(Ordering::Acquire)
-            && self.in_flight.broker_responded.load(Ordering::Acquire)
-        {
-            self.suspended.store(false, Ordering::Release);
-        }
-        let bound = if self.suspended.load(Ordering::Acquire) {
+        let bound = if self.is_away() {
             Duration::ZERO
         } else {
+            self.suspended.store(false, Ordering::Release);
             bound
         };
-        if self.wait_for_delivery(Instant::now() + bound) {
+        if self.wait_for_request(bound) {
+            self.delivered_at
+                .store(clock::coarse_ms(), Ordering::Relaxed);
             self.prune_journal(false);
             return;
         }
@@ -135,8 +155,61 @@ impl Producer {
                 .broker_responded
                 .store(false, Ordering::Release);
         }
+        self.secure_queue();
+    }
+
+    /// Moves what is queued to the spool or names it in the log, because the process may be killed between requests
+    /// and by some hosts without a signal that can be handled.
+    pub fn secure_queue(&self) {
         if self.spool.is_some() {
             self.spool_queue(Duration::from_millis(500));
+        } else {
+            self.name_unacknowledged();
+        }
+    }
+
+    fn wait_for_request(&self, bound: Duration) -> bool {
+        let started = Instant::now();
+        let until = started + bound;
+        loop {
+            if self.wait_for_delivery((Instant::now() + REQUEST_SLICE).min(until)) {
+                return true;
+            }
+            let is_down = started.elapsed() >= ALL_DOWN_WAIT && self.reachability.is_unreachable();
+            if is_down || Instant::now() >= until || termination::is_signal_pending() {
+                return false;
+            }
+        }
+    }
+
+    /// Logs the ids of messages that only the memory of this process holds, once each.
+    fn name_unacknowledged(&self) {
+        let last = self.in_flight.last_sequence();
+        let before = self.named.swap(last, Ordering::AcqRel);
+        let ids: Vec<String> = self
+            .in_flight
+            .unacknowledged(before, usize::MAX)
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
+        let more = (last - before).saturating_sub(in_flight::TRACKED_MESSAGES as u64);
+        let process = process::current();
+        let reason = process.counters.last_error();
+        let reason = reason.unwrap_or_else(|| "no response".to_owned());
+        for ids in ids.chunks(NAMED_PER_LINE) {
+            process.log.write(Level::Error, format!(
+                "{} message(s) are not acknowledged by Kafka at {} ({reason}) and kept in the memory of this process \
+                 only; they are lost if it ends before Kafka responds (`spool` keeps them on disk): {}",
+                ids.len(),
+                self.config.brokers,
+                ids.join(", ")
+            ));
+        }
+        if more > 0 {
+            process.log.write(
+                Level::Error,
+                format!("The same holds for up to {more} older message(s)."),
+            );
         }
     }
 
@@ -176,6 +249,41 @@ impl Producer {
         poller::wake(self);
     }
 
+    /// Shortens the wait for an unreachable broker, because too many clients are closing.
+    pub(super) fn hasten(&self) {
+        self.hastened.store(true, Ordering::Release);
+    }
+
+    /// Waits for acknowledgements until `until`, or `hopeless` while no broker is known to be reachable. A signal to
+    /// end shortens both.
+    fn wait_before_end(&self, hopeless: Instant, until: Instant) {
+        let started = Instant::now();
+        loop {
+            let rest = clock::bounded(Duration::from_secs(3600));
+            let until = until.min(Instant::now() + rest);
+            let slice = Instant::now() + Duration::from_millis(50);
+            if self.wait_for_delivery(slice.min(until)) || Instant::now() >= until {
+                return;
+            }
+            let is_over =
+                self.hastened.load(Ordering::Acquire) && started.elapsed() >= HASTENED_WAIT;
+            if (is_over || Instant::now() >= hopeless) && !self.is_reachable() {
+                return;
+            }
+        }
+    }
+
+    /// Sends, spools or reports what is queued before a signal ends the process. The client stays open.
+    pub(super) fn drain(&self, hopeless: Instant) {
+        self.wait_before_end(hopeless, hopeless + Duration::from_secs(3600));
+        let until = Instant::now() + PURGE_WAIT;
+        while self.waiting() > 0 && Instant::now() < until {
+            self.purge();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.prune_journal(true);
+    }
+
     /// Closes the client at the end of the process: waits for acknowledgements (at most 2 s while no broker is known to
     /// be reachable), spools or reports the remaining messages, and ends the thread. Idempotent.
     pub fn close(&self, until: Instant) {
@@ -188,19 +296,7 @@ impl Producer {
         let Some(thread) = self.thread.lock().take() else {
             return;
         };
-        let until = until.min(Instant::now() + crate::clock::bounded(Duration::from_secs(3600)));
-        let unreachable_after = started + Duration::from_secs(2);
-        loop {
-            let now = Instant::now();
-            if self.wait_for_delivery((now + Duration::from_millis(50)).min(until))
-                || Instant::now() >= until
-            {
-                break;
-            }
-            if Instant::now() >= unreachable_after && !self.is_reachable() {
-                break;
-            }
-        }
+        self.wait_before_end(started + UNREACHABLE_WAIT, until);
         self.closing.store(true, Ordering::Release);
         if self.waiting() > 0 {
             self.purge();

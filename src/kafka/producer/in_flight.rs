@@ -19,7 +19,7 @@ use crate::process::ProcessCounters;
 use crate::spool::Journal;
 
 /// Power of two: the number of recent messages whose ids are stored.
-const TRACKED_MESSAGES: usize = 4096;
+pub const TRACKED_MESSAGES: usize = 4096;
 /// Ids are truncated to this many 8-byte words; a UUID has 36 bytes.
 const ID_WORDS: usize = 5;
 
@@ -193,6 +193,12 @@ impl InFlight {
         self.mark_completed(sequence);
     }
 
+    /// True if the journal has the message.
+    pub fn is_in_journal(&self, opaque: u64) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_some_and(|journal| journal.has(opaque & SEQUENCE))
+    }
+
     /// Completes a message that was not delivered and is stored only in the journal.
     pub fn keep_in_journal(&self, opaque: u64) {
         let sequence = opaque & SEQUENCE;
@@ -211,10 +217,15 @@ impl InFlight {
         &self.slots[slot_index(sequence)]
     }
 
-    /// Unacknowledged messages, oldest first, at most `limit`: (id, topic number).
-    pub fn unacknowledged(&self, limit: usize) -> Vec<(String, u32)> {
+    /// The sequence number of the last message.
+    pub fn last_sequence(&self) -> u64 {
+        self.sent.tracked.load(Ordering::Acquire)
+    }
+
+    /// Unacknowledged messages after the sequence number `after`, oldest first, at most `limit`: (id, topic number).
+    pub fn unacknowledged(&self, after: u64, limit: usize) -> Vec<(String, u32)> {
         let last = self.sent.tracked.load(Ordering::Acquire);
-        let first = last.saturating_sub(TRACKED_MESSAGES as u64) + 1;
+        let first = last.saturating_sub(TRACKED_MESSAGES as u64).max(after) + 1;
         (first..=last)
             .filter_map(|sequence| {
                 let slot = self.slot(sequence);
@@ -330,7 +341,7 @@ mod tests {
         in_flight.accepted(4);
         in_flight.on_acknowledged(first, false);
         assert_eq!(in_flight.sent(), (2, 7));
-        assert_eq!(in_flight.unacknowledged(10), [("b".to_owned(), 1)]);
+        assert_eq!(in_flight.unacknowledged(0, 10), [("b".to_owned(), 1)]);
         assert_eq!(
             in_flight.counters.delivered.load(super::Ordering::Relaxed),
             1
@@ -343,7 +354,7 @@ mod tests {
         for n in 0..=TRACKED_MESSAGES {
             in_flight.track(&format!("{n}"), 0);
         }
-        let open = in_flight.unacknowledged(usize::MAX);
+        let open = in_flight.unacknowledged(0, usize::MAX);
         assert_eq!(open.len(), TRACKED_MESSAGES);
         assert_eq!(open[0].0, "1");
         assert_eq!(in_flight.id_of(1), None);

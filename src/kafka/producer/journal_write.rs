@@ -1,9 +1,18 @@
-//! `spool_when: always`: each message is written to disk before it is sent, and removed after its acknowledgement.
+//! Messages are written to disk before they are sent, and removed after their acknowledgement: all of them with
+//! `spool_when: always`, and with any spool those that a process serving requests sends while Kafka may be away.
+
+use std::sync::atomic::Ordering;
 
 use super::record::ProducerRecord;
 use super::Producer;
+use crate::clock;
 use crate::error::Result;
+use crate::log::Level;
+use crate::process;
 use crate::spool::{Journal, Spool};
+
+/// Kafka is taken as reachable for this long after the acknowledgements of a request.
+const TRUST_MS: u64 = 1000;
 
 impl Producer {
     #[inline]
@@ -11,17 +20,36 @@ impl Producer {
         self.in_flight.journal.as_ref().zip(self.spool.as_ref())
     }
 
-    /// Writes the message to the journal before it is sent.
+    /// Writes the message to the journal before it is sent. Without `spool_when: always` only while Kafka may be away,
+    /// and a message that cannot be written is sent all the same.
     #[inline]
     pub(super) fn journal_write(&self, message: &ProducerRecord<'_>, sequence: u64) -> Result<()> {
         let Some((journal, spool)) = self.journal() else {
             return Ok(());
         };
-        let written = journal.write(spool, sequence, &message.record("not sent"));
-        if written.is_err() {
-            self.in_flight.complete(sequence);
+        if !self.config.spool_always && self.has_just_delivered() {
+            return Ok(());
         }
-        written
+        let written = journal.write(spool, sequence, &message.record("not sent"));
+        match written {
+            Err(error) if !self.config.spool_always => {
+                process::current()
+                    .log
+                    .write(Level::Warning, error.message());
+                Ok(())
+            }
+            Err(error) => {
+                self.in_flight.complete(sequence);
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// True if Kafka acknowledged the messages of a request within the last second.
+    fn has_just_delivered(&self) -> bool {
+        let age = clock::coarse_ms().saturating_sub(self.delivered_at.load(Ordering::Relaxed));
+        age < TRUST_MS && !self.is_suspended()
     }
 
     /// Removes a message that librdkafka did not accept.

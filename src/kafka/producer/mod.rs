@@ -19,7 +19,7 @@ mod tests;
 
 pub use record::ProducerRecord;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ use self::delivery::Undelivered;
 use self::topic_cache::{PendingMessage, PendingTopicQueue, Readiness, TopicCache};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::process;
+use crate::process::{self, termination};
 use crate::spool::{Journal, Spool, SpoolKey};
 
 /// Limit of messages whose topic is being looked up or created.
@@ -79,6 +79,12 @@ pub struct Producer {
     pub(super) reachability: Box<Reachability>,
     /// The flush of a request timed out: later requests do not wait until a broker responds.
     suspended: AtomicBool,
+    /// Too many clients are closing: this one waits less for an unreachable broker.
+    hastened: AtomicBool,
+    /// Time at which the messages of a request were acknowledged, in ms of `clock::coarse_ms()`.
+    delivered_at: AtomicU64,
+    /// Last message named in the log as held in memory only.
+    named: AtomicU64,
     /// Why authentication fails (credentials, certificate), while it does.
     pub(super) auth_error: Mutex<Option<String>>,
     /// Messages were sent by callbacks: offsets are not committed before these are acknowledged.
@@ -159,7 +165,8 @@ impl Producer {
             }
             _ => None,
         };
-        let journal = (spool.is_some() && config.spool_always).then(Journal::default);
+        let is_journaled = config.spool_always || termination::serves_requests();
+        let journal = (spool.is_some() && is_journaled).then(Journal::default);
         let in_flight = Box::new(InFlight::new(
             &process::current().counters,
             journal,
@@ -199,6 +206,9 @@ impl Producer {
             transactional,
             reachability,
             suspended: AtomicBool::new(false),
+            hastened: AtomicBool::new(false),
+            delivered_at: AtomicU64::new(0),
+            named: AtomicU64::new(0),
             auth_error: Mutex::new(None),
             tracking_callback_sends: AtomicBool::new(false),
             thread: Mutex::new(None),

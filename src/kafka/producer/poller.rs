@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::kafka::client::{self, EventQueue, REFUSED_BATCH};
 use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
-use crate::process;
+use crate::process::{self, termination};
 use crate::spool::SpoolRecord;
 pub(super) use pending::outgoing;
 
@@ -95,7 +95,11 @@ impl<'a> Poller<'a> {
             };
             // SAFETY: the queue and its events are used by this thread alone.
             let event = unsafe { sys::rd_kafka_queue_poll(queue, wait) };
-            if !event.is_null() {
+            if event.is_null() {
+                if self.producer.waiting() > 0 {
+                    termination::check_again();
+                }
+            } else {
                 quiet_since = Instant::now();
                 // SAFETY: just polled, destroyed once.
                 unsafe {

@@ -18,6 +18,11 @@ use crate::process;
 /// Applications that share an FPM pool never share a client; with more configurations than this, the least recently
 /// used is evicted.
 const MAX_PRODUCERS: usize = 8;
+/// Clients that are closing in the background, in addition. Each has sockets, pipes and threads, so the caller that needs
+/// one more waits until the oldest has closed.
+const MAX_CLOSING: usize = 16;
+/// Longest wait for that; more than the oldest client needs.
+const MAX_CLOSING_WAIT: Duration = Duration::from_secs(3);
 
 /// Batches are divided by this when one was refused as too large.
 const BATCH_DIVISOR: usize = 4;
@@ -95,7 +100,28 @@ impl ProducerPool {
             producer: Arc::clone(&producer),
             used: now,
         });
+        drop(state);
+        self.bound_closing();
         Ok(producer)
+    }
+
+    /// Waits while too many clients are closing. Not with the state locked: a client with a fatal error gets another one
+    /// while it is closing.
+    fn bound_closing(&self) {
+        let until = Instant::now() + MAX_CLOSING_WAIT;
+        loop {
+            let mut state = self.state.lock();
+            state.remove_closed();
+            let excess = state.closing.len().saturating_sub(MAX_CLOSING);
+            for (producer, _) in state.closing.iter().take(excess) {
+                producer.hasten();
+            }
+            drop(state);
+            if excess == 0 || Instant::now() >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The limit of the batch size for clients of this configuration.
@@ -168,6 +194,16 @@ impl ProducerPool {
     /// The number of clients, without those being closed.
     pub fn count(&self) -> usize {
         self.state.lock().entries.len()
+    }
+
+    /// Sends, spools or reports what is queued, because a signal ends the process. The clients stay open.
+    pub fn drain(&self, started: Instant, unreachable: Duration) {
+        // Again, because a client with a fatal error hands its messages to another one.
+        for _ in 0..2 {
+            for producer in self.all() {
+                producer.drain(started + unreachable);
+            }
+        }
     }
 
     /// Closes all clients; each has its own `shutdown_flush_ms`, counted from the start of this call.

@@ -73,6 +73,34 @@ final class ClientsBrokerTest extends ProducingTestCase
         self::assertCount(720, array_unique($data));
     }
 
+    public function testManyConfigurationsHoldFewDescriptorsAndLoseNothing(): void
+    {
+        $code = <<<'PHP'
+            $files = static fn () => count(scandir('/proc/self/fd'));
+            $before = $files();
+            for ($i = 0; $i < 100; $i++) {
+                $broker = new Broker(['application' => "app-$i"]);
+                $ids[] = $broker->publish('c', Message::event('c', 'e', $i));
+                $most = max($most ?? 0, $files() - $before);
+            }
+            echo json_encode([$most, $ids]);
+            PHP;
+        [$most] = (array) $this->runPhp($code, ['timeout' => 60.0])->json();
+        self::assertLessThan(250, $most, 'descriptors of 24 clients');
+        $data = array_column($this->envelopes('c', 100), 'data');
+        sort($data);
+        self::assertSame(range(0, 99), $data);
+        $away = $this->runPhp($code, ['timeout' => 60.0, 'env' => [
+            'KAFKA_BROKERS' => $this->deadAddress(), 'REALTIME_SPOOL' => $spool = $this->directory(),
+        ]])->assertExit();
+        self::assertLessThan(250, $away->json()[0], 'without Kafka');
+        self::assertLessThan(25.0, $away->seconds);
+        $spooled = implode('', array_map('file_get_contents', glob("$spool/*/*.spool") ?: []));
+        foreach ($away->json()[1] as $id) {
+            self::assertStringContainsString($id, $spooled);
+        }
+    }
+
     public function testBrokersOfTwoConfigurationsReachTheirOwnKafka(): void
     {
         $one = $this->broker(['topic_prefix' => "$this->prefix-one"]);

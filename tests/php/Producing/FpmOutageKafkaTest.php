@@ -110,10 +110,94 @@ final class FpmOutageKafkaTest extends ProducingTestCase
         self::assertStringNotContainsString('SIG', $this->server->log(), 'no worker crashed');
     }
 
+    /** With the default process_control_timeout of 0, SIGKILL follows SIGTERM immediately, or after a second. */
+    public function testStoppedOrReloadedWhileKafkaIsAwayNothingVanishes(): void
+    {
+        $this->node = KafkaNode::start();
+        KafkaNode::createTopic($this->node->address, $this->channelTopic('web'));
+        $directory = $this->directory();
+        chmod($directory, 0777);
+        mkdir("$directory/spool");
+        chmod("$directory/spool", 0777);
+        $spooled = [];
+        foreach (['stop' => 15, 'reload' => 12] as $how => $signal) {
+            foreach ([true, false] as $hasSpool) {
+                $case = $how . ($hasSpool ? ' with a spool' : ' without a spool');
+                $this->node->continue();
+                $place = "$directory/$how-" . ($hasSpool ? 'spool' : 'none');
+                mkdir($place);
+                $environment = ['KAFKA_BROKERS' => $this->node->address];
+                $environment += $hasSpool ? ['REALTIME_SPOOL' => "$directory/spool"] : [];
+                $this->server = $this->serve($place, $environment, 2);
+                for ($i = 0; $i < 10; $i++) {
+                    self::assertSame(36, strlen($this->server->request()[0] ?? ''), $case);
+                }
+                usleep(100_000);
+                $this->node->pause();
+                $ids = [];
+                for ($i = 0; $i < 10; $i++) {
+                    $ids[] = $this->server->request()[0] ?? 'no response';
+                }
+                if (!$hasSpool && $how === 'stop') {
+                    // SIGKILL comes within a millisecond: only what has been written before is in the log.
+                    usleep(700_000);
+                }
+                $slow = $how === 'reload' || $hasSpool ? $this->slowRequest($place) : null;
+                $this->server->signal($signal);
+                usleep(1_500_000);
+                if ($slow !== null) {
+                    $ids[] = (string) file_get_contents("$place/id");
+                    $slow->destroy();
+                }
+                $this->server->stop();
+                $log = $this->server->log();
+                $found = implode('', array_map('file_get_contents', glob("$directory/spool/*/*.spool") ?: []));
+                foreach ($ids as $id) {
+                    self::assertSame(36, strlen($id), $case);
+                    self::assertTrue(
+                        str_contains($hasSpool ? $found : $log, $id),
+                        "$case: $id was neither spooled nor named\n" . $log
+                    );
+                }
+                $spooled = $hasSpool ? [...$spooled, ...$ids] : $spooled;
+            }
+        }
+        $this->node->continue();
+        $this->runPhp(
+            'Realtime::broadcast("other", "e"); Realtime::flush(20_000);'
+            . 'for ($i = 0; Realtime::stats()["spool_bytes"] > 0 && $i < 2000; $i++) { usleep(10_000); }',
+            ['env' => ['KAFKA_BROKERS' => $this->node->address, 'REALTIME_SPOOL' => "$directory/spool"]]
+        )->assertExit();
+        $arrived = [];
+        $broker = $this->broker(['brokers' => $this->node->address]);
+        $broker->subscribeTopic($this->channelTopic('web'), static function ($message) use (&$arrived): void {
+            $arrived[] = json_decode((string) $message->getPayload(), true)['id'];
+        });
+        $broker->consume(500, 1000, 0, true);
+        $broker->close();
+        self::assertSame([], array_values(array_diff($spooled, $arrived)), 'spooled and never sent');
+    }
+
+    /** A request that has sent its message and goes on. */
+    private function slowRequest(string $directory): ChildProcess
+    {
+        $child = $this->startPhp(<<<'PHP'
+            Toporia\Realtime\Tests\Producing\FpmServer::ask("$argv[1]/fpm.sock", "$argv[1]/index.php", 'slow');
+            PHP, ['args' => [$directory], 'extension' => false]);
+        for ($i = 0; $i < 100 && !file_exists("$directory/id"); $i++) {
+            usleep(20_000);
+            clearstatcache();
+        }
+        usleep(20_000);
+
+        return $child;
+    }
+
     /** @param array<string, string> $environment */
     private function serve(string $directory, array $environment, int $workers): FpmServer
     {
-        $code = 'echo Realtime::broadcast("web", "e", str_repeat("x", 200));';
+        $code = 'echo $id = Realtime::broadcast("web", "e", str_repeat("x", 200));'
+            . 'if ($_SERVER["QUERY_STRING"] === "slow") { file_put_contents(__DIR__ . "/id", $id); sleep(3); }';
         $environment += ['KAFKA_TOPIC_PREFIX' => $this->prefix];
 
         return new FpmServer($directory, self::extension(), $code, $environment, [], $workers);
