@@ -26,7 +26,7 @@ use Toporia\Realtime\Worker\TextReporter;
 /**
  * Reads the input and assembles the parts; ConsumeRunner does the work.
  */
-final class ConsumeCommand extends Command
+final class ConsumeCommand extends WorkerCommand
 {
     public function __construct(private Host $host)
     {

@@ -88,7 +88,7 @@ final class DevCommand extends Command
     {
         if (function_exists('pcntl_signal')) {
             pcntl_async_signals(true);
-            foreach ([SIGINT, SIGTERM] as $signal) {
+            foreach ([SIGINT, SIGTERM, SIGQUIT] as $signal) {
                 pcntl_signal($signal, function (): void {
                     $this->stop = true;
                 });

@@ -24,7 +24,7 @@ use Toporia\Realtime\Worker\TextReporter;
 /**
  * Reads the input and assembles the parts; GatewayRunner does the work.
  */
-final class GatewayCommand extends Command
+final class GatewayCommand extends WorkerCommand
 {
     public function __construct(private Host $host)
     {
@@ -57,7 +57,8 @@ final class GatewayCommand extends Command
                 Needs REALTIME_APP_ID, REALTIME_APP_KEY and REALTIME_APP_SECRET, or the same under <info>gateway</info>
                 in config/realtime.php. Listens on 127.0.0.1:6001 by default; use nginx in front of it for TLS.
 
-                Ctrl-C or SIGTERM shuts it down cleanly: clients are asked to reconnect, which they do at its successor.
+                Ctrl-C, SIGTERM or SIGQUIT shuts it down cleanly: clients are asked to reconnect, which they do at its
+                successor.
 
                   <info>%command.full_name% --host=0.0.0.0 --port=6001</info>
                   <info>%command.full_name% --ws-channels=order.*,public.*</info>

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Records SIGINT and SIGTERM, so that a command can stop between two steps.
+ * Records SIGINT, SIGTERM and SIGQUIT, so that a command can stop between two steps.
  */
 
 declare(strict_types=1);
@@ -30,7 +30,7 @@ final class StopFlag
             return;
         }
         $this->async = pcntl_async_signals(true);
-        foreach ([SIGINT, SIGTERM] as $signal) {
+        foreach ([SIGINT, SIGTERM, SIGQUIT] as $signal) {
             $this->before[$signal] = pcntl_signal_get_handler($signal);
             pcntl_signal($signal, function () use ($then): void {
                 $this->set = true;

@@ -30,7 +30,7 @@ final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
     /** @return array<string, array{int}> */
     public static function signals(): array
     {
-        return ['SIGTERM' => [15], 'SIGINT' => [2]];
+        return ['SIGTERM' => [15], 'SIGINT' => [2], 'SIGQUIT' => [3]];
     }
 
     public function testASignalLetsTheRunningCallbackFinish(): void
@@ -54,6 +54,80 @@ final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
         self::assertSame(['start a', 'end a'], $this->log());
         $rest = $this->consume('--channels=user.1 --stop-when-empty');
         self::assertSame(['b', 'c'], $rest->events(), 'nothing lost, nothing twice');
+    }
+
+    /**
+     * Such an application exits at a signal, with the code 0 or 128 plus the signal.
+     *
+     * @dataProvider signals
+     */
+    #[DataProvider('signals')]
+    public function testInAnApplicationWithAnEventDispatcher(int $signal): void
+    {
+        $this->classes(<<<'PHP'
+            final class Slow
+            {
+                public function handle(Message $message): void
+                {
+                    echo "slow\n";
+                    for ($until = microtime(true) + 1; microtime(true) < $until; usleep(20_000)) {
+                    }
+                    echo "finished\n";
+                }
+            }
+            PHP);
+        $this->publish('user.1', 'a', 'b');
+        $child = $this->startPhp($this->application(), [
+            'cwd' => $this->app,
+            'args' => ['realtime:kafka:consume', '--channels=user.1', '--handler=Slow'],
+        ]);
+        $child->waitForOutput('/^slow$/m', 30);
+        $result = $child->signal($signal)->wait();
+        $result->assertExit();
+        $pattern = "/finished\n(listener $signal\n)?(.|\n)*Stopped by a signal\\. 1 handled/";
+        self::assertMatchesRegularExpression($pattern, $result->stdout);
+        if ($signal !== SIGQUIT) {
+            // The application watches it from Symfony 7.4 on.
+            self::assertStringContainsString("listener $signal\n", $result->stdout);
+        }
+        self::assertSame(['b'], $this->consume('--channels=user.1 --stop-when-empty')->events());
+    }
+
+    /** @dataProvider signals */
+    #[DataProvider('signals')]
+    public function testTheGatewayInAnApplicationWithAnEventDispatcher(int $signal): void
+    {
+        $child = $this->startPhp($this->application(), [
+            'cwd' => $this->app,
+            'args' => ['realtime:gateway', '--port=0'],
+            'env' => ['REALTIME_APP_ID' => '1', 'REALTIME_APP_KEY' => 'key', 'REALTIME_APP_SECRET' => bin2hex(random_bytes(16))],
+        ]);
+        $child->waitForOutput('/gateway listens on/', 30);
+        $result = $child->signal($signal)->wait();
+        $result->assertExit();
+        self::assertStringContainsString('Stopped by signal', $result->stdout);
+    }
+
+    /**
+     * Our commands in an application with an event dispatcher.
+     */
+    private function application(): string
+    {
+        return <<<'PHP'
+            @include 'vendor/autoload.php';
+            require_once 'Symfony/Component/Console/autoload.php';
+            require_once 'Symfony/Component/EventDispatcher/autoload.php';
+            $dispatcher = new Symfony\Component\EventDispatcher\EventDispatcher();
+            $dispatcher->addListener('console.signal', function ($event) {
+                echo "listener {$event->getHandlingSignal()}\n";
+            });
+            $application = new Symfony\Component\Console\Application();
+            $application->setDispatcher($dispatcher);
+            foreach (Toporia\Realtime\Console\CommandList::of(Toporia\Realtime\Console\PlainHost::in(getcwd())) as $command) {
+                method_exists($application, 'addCommand') ? $application->addCommand($command) : $application->add($command);
+            }
+            $application->run();
+            PHP;
     }
 
     public function testRestartEndsTheWorkersOfThisDirectoryOnly(): void
