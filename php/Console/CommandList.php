@@ -40,6 +40,7 @@ final class CommandList
             new TopicsCompareCommand($host),
             new TopicsCreateCommand($host),
             new TopicsDescribeCommand($host),
+            new WebhooksSendCommand($host),
         ];
     }
 }

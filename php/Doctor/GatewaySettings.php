@@ -17,6 +17,7 @@ final class GatewaySettings
         'key' => 'REALTIME_APP_KEY', 'secrets' => 'REALTIME_APP_SECRET', 'allowed_origins' => 'REALTIME_ALLOWED_ORIGINS',
         'trusted_proxies' => 'REALTIME_TRUSTED_PROXIES', 'api_listen' => 'REALTIME_API_LISTEN',
         'ops_listen' => 'REALTIME_OPS_LISTEN', 'public_channels' => 'REALTIME_PUBLIC_CHANNELS',
+        'webhook_urls' => 'REALTIME_WEBHOOK_URLS',
     ];
 
     /** @var array<mixed> */

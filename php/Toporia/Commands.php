@@ -36,5 +36,6 @@ final class Commands
         'realtime:gateway:connections' => Commands\GatewayConnectionsCommand::class,
         'realtime:gateway:kick' => Commands\GatewayKickCommand::class,
         'realtime:gateway:unsubscribe' => Commands\GatewayUnsubscribeCommand::class,
+        'realtime:webhooks:send' => Commands\WebhooksSendCommand::class,
     ];
 }

@@ -8,6 +8,7 @@ use super::sources::{ArrayLayer, LayerOrigin, Sources};
 use super::value::{wrong, Value};
 use super::Layers;
 use crate::error::{Error, Result};
+use crate::gateway::cluster::EventKind;
 use crate::gateway::protocol::encryption::MasterKey;
 use crate::gateway::settings::Settings;
 use crate::topic::ChannelPattern;
@@ -134,6 +135,7 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
     Ok(Settings {
         host: host(r, &d.host)?,
         port: u16::try_from(r.count(&g::PORT, u64::from(d.port), (0, 65_535), "")?).unwrap_or(0),
+        path_prefix: path_prefix(r)?,
         app_id: r.text(&g::APP_ID, "")?,
         key: r.text(&g::KEY, "")?,
         secrets: list(r, &g::SECRETS)?.unwrap_or_default(),
@@ -149,6 +151,8 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
         threads: number(&g::THREADS, d.threads, 1)?.min(256),
         client_events: r.flag(&g::CLIENT_EVENTS, d.client_events)?,
         recovery: r.flag(&g::RECOVERY, d.recovery)?,
+        subscription_count: r.flag(&g::SUBSCRIPTION_COUNT, d.subscription_count)?,
+        webhook_events: webhook_events(r)?.unwrap_or(d.webhook_events),
         activity_timeout: time(&g::ACTIVITY_TIMEOUT, d.activity_timeout, 1000)?,
         pong_timeout: time(&g::PONG_TIMEOUT, d.pong_timeout, 100)?,
         handshake_timeout: time(&g::HANDSHAKE_TIMEOUT, d.handshake_timeout, 100)?,
@@ -272,6 +276,39 @@ fn host(reader: &SettingsReader<'_>, default: &str) -> Result<String> {
         ));
     }
     Ok(bare.to_owned())
+}
+
+/// A path with a leading slash and without a trailing one; empty for none.
+fn path_prefix(reader: &SettingsReader<'_>) -> Result<String> {
+    let (path, place) = reader.text_at(&g::PATH_PREFIX, "")?;
+    let bare = path.trim_matches('/');
+    if bare.is_empty() {
+        return Ok(String::new());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '/');
+    if bare.contains("//") || !bare.chars().all(plain) {
+        return Err(wrong(
+            &place,
+            "a path of letters, digits, - _ . ~ and /, such as /realtime",
+            &Value::from(path.as_str()),
+        ));
+    }
+    Ok(format!("/{bare}"))
+}
+
+fn webhook_events(reader: &SettingsReader<'_>) -> Result<Option<Vec<EventKind>>> {
+    let Some(names) = list(reader, &g::WEBHOOK_EVENTS)? else {
+        return Ok(None);
+    };
+    let parse = |name: &String| {
+        EventKind::read(name).ok_or_else(|| {
+            let known = EventKind::ALL.map(EventKind::as_str).join(", ");
+            Error::configuration(format!(
+                "{SECTION}.webhook_events: {name:?} is not a webhook event. The events are {known}."
+            ))
+        })
+    };
+    names.iter().map(parse).collect::<Result<_>>().map(Some)
 }
 
 fn listen(

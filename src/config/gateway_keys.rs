@@ -6,6 +6,7 @@ settings! {
     BROKER = plain("broker");
     HOST = with_env("host", "REALTIME_GATEWAY_HOST");
     PORT = with_env("port", "REALTIME_GATEWAY_PORT");
+    PATH_PREFIX = Setting { aliases: &["path"], ..with_env("path_prefix", "REALTIME_PATH_PREFIX") };
     APP_ID = with_env("app_id", "REALTIME_APP_ID");
     KEY = with_env("key", "REALTIME_APP_KEY");
     SECRETS = Setting { aliases: &["secret"], ..with_env("secrets", "REALTIME_APP_SECRET") };
@@ -20,6 +21,9 @@ settings! {
     THREADS = plain("threads");
     CLIENT_EVENTS = plain("client_events");
     RECOVERY = plain("recovery");
+    SUBSCRIPTION_COUNT = plain("subscription_count");
+    WEBHOOK_URLS = with_env("webhook_urls", "REALTIME_WEBHOOK_URLS");
+    WEBHOOK_EVENTS = with_env("webhook_events", "REALTIME_WEBHOOK_EVENTS");
     ACTIVITY_TIMEOUT = plain("activity_timeout_ms");
     PONG_TIMEOUT = plain("pong_timeout_ms");
     HANDSHAKE_TIMEOUT = plain("handshake_timeout_ms");

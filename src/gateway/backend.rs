@@ -30,6 +30,22 @@ pub struct ApiEvent {
     pub except: Option<SocketId>,
 }
 
+/// An event of one socket that webhooks are told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketEvent {
+    ClientEvent {
+        channel: String,
+        event: String,
+        /// JSON.
+        data: String,
+        socket: SocketId,
+        /// The sending user, on presence channels.
+        user: Option<String>,
+    },
+    /// The socket subscribed to a cache channel that has no event.
+    CacheMiss { channel: String },
+}
+
 pub trait Cluster: Send + Sync {
     /// A socket of this gateway joined a presence channel; `first` if no gateway had the user before.
     fn joined(&self, channel: &str, socket: SocketId, member: &Member, first: bool);
@@ -39,6 +55,8 @@ pub trait Cluster: Send + Sync {
     fn occupied(&self, channel: &str, sockets: usize);
     /// Sends a client event to the sockets of other gateways.
     fn client_event(&self, channel: &str, event: &str, data: &RawValue, user_id: Option<&str>);
+    /// An event of a socket of this gateway, for webhooks.
+    fn socket_event(&self, _event: SocketEvent) {}
     /// True once the members of all known gateways are known.
     fn presence_ready(&self) -> watch::Receiver<bool>;
     /// Publishes events of the HTTP API to all gateways. Ready once Kafka has acknowledged them. An error of the kinds

@@ -186,6 +186,9 @@ impl Acceptor {
             Ok(request) => request,
             Err(bad) => return self.respond_error(&mut stream, bad).await,
         };
+        if role != Role::Operations {
+            request.strip_prefix(&settings.path_prefix);
+        }
         if request.is_upgrade() && matches!(role, Role::Everything | Role::Sockets) {
             drop(pending);
             return self.upgrade(stream, peer, request, permit).await;

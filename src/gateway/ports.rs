@@ -36,7 +36,7 @@ pub(super) fn check_addresses(settings: &Settings) -> Result<()> {
         if !super::http::origin::is_valid(origin) {
             return Err(Error::configuration(format!(
                 "realtime.gateway.allowed_origins: {origin:?} is not an origin and would match no page. Write scheme, \
-                host and port without a trailing slash: https://shop.example"
+                host and port without a trailing slash: https://shop.example, or https://*.shop.example"
             )));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cluster::EventKind;
 use super::protocol::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::ChannelPattern;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub host: String,
     /// Port; 0 for any free port.
     pub port: u16,
+    /// Path before `/app/…` and `/apps/…` of requests that a proxy passes on unchanged: `/realtime`; empty for none.
+    pub path_prefix: String,
     /// Id of the application in the HTTP API's paths.
     pub app_id: String,
     /// Key of the application, in the path that clients connect to.
@@ -32,7 +35,7 @@ pub struct Settings {
     pub public_by_mark: bool,
     /// Broadcast channels that this gateway serves; empty for all.
     pub channels: Vec<ChannelPattern>,
-    /// Origins of browsers that may connect, `https://shop.example:8443`; empty for any.
+    /// Origins of browsers that may connect, `https://shop.example:8443` or `https://*.shop.example`; empty for any.
     pub allowed_origins: Vec<String>,
     /// Refuse clients without an Origin header.
     pub require_origin: bool,
@@ -48,6 +51,10 @@ pub struct Settings {
     pub client_events: bool,
     /// Send positions to clients that ask, and replay missed events.
     pub recovery: bool,
+    /// Tell subscribers the number of subscriptions of their channel when it changes.
+    pub subscription_count: bool,
+    /// Events written to the webhook topic.
+    pub webhook_events: Vec<EventKind>,
 
     /// The server pings after so much silence; also the activity_timeout sent to clients.
     pub activity_timeout: Duration,
@@ -155,6 +162,7 @@ impl Default for Settings {
         Self {
             host: "127.0.0.1".into(),
             port: 6001,
+            path_prefix: String::new(),
             app_id: String::new(),
             key: String::new(),
             secrets: Vec::new(),
@@ -170,6 +178,13 @@ impl Default for Settings {
             threads: 2,
             client_events: true,
             recovery: true,
+            subscription_count: false,
+            webhook_events: vec![
+                EventKind::Occupied,
+                EventKind::Vacated,
+                EventKind::MemberAdded,
+                EventKind::MemberRemoved,
+            ],
             activity_timeout: seconds(30),
             pong_timeout: seconds(30),
             handshake_timeout: seconds(10),

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { createServer } from 'node:http'
 import { after, before, test } from 'node:test'
 import { npm } from './support/npm.js'
 import { Stack } from './support/stack.js'
@@ -13,7 +14,8 @@ const Server = npm('pusher')
 let stack, server
 const browsers = []
 before(async () => {
-  stack = await Stack.start()
+  const webhook_events = ['channel_occupied', 'channel_vacated', 'member_added', 'member_removed', 'client_event', 'cache_miss']
+  stack = await Stack.start({ settings: { webhook_events } })
   // The queries below cover both gateways.
   await stack.startGateway(0)
   server = new Server({
@@ -133,6 +135,38 @@ test('sendToUser() reaches every connection of a user, and terminateUserConnecti
   await json(await server.terminateUserConnections('gil'))
   for (const one of windows) await until(() => one.pusher.connection.state !== 'connected', 'disconnected')
   assert.equal(other.pusher.connection.state, 'connected')
+})
+
+test('webhook() of the server library accepts the webhooks', { timeout: 90_000 }, async () => {
+  const events = []
+  const receiver = createServer((request, response) => {
+    let rawBody = ''
+    request.on('data', part => { rawBody += part }).on('end', () => {
+      const webhook = server.webhook({ headers: request.headers, rawBody })
+      assert.equal(webhook.isValid(), true)
+      assert.equal(server.webhook({ headers: request.headers, rawBody: `${rawBody} ` }).isValid(), false)
+      assert.ok(Math.abs(webhook.getTime() - Date.now()) < 60_000)
+      events.push(...webhook.getEvents())
+      response.writeHead(200).end()
+    })
+  })
+  await new Promise(resolve => receiver.listen(0, '127.0.0.1', resolve))
+  stack.startWebhooks(`http://127.0.0.1:${receiver.address().port}/webhooks`)
+  const [kim, lee] = [await connect('kim'), await connect('lee', 1)]
+  // The first start begins with new events.
+  await until(async () => { await kim.join('private-probe'); kim.pusher.unsubscribe('private-probe'); return events.length > 0 }, 'a webhook')
+  const room = await kim.join('presence-hooks')
+  await lee.join('presence-hooks')
+  room.trigger('client-typing', { on: true })
+  await kim.join('private-cache-hooks')
+  const has = wanted => events.some(event => JSON.stringify(event) === JSON.stringify(wanted))
+  const channel = 'presence-hooks'
+  for (const wanted of [
+    { name: 'channel_occupied', channel }, { name: 'member_added', channel, user_id: 'kim' },
+    { name: 'member_added', channel, user_id: 'lee' }, { name: 'cache_miss', channel: 'private-cache-hooks' },
+    { name: 'client_event', channel, event: 'client-typing', data: '{"on":true}', socket_id: kim.pusher.connection.socket_id, user_id: 'kim' },
+  ]) await until(() => has(wanted), () => `${JSON.stringify(wanted)} is not among ${JSON.stringify(events)}`)
+  receiver.close()
 })
 
 test('a wrong secret is refused with the reason', { timeout: 60_000 }, async () => {

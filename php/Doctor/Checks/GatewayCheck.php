@@ -102,7 +102,7 @@ final class GatewayCheck implements Check
         $findings = [];
         $origins = $settings->texts('allowed_origins');
         foreach ($origins as $origin) {
-            if (preg_match('~\Ahttps?://[^/\s]+\z~i', $origin) !== 1) {
+            if (preg_match('~\A(\*|https?://(\*\.)?[^/\s*]+)\z~i', $origin) !== 1) {
                 $findings[] = Finding::error(
                     'gateway',
                     "the allowed origin '$origin' matches no browser: an origin consists of scheme, host and port",

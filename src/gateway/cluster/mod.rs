@@ -17,6 +17,7 @@ mod actor;
 mod control_producer;
 mod event_publisher;
 mod pending_requests;
+mod socket_events;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -36,8 +37,9 @@ use tokio::sync::{oneshot, watch};
 
 use self::event_publisher::EventPublisher;
 pub use self::state::Timing;
+pub use self::webhook_state::EventKind;
 use super::admin_api::{AdminRequest, AdminResponse};
-use super::backend::{ApiEvent, BoxFuture, Cluster};
+use super::backend::{ApiEvent, BoxFuture, Cluster, SocketEvent};
 use super::feed::positions::Positions;
 use super::feed::{ControlTopics, RawControlRecord, TopicRole};
 use super::hub::Hub;
@@ -72,6 +74,7 @@ enum Command {
         data: Box<RawValue>,
         user: Option<String>,
     },
+    SocketEvent(SocketEvent),
     /// A record of a control topic.
     ControlRecord {
         role: TopicRole,
@@ -225,6 +228,10 @@ impl Cluster for Gateways {
             data: data.to_owned(),
             user: user_id.map(str::to_owned),
         });
+    }
+
+    fn socket_event(&self, event: SocketEvent) {
+        self.send_command(Command::SocketEvent(event));
     }
 
     fn presence_ready(&self) -> watch::Receiver<bool> {

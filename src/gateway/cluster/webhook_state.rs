@@ -18,9 +18,22 @@ pub enum EventKind {
     MemberAdded,
     /// A user's last socket unsubscribed.
     MemberRemoved,
+    /// A client sent an event.
+    ClientEvent,
+    /// A socket subscribed to a cache channel without an event.
+    CacheMiss,
 }
 
 impl EventKind {
+    pub const ALL: [Self; 6] = [
+        Self::Occupied,
+        Self::Vacated,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+        Self::ClientEvent,
+        Self::CacheMiss,
+    ];
+
     /// Pusher's name of the event.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -29,19 +42,15 @@ impl EventKind {
             Self::Vacated => "channel_vacated",
             Self::MemberAdded => "member_added",
             Self::MemberRemoved => "member_removed",
+            Self::ClientEvent => "client_event",
+            Self::CacheMiss => "cache_miss",
         }
     }
 
     /// The kind with this name.
     #[must_use]
     pub fn read(name: &str) -> Option<Self> {
-        let all = [
-            Self::Occupied,
-            Self::Vacated,
-            Self::MemberAdded,
-            Self::MemberRemoved,
-        ];
-        all.into_iter().find(|kind| kind.as_str() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 

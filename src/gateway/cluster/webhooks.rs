@@ -153,13 +153,18 @@ impl SentWebhook {
             user_id: String,
         }
         let scanned = crate::envelope::scan_envelope(value).ok()?;
+        let kind = EventKind::read(scanned.event.as_deref()?)?;
+        // Written by the gateway of the socket alone: other gateways do not derive them.
+        if matches!(kind, EventKind::ClientEvent | EventKind::CacheMiss) {
+            return None;
+        }
         let user = match scanned.data {
             None => None,
             Some(data) => Some(serde_json::from_slice::<Data>(data).ok()?.user_id),
         };
         Some(Self {
             id: scanned.id.into_owned(),
-            kind: EventKind::read(&scanned.event?)?,
+            kind,
             channel: scanned.channel?.into_owned(),
             user,
         })

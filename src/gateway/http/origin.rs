@@ -1,4 +1,5 @@
-//! The check of the `Origin` header: scheme, host and port must match an allowed origin exactly.
+//! The check of the `Origin` header: scheme, host and port must match an allowed origin exactly; `*` as the first label
+//! of a host stands for any one label.
 
 use crate::gateway::settings::Settings;
 
@@ -21,13 +22,43 @@ pub fn is_allowed(settings: &Settings, origin: Option<&str>) -> bool {
     settings
         .allowed_origins
         .iter()
-        .any(|allowed| allowed == "*" || normal(allowed).as_ref() == Some(&given))
+        .any(|allowed| allowed == "*" || matches(allowed, &given))
+}
+
+/// True if the normal form `given` of an origin matches an entry of `allowed_origins`.
+fn matches(allowed: &str, given: &str) -> bool {
+    let Some((scheme, domain)) = wildcard(allowed) else {
+        return normal(allowed).as_deref() == Some(given);
+    };
+    // With a host in place of the wildcard, scheme and port get their normal form.
+    let Some(pattern) = normal(&format!("{scheme}://x.{domain}")) else {
+        return false;
+    };
+    let (Some((given_scheme, given_host)), Some((scheme, host))) =
+        (given.split_once("://"), pattern.split_once("://x."))
+    else {
+        return false;
+    };
+    given_scheme == scheme
+        && given_host.split_once('.').is_some_and(|(label, rest)| {
+            let is_label = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            !label.is_empty() && label.chars().all(is_label) && rest == host
+        })
+}
+
+/// Scheme and domain of an entry such as `https://*.shop.example`.
+fn wildcard(allowed: &str) -> Option<(&str, &str)> {
+    let (scheme, domain) = allowed.trim().split_once("://*.")?;
+    (!domain.is_empty() && !domain.starts_with(['.', ':'])).then_some((scheme, domain))
 }
 
 /// True if an entry of `allowed_origins` can match an origin.
 #[must_use]
 pub fn is_valid(allowed: &str) -> bool {
-    allowed == "*" || normal(allowed).is_some()
+    allowed == "*"
+        || normal(allowed).is_some()
+        || wildcard(allowed)
+            .is_some_and(|(scheme, domain)| normal(&format!("{scheme}://x.{domain}")).is_some())
 }
 
 /// Lower case with an explicit port; `None` if it is not an origin.
@@ -57,6 +88,41 @@ fn normal(origin: &str) -> Option<String> {
 mod tests {
     use super::{is_allowed, is_valid};
     use crate::gateway::settings::Settings;
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let listed = Settings {
+            allowed_origins: vec![
+                "https://*.Shop.example".into(),
+                "http://*.localhost:8000".into(),
+            ],
+            ..Settings::default()
+        };
+        for good in [
+            "https://a.shop.example",
+            "HTTPS://A-1.SHOP.EXAMPLE:443",
+            "http://app.localhost:8000",
+        ] {
+            assert!(is_allowed(&listed, Some(good)), "{good}");
+        }
+        for bad in [
+            "https://shop.example",
+            "https://.shop.example",
+            "https://a.b.shop.example",
+            "https://evilshop.example",
+            "https://a.shop.example.evil.test",
+            "https://evil.test#.shop.example",
+            "https://evil.test/.shop.example",
+            "https://evil.test:443.shop.example",
+            "https://user@a.shop.example",
+            "http://a.shop.example",
+            "https://a.shop.example:8443",
+            "http://app.localhost",
+            "null",
+        ] {
+            assert!(!is_allowed(&listed, Some(bad)), "{bad}");
+        }
+    }
 
     #[test]
     fn origins_are_compared_as_a_whole() {
@@ -95,10 +161,27 @@ mod tests {
         ] {
             assert!(!is_allowed(&listed, Some(bad)), "{bad}");
         }
-        for entry in ["https://a", "http://a:1", "*"] {
+        for entry in [
+            "https://a",
+            "http://a:1",
+            "*",
+            "https://*.a",
+            "http://*.a.b:81",
+        ] {
             assert!(is_valid(entry), "{entry}");
         }
-        for entry in ["a", "a:1", "https://a/", "https://*.a", "//a", ""] {
+        for entry in [
+            "a",
+            "a:1",
+            "https://a/",
+            "https://*a",
+            "https://a.*",
+            "https://*.*.a",
+            "https://*.",
+            "https://*.:1",
+            "//a",
+            "",
+        ] {
             assert!(!is_valid(entry), "{entry}");
         }
         assert!(is_allowed(&listed, None));

@@ -182,6 +182,15 @@ impl Request {
             && self.header_has_token("connection", "upgrade")
     }
 
+    /// Removes the prefix of a path that a proxy passed on unchanged. A path without it stays as it is: the proxy has
+    /// removed it.
+    pub fn strip_prefix(&mut self, prefix: &str) {
+        let rest = self.path.strip_prefix(prefix);
+        if let Some(rest) = rest.filter(|rest| !prefix.is_empty() && rest.starts_with('/')) {
+            self.path = rest.to_owned();
+        }
+    }
+
     /// True if the client waits for `100 Continue` before it sends the body.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
@@ -287,6 +296,25 @@ mod tests {
         }
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
         assert_eq!(status(&many), 431);
+    }
+
+    #[test]
+    fn the_prefix_of_a_path_is_removed_once_and_as_a_whole() {
+        let table = [
+            ("", "/app/key", "/app/key"),
+            ("/rt", "/app/key", "/app/key"),
+            ("/rt", "/rt/app/key", "/app/key"),
+            ("/rt", "/rt/rt/app/key", "/rt/app/key"),
+            ("/rt", "/rtx/app/key", "/rtx/app/key"),
+            ("/rt", "/rt", "/rt"),
+            ("/a/b", "/a/b/apps/1/events", "/apps/1/events"),
+        ];
+        for (prefix, path, expected) in table {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut request = parse(head.as_bytes(), 8192).unwrap().unwrap();
+            request.strip_prefix(prefix);
+            assert_eq!(request.path, expected, "{prefix} {path}");
+        }
     }
 
     #[test]

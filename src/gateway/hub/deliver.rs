@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::{Delivery, Hub};
+use crate::gateway::backend::SocketEvent;
 use crate::gateway::broadcast::Broadcast;
+use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
 use crate::gateway::protocol::channel::{
     is_subscribable, requires_auth, target_channels, ChannelKind,
@@ -173,7 +175,21 @@ impl Hub {
         if let Some(cluster) = self.cluster() {
             let null = RawValue::NULL;
             cluster.client_event(channel.name(), event, data.unwrap_or(null), user.as_deref());
+            if self.has_webhook(EventKind::ClientEvent) {
+                cluster.socket_event(SocketEvent::ClientEvent {
+                    channel: channel.name().to_owned(),
+                    event: event.to_owned(),
+                    data: data.unwrap_or(null).get().to_owned(),
+                    socket: sender.id,
+                    user,
+                });
+            }
         }
+    }
+
+    /// True if webhooks are told of events of this kind.
+    pub(super) fn has_webhook(&self, kind: EventKind) -> bool {
+        self.settings.webhook_events.contains(&kind)
     }
 
     /// Relays a client event that another gateway received.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::channel::{Channel, ChannelState, HeldEvents, RecoveryState, Subscriber};
 use super::Hub;
+use crate::gateway::backend::SocketEvent;
+use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
 use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::frame::{self, Member};
@@ -91,9 +93,10 @@ impl Hub {
             if name.cache && !holding {
                 self.send_cached(socket, name, &channel);
             }
-            if state.subscribers.len() == 1 {
+            let subscribers = state.subscribers.len();
+            if subscribers == 1 || self.settings.subscription_count {
                 if let Some(cluster) = self.cluster() {
-                    cluster.occupied(name.full, 1);
+                    cluster.occupied(name.full, subscribers);
                 }
             }
             drop(state);
@@ -102,17 +105,22 @@ impl Hub {
     }
 
     fn send_cached(&self, socket: &Socket, name: &Name<'_>, channel: &Arc<Channel>) {
-        match self.cached(name).filter(|b| !socket.is_excluded(b.except)) {
-            Some(broadcast) => {
-                channel.push(socket, channel.frame(&broadcast), &broadcast);
-            }
-            None => {
-                socket.push(frame::event(
-                    "pusher:cache_miss",
-                    name.full,
-                    Some(b"\"{}\""),
-                    None,
-                ));
+        let cached = self.cached(name);
+        if let Some(broadcast) = cached.filter(|b| !socket.is_excluded(b.except)) {
+            channel.push(socket, channel.frame(&broadcast), &broadcast);
+            return;
+        }
+        socket.push(frame::event(
+            "pusher:cache_miss",
+            name.full,
+            Some(b"\"{}\""),
+            None,
+        ));
+        if self.has_webhook(EventKind::CacheMiss) {
+            if let Some(cluster) = self.cluster() {
+                cluster.socket_event(SocketEvent::CacheMiss {
+                    channel: name.full.to_owned(),
+                });
             }
         }
     }
@@ -161,9 +169,10 @@ impl Hub {
             return;
         }
         self.counters.subscriptions.sub(1);
-        if state.subscribers.is_empty() {
+        let subscribers = state.subscribers.len();
+        if subscribers == 0 || self.settings.subscription_count {
             if let Some(cluster) = self.cluster() {
-                cluster.occupied(channel.name(), 0);
+                cluster.occupied(channel.name(), subscribers);
             }
         }
         self.remove_if_empty(channel, &mut state);

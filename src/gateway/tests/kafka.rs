@@ -301,3 +301,41 @@ fn events_of_a_new_topic_are_not_duplicated_by_a_later_gateway() {
         slow.stop(Duration::from_millis(100));
     }
 }
+
+#[test]
+fn subscribers_are_told_the_number_of_subscriptions_on_all_gateways() {
+    let config = config(&brokers()[0], &unique("counts"));
+    let start = || {
+        let mut settings = settings();
+        settings.subscription_count = true;
+        Gateway::start(settings, &config).expect("a gateway")
+    };
+    let (one, two) = (start(), start());
+    until("both are ready", || one.stats().ready && two.stats().ready);
+    let count = |client: &mut TestClient, wanted: u64| {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let event = client.expect("pusher_internal:subscription_count", CHANNEL);
+            if event == json!({ "subscription_count": wanted }) {
+                return;
+            }
+            assert!(Instant::now() < until, "{wanted}: {event}");
+        }
+    };
+    let mut a = TestClient::connect(&one);
+    a.subscribe(CHANNEL, None);
+    count(&mut a, 1);
+    let mut b = TestClient::connect(&one);
+    b.subscribe(CHANNEL, None);
+    count(&mut a, 2);
+    let mut c = TestClient::connect(&two);
+    c.subscribe(CHANNEL, None);
+    for client in [&mut a, &mut b, &mut c] {
+        count(client, 3);
+    }
+    drop(b);
+    count(&mut a, 2);
+    count(&mut c, 2);
+    two.stop(Duration::from_millis(100));
+    one.stop(Duration::from_millis(100));
+}

@@ -76,6 +76,11 @@ export class Stack {
     return worker
   }
 
+  /** Starts a process that posts webhooks to `url`. */
+  startWebhooks(url) {
+    return this.#run([...php, path.join(ROOT, 'console'), 'realtime:webhooks:send', `--url=${url}`])
+  }
+
   /** Restarts as in a deployment: the successor listens on the same port before the first gateway stops. */
   async restartGateway() {
     const before = this.gateways.shift()

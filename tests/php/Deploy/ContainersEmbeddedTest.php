@@ -73,8 +73,9 @@ final class ContainersEmbeddedTest extends DeployTestCase
         [$port, $ops] = [self::freePort(), '127.0.0.1:' . self::freePort()];
         self::assertContains('--port=6001', $arguments);
         self::assertSame('0.0.0.0:6900', $environment['REALTIME_OPS_LISTEN']);
+        $arguments = str_replace(['--port=6001', '--host=0.0.0.0'], ["--port=$port", '--host=127.0.0.1'], $arguments);
         $this->start(
-            [$this->php(), ...str_replace(['--port=6001', '--host=0.0.0.0'], ["--port=$port", '--host=127.0.0.1'], $arguments)],
+            [$this->php(), ...$arguments],
             ['KAFKA_BROKERS' => self::address(), 'REALTIME_OPS_LISTEN' => $ops] + $over + $environment
         );
         self::waitUntilReady($ops);

@@ -27,10 +27,16 @@ final class PusherClient
      * @param array<string, mixed> $gateway settings of the gateway: key and secrets
      * @param array<string, string> $headers of the handshake
      * @param array<string, mixed>|null $tls options of the ssl context; null: no TLS
+     * @param string $prefix of the path, like wsPath of pusher-js
      */
-    public function __construct(string $address, private array $gateway, array $headers = [], ?array $tls = null)
-    {
-        $path = "/app/{$gateway['key']}?protocol=7&client=js&version=8.4.0&flash=false";
+    public function __construct(
+        string $address,
+        private array $gateway,
+        array $headers = [],
+        ?array $tls = null,
+        string $prefix = ''
+    ) {
+        $path = "$prefix/app/{$gateway['key']}?protocol=7&client=js&version=8.4.0&flash=false";
         $this->socket = new WebSocketClient($address, $path, $headers, $tls);
         $hello = $this->event('pusher:connection_established');
         Assert::assertGreaterThan(0, $hello['data']['activity_timeout']);

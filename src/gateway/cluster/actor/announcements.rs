@@ -41,7 +41,7 @@ impl ChannelAnnouncements {
         } else {
             self.occupied.insert(channel.clone(), sockets);
         }
-        if self.announced.contains_key(&channel) == (sockets > 0) {
+        if self.announced.get(&channel).copied().unwrap_or(0) == sockets {
             self.waiting.remove(&channel);
         } else {
             self.waiting.insert(channel);

@@ -43,6 +43,7 @@ impl Actor {
                     });
                 }
             }
+            Command::SocketEvent(event) => self.publish_socket_event(&event),
             Command::ControlRecord {
                 role,
                 key,

@@ -4,6 +4,7 @@
 mod announcements;
 mod inbound;
 mod outbound;
+mod subscription_counts;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -12,15 +13,19 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use self::announcements::ChannelAnnouncements;
+use self::subscription_counts::SubscriptionCounts;
 use super::control_producer::ControlProducer;
 use super::pending_requests::{split_response, PendingRequests};
+use super::socket_events::{self, CacheMisses};
 use super::state::{ClusterState, Effect, Timing, SUSPENDED_AFTER};
+use super::webhook_state::EventKind;
 use super::webhooks::Webhooks;
 use super::wire::Body;
 use super::{control_topics, ActorStatus, Command};
 use crate::clock::coarse_ms;
 use crate::config::BrokerConfig;
 use crate::error::Result;
+use crate::gateway::backend::SocketEvent;
 use crate::gateway::feed::positions::Positions;
 use crate::gateway::feed::ControlTopics;
 use crate::gateway::hub::Hub;
@@ -61,6 +66,9 @@ pub(in crate::gateway::cluster) struct Actor {
     leader_after_sequence: u64,
     requests: PendingRequests,
     webhooks: Webhooks,
+    webhook_events: Vec<EventKind>,
+    cache_misses: CacheMisses,
+    counts: SubscriptionCounts,
     /// Last sequence number of each node on the client topic.
     client_sequences: HashMap<String, u64>,
 }
@@ -98,6 +106,9 @@ impl Actor {
             leader_after_sequence: 0,
             requests: PendingRequests::default(),
             webhooks: Webhooks::default(),
+            webhook_events: hub.settings().webhook_events.clone(),
+            cache_misses: CacheMisses::default(),
+            counts: SubscriptionCounts::new(hub.settings().subscription_count),
             client_sequences: HashMap::new(),
         })
     }
@@ -168,6 +179,7 @@ impl Actor {
                         self.publish(&event);
                     }
                 }
+                Effect::SubscriptionsChanged { channel } => self.counts.changed(channel),
                 Effect::AdminRequest { from, id, request } => {
                     let mut responses = split_response(hub.handle_admin_request(&request)).into_iter().peekable();
                     while let Some(a) = responses.next() {
@@ -198,9 +210,24 @@ impl Actor {
     }
 
     fn publish(&mut self, event: &super::webhook_state::WebhookEvent) {
+        if !self.webhook_events.contains(&event.kind) {
+            return;
+        }
         let value = event.envelope();
         let topic = self.topics.events.clone();
         self.producer.send(&topic, &event.channel, &value);
+    }
+
+    /// Writes an event of an own socket. Each gateway writes those of its sockets; the others ignore them.
+    fn publish_socket_event(&mut self, event: &SocketEvent) {
+        if let SocketEvent::CacheMiss { channel } = event {
+            if !self.cache_misses.is_due(channel, coarse_ms()) {
+                return;
+            }
+        }
+        let (channel, value) = socket_events::envelope(event);
+        let topic = self.topics.events.clone();
+        self.producer.send(&topic, channel, &value);
     }
 
     /// Detects that the process was suspended: another node may have been the leader.
@@ -237,6 +264,7 @@ impl Actor {
             self.state.tick(now);
             self.apply_effects();
             self.requests.complete_finished(now);
+            self.send_subscription_counts(now);
             let is_leader = self.is_leader();
             for event in self.webhooks.take_due(is_leader, now) {
                 self.publish(&event);

@@ -65,6 +65,10 @@ pub enum Effect {
         of: String,
     },
     Webhook(WebhookEvent),
+    /// The number of subscriptions of a channel changed.
+    SubscriptionsChanged {
+        channel: String,
+    },
     /// A request of another gateway.
     AdminRequest {
         from: String,

@@ -63,6 +63,9 @@ impl ClusterState {
             _ => None,
         };
         self.emit_webhook(events);
+        if before.unwrap_or(0) != sockets {
+            self.subscriptions_changed([&channel.to_owned()]);
+        }
     }
 
     pub(super) fn snapshot(
@@ -129,6 +132,10 @@ impl ClusterState {
             events.extend(self.webhook_state.occupy(channel, cause));
         }
         events.extend(self.webhook_state.clear(&old_members, &old_channels, cause));
+        let mut changed = old_channels.clone();
+        changed.extend(node.channels.clone());
+        changed.retain(|channel, _| old_channels.get(channel) != node.channels.get(channel));
+        self.subscriptions_changed(changed.keys());
         for one in events {
             self.emit_webhook(Some(one));
         }

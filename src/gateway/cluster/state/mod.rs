@@ -128,6 +128,22 @@ impl ClusterState {
             .any(|(id, node)| *id != self.own && node.channels.contains_key(channel))
     }
 
+    /// The number of subscriptions of a channel on all nodes, as they announced it.
+    #[must_use]
+    pub fn subscriptions(&self, channel: &str) -> usize {
+        let nodes = self.nodes.values();
+        nodes.filter_map(|node| node.channels.get(channel)).sum()
+    }
+
+    fn subscriptions_changed<'a>(&mut self, channels: impl IntoIterator<Item = &'a String>) {
+        let effects = channels
+            .into_iter()
+            .map(|channel| Effect::SubscriptionsChanged {
+                channel: channel.clone(),
+            });
+        self.effects.extend(effects);
+    }
+
     /// Handles a record from before the start: its node may be alive.
     pub fn apply_history(&mut self, record: &ControlRecord, now: u64) {
         if matches!(record.body, Body::Bye) {

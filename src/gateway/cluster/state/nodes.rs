@@ -191,6 +191,7 @@ impl ClusterState {
                 ..one
             }));
         }
+        self.subscriptions_changed(node.channels.keys());
         self.effects.push(Effect::RemoveNode {
             node: id.to_owned(),
         });

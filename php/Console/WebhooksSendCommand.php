@@ -1,0 +1,141 @@
+<?php
+
+/**
+ * realtime:webhooks:send: posts the webhooks of the gateways to the application.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Doctor\GatewaySettings;
+use Toporia\Realtime\Doctor\Settings;
+use Toporia\Realtime\Metrics;
+use Toporia\Realtime\Outbox\SignalReceived;
+use Toporia\Realtime\Webhooks\Endpoint;
+use Toporia\Realtime\Webhooks\WebhookSender;
+use Toporia\Realtime\Worker\Heartbeat;
+use Toporia\Realtime\Worker\JsonReporter;
+use Toporia\Realtime\Worker\MaxMemory;
+use Toporia\Realtime\Worker\MaxTime;
+use Toporia\Realtime\Worker\MonitorOptions;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\RestartRequested;
+use Toporia\Realtime\Worker\RestartSignal;
+use Toporia\Realtime\Worker\StopConditions;
+use Toporia\Realtime\Worker\TextReporter;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * Reads the input and assembles the parts; WebhookSender does the work.
+ */
+final class WebhooksSendCommand extends Command
+{
+    private const MAX_INT = 2147483647;
+
+    public function __construct(private Host $host)
+    {
+        parent::__construct('realtime:webhooks:send');
+    }
+
+    protected function configure(): void
+    {
+        $value = InputOption::VALUE_REQUIRED;
+        MonitorOptions::define($this);
+        $this
+            ->setDescription('Post the webhooks of the gateways to the application, signed as Pusher signs them')
+            ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
+            ->addOption(
+                'url',
+                null,
+                $value | InputOption::VALUE_IS_ARRAY,
+                'Receiver, may be repeated; overrides the configuration (gateway.webhook_urls)'
+            )
+            ->addOption('retry', null, $value, 'Retry a request for N seconds, then dead-letter its events', '300')
+            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
+            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
+                . 'the summary')
+            ->setHelp(
+                <<<'HELP'
+                Needs REALTIME_APP_KEY, REALTIME_APP_SECRET and REALTIME_WEBHOOK_URLS, or the same under
+                <info>gateway</info> in config/realtime.php. Several senders may run: one posts, the others take over.
+
+                The first start begins with new events. An event is posted at least once.
+
+                  <info>%command.full_name% --url=https://shop.example/webhooks</info>
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $raw = $input->getOptions();
+        $config = $this->host->config();
+        $broker = OptionValue::text('--broker', $raw['broker']) ?? 'kafka';
+        $gateway = new GatewaySettings($config);
+        $prefix = (new Settings($config, $broker))->prefix();
+        $retry = OptionValue::int('--retry', $raw['retry'], 0, 86400);
+        $endpoints = self::endpoints($gateway, $raw['url']);
+        $terminal = new OutputTerminal($output);
+        $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
+        MonitorOptions::fromArray($raw)->report($reporter);
+        $signal = new SignalReceived();
+        $conditions = [
+            new Heartbeat(), $signal, new RestartRequested(RestartSignal::of($config, $this->host->directory())),
+        ];
+        $maxTime = OptionValue::int('--max-time', $raw['max-time'], 0, self::MAX_INT);
+        if ($maxTime > 0) {
+            $conditions[] = new MaxTime($maxTime);
+        }
+        if (isset($raw['max-memory'])) {
+            $conditions[] = new MaxMemory(OptionValue::memory('--max-memory', $raw['max-memory']));
+        }
+        $sender = new WebhookSender(
+            $this->broker($broker, [
+                'consumer_group' => "$prefix.webhooks",
+                'consumer_config' => [
+                    // The first start does not post the events of the past week.
+                    'auto.offset.reset' => 'latest',
+                    // Longer than the retries, during which the sender does not poll.
+                    'max.poll.interval.ms' => max(300_000, ($retry + 60) * 1000),
+                ],
+            ]),
+            "$prefix.__events",
+            $endpoints,
+            $retry,
+            new StopConditions(...$conditions),
+            $reporter
+        );
+        $signal->listen();
+        try {
+            return $sender->run();
+        } finally {
+            $signal->end();
+            Metrics::stop();
+        }
+    }
+
+    /**
+     * @param list<string> $given URLs of the command line
+     *
+     * @return list<Endpoint>
+     */
+    private static function endpoints(GatewaySettings $gateway, array $given): array
+    {
+        $urls = $given === [] ? $gateway->texts('webhook_urls') : $given;
+        $key = $gateway->texts('key')[0] ?? '';
+        $secret = $gateway->texts('secrets')[0] ?? '';
+        if ($urls === []) {
+            throw new UsageError('No receiver: set REALTIME_WEBHOOK_URLS (gateway.webhook_urls) or --url.');
+        }
+        if ($key === '' || $secret === '') {
+            throw new UsageError('Webhooks are signed: set REALTIME_APP_KEY and REALTIME_APP_SECRET.');
+        }
+
+        return array_map(static fn (string $url): Endpoint => new Endpoint($url, $key, $secret), array_values($urls));
+    }
+}

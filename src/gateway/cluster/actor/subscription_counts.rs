@@ -1,0 +1,104 @@
+//! `pusher_internal:subscription_count`: tells the subscribers of a channel its number of subscriptions on all
+//! gateways.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Actor;
+use crate::gateway::protocol::channel::{ChannelKind, Name};
+
+/// Channels with more subscriptions are told at intervals, because each change is sent to every subscriber.
+const LARGE: usize = 100;
+const LARGE_INTERVAL_MS: u64 = 5_000;
+
+/// The channels whose count changed.
+pub(super) struct SubscriptionCounts {
+    enabled: bool,
+    due: HashSet<String>,
+    /// The times at which the counts of large channels were sent.
+    large: HashMap<String, u64>,
+}
+
+impl SubscriptionCounts {
+    pub fn new(enabled: bool) -> Self {
+        Self {
+            enabled,
+            due: HashSet::new(),
+            large: HashMap::new(),
+        }
+    }
+
+    /// The count of a channel changed. Presence channels have `member_added` and `member_removed`.
+    pub fn changed(&mut self, channel: String) {
+        let is_presence =
+            Name::parse(&channel).is_none_or(|name| name.kind == ChannelKind::Presence);
+        if self.enabled && !is_presence {
+            self.due.insert(channel);
+        }
+    }
+
+    /// Takes the channels to send now, with their counts.
+    fn take_due(&mut self, now: u64, count: impl Fn(&str) -> usize) -> Vec<(String, usize)> {
+        let (mut send, mut wait) = (Vec::new(), HashSet::new());
+        for channel in std::mem::take(&mut self.due) {
+            let count = count(&channel);
+            if count <= LARGE {
+                self.large.remove(&channel);
+            } else {
+                let last = self.large.get(&channel).copied();
+                if last.is_some_and(|at| now.saturating_sub(at) < LARGE_INTERVAL_MS) {
+                    wait.insert(channel);
+                    continue;
+                }
+                self.large.insert(channel.clone(), now);
+            }
+            send.push((channel, count));
+        }
+        self.due = wait;
+        send
+    }
+}
+
+impl Actor {
+    /// Sends the counts that are due to the subscribers of this gateway.
+    pub(super) fn send_subscription_counts(&mut self, now: u64) {
+        if self.counts.due.is_empty() {
+            return;
+        }
+        let Some(hub) = self.hub.upgrade() else {
+            return;
+        };
+        let state = &self.state;
+        let due = self
+            .counts
+            .take_due(now, |channel| state.subscriptions(channel));
+        for (channel, count) in due {
+            let data = format!("{{\"subscription_count\":{count}}}");
+            hub.send_to_members(&channel, "pusher_internal:subscription_count", &data, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_channels_are_told_at_intervals() {
+        let mut counts = SubscriptionCounts::new(true);
+        let change = |counts: &mut SubscriptionCounts, count, now| {
+            counts.changed("private-a".to_owned());
+            counts.changed("presence-a".to_owned());
+            counts.take_due(now, |_| count)
+        };
+        let one = |count| vec![("private-a".to_owned(), count)];
+        assert_eq!(change(&mut counts, 100, 1_000), one(100));
+        assert_eq!(change(&mut counts, 99, 1_001), one(99));
+        assert_eq!(change(&mut counts, 101, 1_002), one(101));
+        assert_eq!(change(&mut counts, 102, 1_003), []);
+        assert_eq!(counts.take_due(6_001, |_| 103), []);
+        assert_eq!(counts.take_due(6_002, |_| 104), one(104));
+        assert_eq!(counts.take_due(99_000, |_| 105), []);
+        let mut off = SubscriptionCounts::new(false);
+        assert_eq!(change(&mut off, 1, 1_000), []);
+    }
+}

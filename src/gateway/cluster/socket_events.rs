@@ -1,0 +1,126 @@
+//! Events of single sockets for webhooks: client events and misses of cache channels. The gateway of the socket writes
+//! them to `<prefix>.__events`.
+
+use std::collections::HashMap;
+
+use crate::envelope::{write_envelope, write_php_string, EnvelopeKind};
+use crate::gateway::backend::SocketEvent;
+use crate::gateway::cluster::EventKind;
+use crate::ids::{new_id, unix_ms};
+
+/// Subscribers of an empty cache channel cause one event within this time, ms.
+const CACHE_MISS_INTERVAL_MS: u64 = 10_000;
+/// Maximum channels remembered; above, those of the last interval are forgotten and may be reported again.
+const MAX_CHANNELS: usize = 10_000;
+
+/// The channel of an event, which is its record key, and the record value.
+pub(super) fn envelope(event: &SocketEvent) -> (&str, Vec<u8>) {
+    let (kind, channel, data) = match event {
+        SocketEvent::CacheMiss { channel } => (EventKind::CacheMiss, channel, None),
+        SocketEvent::ClientEvent {
+            channel,
+            event,
+            data,
+            socket,
+            user,
+        } => {
+            let mut members = vec![
+                ("event", event.clone()),
+                ("data", data.clone()),
+                ("socket_id", socket.to_string()),
+            ];
+            members.extend(user.clone().map(|user| ("user_id", user)));
+            let mut json = b"{".to_vec();
+            for (i, (name, value)) in members.iter().enumerate() {
+                if i > 0 {
+                    json.push(b',');
+                }
+                write_php_string(&mut json, name);
+                json.push(b':');
+                write_php_string(&mut json, value);
+            }
+            json.push(b'}');
+            (EventKind::ClientEvent, channel, Some(json))
+        }
+    };
+    let mut value = Vec::with_capacity(160 + data.as_ref().map_or(0, Vec::len));
+    write_envelope(
+        &mut value,
+        new_id().as_bytes(),
+        EnvelopeKind::Event.as_str(),
+        Some(channel),
+        Some(kind.as_str()),
+        data.as_deref(),
+        i64::try_from(unix_ms() / 1000).unwrap_or(0),
+    );
+    (channel, value)
+}
+
+/// The times of the last misses, so that many subscribers of an empty channel cause one event.
+#[derive(Default)]
+pub(super) struct CacheMisses(HashMap<String, u64>);
+
+impl CacheMisses {
+    /// True if a miss must be reported now.
+    pub fn is_due(&mut self, channel: &str, now: u64) -> bool {
+        let is_recent = |at: &u64| now.saturating_sub(*at) < CACHE_MISS_INTERVAL_MS;
+        if self.0.get(channel).is_some_and(is_recent) {
+            return false;
+        }
+        if self.0.len() >= MAX_CHANNELS {
+            self.0.retain(|_, at| is_recent(at));
+            if self.0.len() >= MAX_CHANNELS {
+                self.0.clear();
+            }
+        }
+        self.0.insert(channel.to_owned(), now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_event_has_the_members_of_pushers_webhook() {
+        let event = SocketEvent::ClientEvent {
+            channel: "presence-a".to_owned(),
+            event: "client-typing".to_owned(),
+            data: r#"{"on":true}"#.to_owned(),
+            socket: "1.2".parse().expect("an id"),
+            user: Some("7".to_owned()),
+        };
+        let (channel, value) = envelope(&event);
+        assert_eq!(channel, "presence-a");
+        let json: serde_json::Value = serde_json::from_slice(&value).expect("JSON");
+        assert_eq!(json["event"], "client_event");
+        assert_eq!(
+            json["data"],
+            serde_json::json!({
+                "event": "client-typing", "data": "{\"on\":true}", "socket_id": "1.2", "user_id": "7"
+            })
+        );
+        let miss = SocketEvent::CacheMiss {
+            channel: "cache-a".to_owned(),
+        };
+        let json: serde_json::Value = serde_json::from_slice(&envelope(&miss).1).expect("JSON");
+        assert_eq!(
+            (&json["event"], &json["channel"]),
+            (&"cache_miss".into(), &"cache-a".into())
+        );
+        assert!(json.get("data").is_none());
+    }
+
+    #[test]
+    fn misses_of_a_channel_are_reported_once_per_interval() {
+        let mut misses = CacheMisses::default();
+        assert!(misses.is_due("a", 1_000) && misses.is_due("b", 1_000));
+        assert!(!misses.is_due("a", 10_999));
+        assert!(misses.is_due("a", 11_000));
+        for i in 0..50_000 {
+            misses.is_due(&format!("c{i}"), 12_000);
+            assert!(misses.0.len() <= MAX_CHANNELS);
+        }
+    }
+}
