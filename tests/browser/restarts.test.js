@@ -14,7 +14,7 @@ for (const [failure, offline] of [['roll', 2000], ['cold', 20_000]]) {
       t.diagnostic(JSON.stringify(client))
       assert.ok(client.reconnects >= 1, 'the client did not reconnect')
       assert.ok(client.offline < offline, `offline for ${client.offline} ms`)
-      assert.deepEqual([client.memberEvents, client.members], [0, 2])
+      assert.deepEqual([client.removed, client.members], [0, 2])
     }
     t.diagnostic(`${seconds.toFixed(1)} s`)
   })

@@ -89,7 +89,8 @@ if ($path === '/broadcasting/auth') {
                 usleep($it['pause']);
             }
         }
-        Realtime::flush();
+        // Longer than every failure that a test causes.
+        Realtime::flush(180_000);
 
         return ['sent' => $it['count']];
     });

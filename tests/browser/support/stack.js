@@ -46,7 +46,7 @@ export class Stack {
       const broker = this.#run([...php, path.join(ROOT, 'console'), 'realtime:kafka:dev', '--port=0'])
       this.env.KAFKA_BROKERS = (await broker.prints(/listens on ([0-9.]+:\d+)/))[1]
     }
-    const web = this.#run([...php, '-S', '127.0.0.1:0', 'web.php'])
+    const web = this.web = this.#run([...php, '-S', '127.0.0.1:0', 'web.php'])
     this.url = (await web.prints(/http:\/\/[0-9.]+:\d+/))[0]
     this.env.REALTIME_ALLOWED_ORIGINS = this.url
     await this.startGateway()
@@ -119,7 +119,7 @@ export class Stack {
       method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' }, signal: AbortSignal.timeout(Math.round(ms)),
     })
     const text = await answer.text()
-    if (!answer.ok) throw new Error(`${where} answered ${answer.status}: ${text}`)
+    if (!answer.ok) throw new Error(`${where} answered ${answer.status}: ${text}\n${this.web.output.slice(-2000)}`)
     return JSON.parse(text)
   }
 
