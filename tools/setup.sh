@@ -45,7 +45,8 @@ php_symfony_console() { [ -f /usr/share/php/Symfony/Component/Console/autoload.p
 
 header() { printf '#include <%s>\n' "$1" | cc -E -x c - ; }
 
-java_17() { [ "$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')" -ge 17 ]; }
+# A compiler, for Pusher's Java libraries in the browser tests; Kafka needs only the runtime.
+jdk_17() { [ "$(javac -version 2>&1 | sed -n 's/javac \([0-9]*\).*/\1/p')" -ge 17 ]; }
 
 check_build_packages() {
     want ca-certificates any_file '/etc/ssl/certs/*.0'
@@ -87,7 +88,7 @@ check_test_packages() {
     # Debian 13 does not have it: make lint then leaves PSR-12 out.
     is_unavailable php-codesniffer || want php-codesniffer have phpcs
     want composer have composer
-    want default-jre-headless java_17
+    want default-jdk-headless jdk_17
     want maven have mvn
     # Laravel, for the tests of php/Laravel.
     want php-laravel-framework any_file '/usr/share/php/Illuminate/Foundation/Application.php'

@@ -115,8 +115,9 @@ test('trigger() and triggerBatch() return the attributes that info asks for', { 
   assert.deepEqual(await json(await server.trigger('private-info.2', 'e', 1)), {})
 })
 
-test('a channel name of a control topic is refused', { timeout: 60_000 }, async () => {
-  await assert.rejects(server.trigger('__presence', 'e', {}), error => error.status === 400 && /control topic/.test(error.body))
+test('a refused event is an error with the reason', { timeout: 60_000 }, async () => {
+  await assert.rejects(server.trigger('private-orders', 'pusher:e', {}), error => error.status === 400 && /reserved/.test(error.body))
+  await assert.rejects(server.trigger('private-orders', 'e', 'x'.repeat(20_000)), error => error.status === 413 && /10240/.test(error.body))
 })
 
 test('sendToUser() reaches every connection of a user, and terminateUserConnections() closes them', { timeout: 60_000 }, async () => {

@@ -80,6 +80,8 @@ return [
     'gateway' => [
         'host' => env('REALTIME_GATEWAY_HOST', '127.0.0.1'),
         'port' => env('REALTIME_GATEWAY_PORT', 6001),
+        // Path before /app and /apps, if the gateway is below a path of the main domain; wsPath in Echo.
+        'path_prefix' => env('REALTIME_PATH_PREFIX', ''),
         'app_id' => env('REALTIME_APP_ID'),
         'key' => env('REALTIME_APP_KEY'),
         'secret' => env('REALTIME_APP_SECRET'),
@@ -91,6 +93,8 @@ return [
             array_map('trim', explode(',', (string) env('REALTIME_ALLOWED_ORIGINS', '')))
         )),
         'ops_listen' => env('REALTIME_OPS_LISTEN', '127.0.0.1:6900'),
+        // Receivers of webhooks, comma-separated; realtime:webhooks:send posts them (docs/webhooks.md).
+        'webhook_urls' => (string) env('REALTIME_WEBHOOK_URLS', ''),
         // 32 bytes in base64. If set, events for EncryptedPrivateChannel are encrypted before they leave this process.
         'encryption_master_key' => env('REALTIME_ENCRYPTION_MASTER_KEY'),
     ],

@@ -44,6 +44,21 @@ final class UndeliverableBrokerTest extends GatewayTestCase
         self::assertStringContainsString('2002 bytes, more than realtime.gateway.max_event (1024)', $result->stderr);
     }
 
+    public function testTheHttpApiRefusesANameThatNoTopicCanHave(): void
+    {
+        $gateway = $this->gateway();
+        $body = (string) json_encode(['name' => 'e', 'channel' => '__presence', 'data' => '1']);
+        $query = 'auth_key=shop-key&auth_timestamp=' . time() . '&auth_version=1.0&body_md5=' . md5($body);
+        $signature = hash_hmac('sha256', "POST\n/apps/shop/events\n$query", $this->secret);
+        $context = stream_context_create(['http' => [
+            'method' => 'POST', 'header' => 'Content-Type: application/json', 'content' => $body, 'ignore_errors' => true,
+        ]]);
+        $url = "http://{$gateway->address()}/apps/shop/events?$query&auth_signature=$signature";
+        $answer = (string) file_get_contents($url, false, $context);
+        self::assertStringContainsString(' 400 ', $http_response_header[0] ?? '');
+        self::assertStringContainsString('reserved for the gateways', $answer);
+    }
+
     public function testTheGatewayWarnsOncePerReason(): void
     {
         $lines = [];
