@@ -9,6 +9,7 @@
 //! metrics      counters, exporters, liveness
 //! spool        undelivered messages on disk
 //! loop_guard   drops unchanged re-broadcasts
+//! circuit      pauses a subscription whose callback fails for every record
 //! encryption   end-to-end encrypted channels    retry        delays between attempts
 //! message      a message and its bytes
 //! envelope     the JSON of a record
@@ -23,6 +24,7 @@
 //! Everything outside `php` builds and tests without PHP (`--no-default-features`).
 #![deny(unsafe_code)]
 
+pub mod circuit;
 pub mod clock;
 pub mod config;
 pub mod dispatch;

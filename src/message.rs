@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::envelope::{same_json, scan_envelope, write_envelope, EnvelopeKind, Scanned};
 use crate::error::Result;
@@ -16,8 +17,20 @@ pub struct Origin {
     pub offset: i64,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// Earlier attempts that do not count, as they failed transiently.
+    pub transient: u32,
+    /// Since when it has failed transiently.
+    pub transient_since: Option<Instant>,
     /// Record timestamp in ms; -1 if not set.
     pub timestamp_ms: i64,
+}
+
+impl Origin {
+    /// The number of this attempt without those that do not count.
+    #[must_use]
+    pub const fn counted_attempt(&self) -> u32 {
+        self.attempt - self.transient
+    }
 }
 
 /// A string: a range of the bytes, or owned if it had to be unescaped.

@@ -18,11 +18,10 @@ pub struct ExponentialBackoff {
     pub max: Duration,
 }
 
-impl RetryStrategy for ExponentialBackoff {
-    fn delay(&self, failures: u32) -> Option<Duration> {
-        if failures > self.max_retries {
-            return None;
-        }
+impl ExponentialBackoff {
+    /// The delay after the `failures`th failure (from 1), without a limit of retries.
+    #[must_use]
+    pub fn wait(&self, failures: u32) -> Duration {
         let doubled = self.initial.saturating_mul(
             1_u32
                 .checked_shl(failures.saturating_sub(1))
@@ -31,7 +30,13 @@ impl RetryStrategy for ExponentialBackoff {
         let bounded = doubled.min(self.max);
         let id = crate::ids::new_id_bytes();
         let random = u32::from(id[34]) * 256 + u32::from(id[35]);
-        Some(bounded + bounded.mul_f64(f64::from(random % 1000) / 10_000.0))
+        bounded + bounded.mul_f64(f64::from(random % 1000) / 10_000.0)
+    }
+}
+
+impl RetryStrategy for ExponentialBackoff {
+    fn delay(&self, failures: u32) -> Option<Duration> {
+        (failures <= self.max_retries).then(|| self.wait(failures))
     }
 }
 

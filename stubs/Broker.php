@@ -165,9 +165,10 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      *
      * An exception thrown by the callback ends consume(), and the record is delivered again.
      *
-     * @param callable(Message, Throwable, int|null): void $callback the message, the exception, and the delay until the
-     *        next attempt in ms; null: no further attempt (a dead letter, or an exception of consume() with `dlq` off).
-     *        Replaces the previous callback
+     * @param callable(Message, Throwable, int|null, bool): void $callback the message, the exception, the delay until
+     *        the next attempt in ms (null: no further attempt: a dead letter, or an exception of consume() with `dlq`
+     *        off), and whether the exception is transient: the place to renew a connection that has died. Replaces the
+     *        previous callback
      */
     public function onFailed(callable $callback): static
     {
@@ -247,19 +248,23 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      * do not exist yet; `stop_reason` is the reason the last consume() returned: 'stopped', 'signal', 'max_messages',
      * 'empty' or 'error'; `topic_mismatch` counts records whose channel does not belong to their topic; `parked`
      * records wait for a retry, or behind a record that does; `held_back` partitions are paused because they are too
-     * far ahead of parked records; `dropped` counts records lost with at-most-once; `callbacks` took `callback_seconds`
-     * in total, in `batches` fetched; `poll_age_ms` is the time since the last poll (0: not running), `callback_age_ms`
-     * how long the current callback has been running, `commit_age_ms` the time since the last commit while offsets are
-     * waiting to be committed. `connected`: a broker responded within the last 25 s.
+     * far ahead of parked records; `transient_waiting` records failed last with a transient exception, the first of
+     * them `transient_wait_ms` ago; `open_circuits` names the subscriptions that are paused because their callback
+     * fails for every record; `last_failure` is the last exception of a callback; `dropped` counts records lost with
+     * at-most-once; `callbacks` took `callback_seconds` in total, in `batches` fetched; `poll_age_ms` is the time since
+     * the last poll (0: not running), `callback_age_ms` how long the current callback has been running, `commit_age_ms`
+     * the time since the last commit while offsets are waiting to be committed. `connected`: a broker responded within the
+     * last 25 s.
      *
      * @return array{messages_consumed: int, bytes_consumed: int, handled: int, failures: int, retries: int,
-     *     dead_lettered: int, parked: int, held_back: int, dropped: int, transactions: int,
+     *     dead_lettered: int, parked: int, held_back: int, transient_waiting: int, transient_wait_ms: int,
+     *     open_circuits: list<string>, dropped: int, transactions: int,
      *     transactions_aborted: int, delivery: string, skipped: int, topic_mismatch: int,
      *     commits: int, commit_failures: int, rebalances: int, callbacks: int, callback_seconds: float, batches: int,
      *     poll_age_ms: int, callback_age_ms: int, commit_age_ms: int, lag: int,
      *     assigned: list<array{topic: string, partition: int, position: int, lag: int}>, waiting_for: list<string>,
      *     connected: bool, group: string, member_hash_conflict: bool, stop_reason: string|null,
-     *     last_error: string|null}
+     *     last_failure: string|null, last_error: string|null}
      */
     public function stats(): array
     {

@@ -175,6 +175,10 @@ final class NativeStub
             'group' => '',
             'member_hash_conflict' => false,
             'stop_reason' => null,
+            'transient_waiting' => 0,
+            'transient_wait_ms' => 0,
+            'open_circuits' => [],
+            'last_failure' => null,
             'last_error' => null,
         ];
     }

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Creates an object of the application, and recreates it when its lifetime is over.
+ * Creates an object of the application, and recreates it when its lifetime is over or it has expired.
  */
 
 declare(strict_types=1);
@@ -19,6 +19,7 @@ final class ApplicationObject
 {
     private ?object $object = null;
     private float $createdAt = 0.0;
+    private bool $isExpired = false;
 
     /**
      * @param class-string $class
@@ -42,7 +43,8 @@ final class ApplicationObject
     public function get(): object
     {
         $now = hrtime(true) / 1e9;
-        if ($this->object !== null && ($this->lifetime === null || $now - $this->createdAt < $this->lifetime)) {
+        $isOver = $this->isExpired || ($this->lifetime !== null && $now - $this->createdAt >= $this->lifetime);
+        if ($this->object !== null && !$isOver) {
             return $this->object;
         }
         try {
@@ -51,7 +53,24 @@ final class ApplicationObject
             throw $this->object === null ? $e : $e->getPrevious() ?? $e;
         }
         $this->createdAt = $now;
+        $this->isExpired = false;
 
         return $this->object;
+    }
+
+    /**
+     * The object as it is, without recreating it; null before the first get().
+     */
+    public function current(): ?object
+    {
+        return $this->object;
+    }
+
+    /**
+     * The next get() recreates the object, with new dependencies.
+     */
+    public function expire(): void
+    {
+        $this->isExpired = true;
     }
 }

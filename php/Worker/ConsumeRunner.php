@@ -27,6 +27,9 @@ final class ConsumeRunner
     /** Interval of the stop conditions and of progress reports, in ms. */
     private const TICK_MS = 200;
 
+    private DependencyWatch $dependencies;
+    private float $start = 0.0;
+
     /**
      * @param (Closure(Message, Throwable, ?int): void)|null $failed called after each failed attempt, see
      *        Broker::onFailed()
@@ -40,6 +43,7 @@ final class ConsumeRunner
         private ?GatewayLifecycle $gateway = null,
         private ?Closure $failed = null
     ) {
+        $this->dependencies = new DependencyWatch($reporter);
     }
 
     /**
@@ -79,7 +83,7 @@ final class ConsumeRunner
 
     private function watch(): void
     {
-        $start = hrtime(true);
+        $this->start = hrtime(true) / 1e9;
         $watch = new ConnectionWatch($this->reporter);
         $similar = new SimilarChannelWarning($this->options->channels, $this->similarChannels(...), $this->reporter);
         $seek = new SeekOnce($this->options->from, $this->reporter);
@@ -95,7 +99,15 @@ final class ConsumeRunner
                 'partitions' => $partitions,
             ]);
         });
-        $this->broker->onFailed(function (Message $message, Throwable $why, ?int $retryInMs): void {
+        $this->broker->onFailed(function (
+            Message $message,
+            Throwable $why,
+            ?int $retryInMs,
+            bool $isTransient = false
+        ): void {
+            if ($isTransient) {
+                $this->handlers->renew();
+            }
             if ($this->failed !== null) {
                 ($this->failed)($message, $why, $retryInMs);
             }
@@ -103,8 +115,12 @@ final class ConsumeRunner
                 $this->handlers->failed($message, $why);
             }
         });
-        $this->broker->onTick(function (Broker $broker) use ($start, $watch, $similar, $seek): void {
-            $now = Snapshot::of($broker->stats(), (hrtime(true) - $start) / 1e9);
+        $this->broker->onTick(function (Broker $broker) use ($watch, $similar, $seek): void {
+            $now = $this->snapshot($broker->stats());
+            if ($now->openCircuits !== []) {
+                $this->handlers->renew();
+            }
+            $this->dependencies->update($now);
             $seek->addMissingTopics($now->waitingFor);
             $watch->update($now);
             $similar->check($now);
@@ -114,6 +130,12 @@ final class ConsumeRunner
                 $broker->stopConsuming();
             }
         }, self::TICK_MS);
+    }
+
+    /** @param array<string, mixed> $stats */
+    private function snapshot(array $stats): Snapshot
+    {
+        return Snapshot::of($stats, hrtime(true) / 1e9 - $this->start);
     }
 
     /**
@@ -151,6 +173,7 @@ final class ConsumeRunner
             $this->reporter->failure($failure);
         }
         $stats = $this->broker->stats();
+        $this->dependencies->update($this->snapshot($stats));
         try {
             $this->broker->close();
         } catch (Throwable $e) {

@@ -94,7 +94,8 @@ final class HandlerInvoker
      */
     public function failed(Message $message, Throwable $e): void
     {
-        $object = $this->object();
+        // The object that failed: a new one might not be possible, as long as what it needs is away.
+        $object = ($this->object instanceof ApplicationObject ? $this->object->current() : null) ?? $this->object();
         if ($object instanceof Closure || !is_callable([$object, 'failed'])) {
             return;
         }

@@ -27,6 +27,8 @@ final class HandlerResolver
     private MiddlewarePipeline $middleware;
     /** @var Closure(class-string): ApplicationObject */
     private Closure $objects;
+    /** @var list<ApplicationObject> the handlers and middleware that are given by class */
+    private array $created = [];
     /** @var (Closure(Message): ?HandlerInvoker)|null selects the handler of a message */
     private ?Closure $select = null;
 
@@ -35,7 +37,7 @@ final class HandlerResolver
      * @param Closure(class-string): object $make instantiates a class
      * @param (Closure(Message): void)|null $host the host's default for messages without a handler
      * @param int|null $lifetime seconds until handlers and middleware are instantiated again; 0: for every message;
-     *        null: never
+     *        null: only by renew()
      * @param (Closure(class-string): object)|null $renew instantiates a class again, with new dependencies; null: as
      *        $make
      *
@@ -48,8 +50,8 @@ final class HandlerResolver
         ?int $lifetime = null,
         ?Closure $renew = null
     ) {
-        $this->objects = static fn (string $class): ApplicationObject
-            => new ApplicationObject($class, $make, $lifetime, $renew);
+        $this->objects = fn (string $class): ApplicationObject
+            => $this->created[] = new ApplicationObject($class, $make, $lifetime, $renew);
         $this->middleware = new MiddlewarePipeline($this->list('middleware'), $this->objects);
     }
 
@@ -112,6 +114,17 @@ final class HandlerResolver
     {
         $invoker = $this->select === null ? null : ($this->select)($message);
         $invoker?->failed($message, $why);
+    }
+
+    /**
+     * Handlers and middleware given by class are instantiated again for the next message, with new dependencies: one
+     * that holds a dead connection would never recover.
+     */
+    public function renew(): void
+    {
+        foreach ($this->created as $object) {
+            $object->expire();
+        }
     }
 
     /**

@@ -17,6 +17,10 @@ final class Snapshot
      * @param float $seconds since the worker started
      * @param int $lag records not yet read, over all partitions; -1: unknown
      * @param list<string> $waitingFor topics that do not exist yet
+     * @param int $transientWaiting messages whose last attempt failed with a transient exception
+     * @param int $transientWaitMs since the first transient failure of the message that has failed for longest, in ms
+     * @param list<string> $openCircuits subscriptions that are paused because their handler fails for every message
+     * @param string|null $lastFailure class and message of the last exception of a handler
      */
     public function __construct(
         public readonly float $seconds,
@@ -25,7 +29,11 @@ final class Snapshot
         public readonly int $lag,
         public readonly bool $connected,
         public readonly array $waitingFor,
-        public readonly ?string $lastError
+        public readonly ?string $lastError,
+        public readonly int $transientWaiting = 0,
+        public readonly int $transientWaitMs = 0,
+        public readonly array $openCircuits = [],
+        public readonly ?string $lastFailure = null
     ) {
     }
 
@@ -41,7 +49,11 @@ final class Snapshot
             (int) ($stats['lag'] ?? -1),
             (bool) ($stats['connected'] ?? false),
             array_values((array) ($stats['waiting_for'] ?? [])),
-            isset($stats['last_error']) ? (string) $stats['last_error'] : null
+            isset($stats['last_error']) ? (string) $stats['last_error'] : null,
+            (int) ($stats['transient_waiting'] ?? 0),
+            (int) ($stats['transient_wait_ms'] ?? 0),
+            array_values((array) ($stats['open_circuits'] ?? [])),
+            isset($stats['last_failure']) ? (string) $stats['last_failure'] : null
         );
     }
 

@@ -108,6 +108,8 @@ settings! {
     RETRY_BACKOFF_MAX_MS = plain("retry_backoff_max_ms");
     RETRY_MAX_PARKED = plain("retry_max_parked");
     RETRY_MAX_AHEAD = plain("retry_max_ahead");
+    TRANSIENT_MAX_SECONDS = plain("transient_max_seconds");
+    CIRCUIT_FAILURES = plain("circuit_failures");
     PERMANENT_EXCEPTIONS = plain("permanent_exceptions");
     TRANSIENT_EXCEPTIONS = plain("transient_exceptions");
     SECURITY = plain("security");

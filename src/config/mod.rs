@@ -170,9 +170,13 @@ pub struct BrokerConfig {
     pub retry_max_parked: usize,
     /// Maximum number of records that a partition may be ahead of its committed offset.
     pub retry_max_ahead: usize,
+    /// How long a record may fail transiently; 0: without a limit.
+    pub transient_max_seconds: u64,
+    /// Consecutive failures that open the circuit of a subscription; 0: never.
+    pub circuit_failures: u32,
     /// Classes of exceptions that are never retried.
     pub permanent_exceptions: Vec<String>,
-    /// Classes of exceptions that are always retried.
+    /// Classes of exceptions that are retried as long as it takes.
     pub transient_exceptions: Vec<String>,
     /// The user's properties for producers, including security.
     pub producer_overrides: Properties,

@@ -90,6 +90,13 @@ impl BrokerConfig {
             retry_backoff_max_ms,
             retry_max_parked: size(r.count(&k::RETRY_MAX_PARKED, 1000, (1, 1_000_000), "")?),
             retry_max_ahead: size(r.count(&k::RETRY_MAX_AHEAD, 1000, (1, 10_000_000), "")?),
+            transient_max_seconds: r.count(
+                &k::TRANSIENT_MAX_SECONDS,
+                0,
+                (0, 366 * 24 * 3600),
+                "s",
+            )?,
+            circuit_failures: small(r.count(&k::CIRCUIT_FAILURES, 5, (0, 1_000_000), "")?),
             permanent_exceptions: classes(r, &k::PERMANENT_EXCEPTIONS)?,
             transient_exceptions: classes(r, &k::TRANSIENT_EXCEPTIONS)?,
             producer_overrides: producer,

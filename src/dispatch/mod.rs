@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::circuit::Circuit;
 use crate::envelope::{scan_envelope, Scanned};
 use crate::error::{Error, Result};
 use crate::topic::{ChannelPattern, TopicFilter, TopicMap};
@@ -39,10 +40,24 @@ pub struct Subscription<C> {
     pub style: Style,
     /// The host's callback; `None` for [`Style::Pull`].
     pub callback: Option<C>,
+    /// Pauses it while the callback fails for every record.
+    pub circuit: Circuit,
 }
 
 impl<C> Subscription<C> {
-    fn name(&self) -> &str {
+    #[must_use]
+    pub fn new(target: Target, style: Style, callback: Option<C>) -> Self {
+        Self {
+            target,
+            style,
+            callback,
+            circuit: Circuit::default(),
+        }
+    }
+
+    /// The channel, topic or pattern.
+    #[must_use]
+    pub fn name(&self) -> &str {
         let (Target::Channels(pattern) | Target::Topics(pattern)) = &self.target;
         pattern.as_str()
     }
@@ -200,6 +215,16 @@ impl<C> Subscriptions<C> {
     /// All subscriptions, for the host's garbage collector.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Subscription<C>>> {
         self.all.iter()
+    }
+
+    /// The names of subscriptions whose circuit is open.
+    #[must_use]
+    pub fn open_circuits(&self) -> Vec<String> {
+        let open = self
+            .all
+            .iter()
+            .filter(|one| one.circuit.open_until().is_some());
+        open.map(|one| one.name().to_owned()).collect()
     }
 
     /// The topics to read, without duplicates.

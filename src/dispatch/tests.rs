@@ -11,12 +11,8 @@ fn subscriptions(map: &TopicMap, names: &[&str]) -> Subscriptions<String> {
             None => (channels(name, map).expect("a channel"), Style::Single),
         };
         let callback = Some((*name).to_owned());
-        all.add(Subscription {
-            target,
-            style,
-            callback,
-        })
-        .expect("added");
+        all.add(Subscription::new(target, style, callback))
+            .expect("added");
     }
     all
 }
@@ -130,12 +126,8 @@ fn resubscribing_replaces_and_unsubscribing_invalidates_the_cached_route() {
     assert_eq!(found(&all), "user.1");
     let target = channels("user.1", &map).expect("a channel");
     let callback = Some("newer".to_owned());
-    all.add(Subscription {
-        target,
-        style: Style::Single,
-        callback,
-    })
-    .expect("replaced");
+    all.add(Subscription::new(target, Style::Single, callback))
+        .expect("replaced");
     assert_eq!(found(&all), "newer");
     assert!(all.remove("user.1"));
     assert_eq!(found(&all), "user.*");
@@ -146,11 +138,8 @@ fn resubscribing_replaces_and_unsubscribing_invalidates_the_cached_route() {
 fn callbacks_and_polling_cannot_be_mixed() {
     let map = TopicMap::one_per_channel("rt", false);
     let mut all = subscriptions(&map, &["user.1"]);
-    let pull = |name: &str| Subscription {
-        target: channels(name, &map).expect("a channel"),
-        style: Style::Pull,
-        callback: None,
-    };
+    let pull =
+        |name: &str| Subscription::new(channels(name, &map).expect("a channel"), Style::Pull, None);
     assert!(all.add(pull("user.2")).is_err());
     assert!(all.add(pull("user.1")).is_ok());
     assert!(all.is_pull());

@@ -119,6 +119,12 @@ metrics! {
         behind one with the same key.");
     CONSUMER_HELD_BACK = gauge("realtime_consumer_held_back", Aggregation::Sum, "Partitions paused because they are \
         too far ahead of their committed offset.");
+    CONSUMER_TRANSIENT = gauge("realtime_consumer_transient_waiting", Aggregation::Sum, "Records whose last attempt \
+        failed with a transient exception, and which are tried again.");
+    CONSUMER_TRANSIENT_WAIT = gauge("realtime_consumer_transient_wait_seconds", Aggregation::Max, "Seconds since the \
+        first transient failure of the record that has failed for longest; 0 if none has.");
+    CONSUMER_OPEN_CIRCUITS = gauge("realtime_consumer_open_circuits", Aggregation::Sum, "Subscriptions paused because \
+        their callback fails for every record.");
     CONSUMER_ASSIGNED = gauge("realtime_consumer_assigned_partitions", Aggregation::Sum, "Assigned partitions.");
     CONSUMER_CONNECTED = gauge("realtime_consumer_connected", Aggregation::Min, "1 if the consumer received a response \
         from a broker within the last 25 seconds, and within 2 seconds after a lost connection, otherwise 0.");

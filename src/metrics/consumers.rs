@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -26,6 +27,11 @@ pub struct GroupStats {
     pub queued_for_retry: u64,
     /// Partitions paused because they are too far ahead of the committed offset.
     pub held_back: u64,
+    /// Records whose last attempt failed transiently, and for how long the first of them has failed.
+    pub transient: u64,
+    pub transient_wait: Duration,
+    /// Subscriptions that are paused because their callback fails for every record.
+    pub open_circuits: u64,
     pub assigned: u64,
     /// Handled records are not committed yet.
     pub uncommitted: bool,
@@ -254,6 +260,14 @@ fn collect_group_stats(consumer: &ConsumerMetrics, into: &mut Snapshot, free_ser
     let group_stats = consumer.group_stats.lock().clone();
     into.gauge_of(&c::CONSUMER_PARKED, label(), group_stats.queued_for_retry);
     into.gauge_of(&c::CONSUMER_HELD_BACK, label(), group_stats.held_back);
+    into.gauge_of(&c::CONSUMER_TRANSIENT, label(), group_stats.transient);
+    let wait = group_stats.transient_wait.as_secs_f64();
+    into.gauge(&c::CONSUMER_TRANSIENT_WAIT, label(), wait);
+    into.gauge_of(
+        &c::CONSUMER_OPEN_CIRCUITS,
+        label(),
+        group_stats.open_circuits,
+    );
     into.gauge_of(&c::CONSUMER_ASSIGNED, label(), group_stats.assigned);
     into.gauge_of(
         &c::CONSUMER_CONNECTED,

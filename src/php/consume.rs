@@ -14,13 +14,16 @@ use super::broker::Broker;
 use super::handler::{self, Abort, PhpHandler};
 pub use super::hooks::Hooks;
 use super::message::Message;
+use super::retry::{Decision, FailureKind};
 pub use super::shutdown::close;
 use super::shutdown::{end_after_fatal, end_transaction};
 use super::{dead_letter, retry, signals, zend};
+use crate::circuit::CircuitPolicy;
 use crate::clock;
 use crate::config::Delivery;
 use crate::dispatch::Route;
 use crate::error::Error;
+use crate::kafka::consumer::records::Attempt;
 use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::dead_letter::Failure;
 use crate::kafka::transaction::{self, TransactionalConsumer};
@@ -135,6 +138,10 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
             stop: &broker.stop,
             counters: &broker.counters,
             pending_dead_letters: PendingDeadLetters::default(),
+            circuit: CircuitPolicy {
+                failures: broker.config.circuit_failures,
+                backoff: retry::configured(&broker.config),
+            },
         }
         .run()
     }));
@@ -281,7 +288,7 @@ fn take(
         Route::NotAnEnvelope(reason) => {
             count(&counters.failures);
             if let Err(error) = php.dead_letter(record, &php.not_an_envelope(&reason)) {
-                consumer.requeue(record, true);
+                consumer.requeue(record, Attempt::Counted);
                 return Err(error.into());
             }
         }
@@ -349,13 +356,17 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
     let why = why.map(Zval::dereference).filter(|why| why.is_object());
     broker.counters.failures.add(1);
     let config = &broker.config;
-    let wait = match why {
-        Some(why) => retry::delay(broker, &message.inner, why).map_err(abort)?,
-        None => retry::configured(config).delay(origin.attempt),
+    let decision = match why {
+        Some(why) => retry::decide(broker, &message.inner, why).map_err(abort)?,
+        None => Decision {
+            wait: retry::configured(config).delay(origin.counted_attempt()),
+            ..Decision::give_up(FailureKind::Other)
+        },
     };
+    let wait = decision.wait;
     let longest = retry::configured(config).max;
     if let Some(why) = why {
-        if !broker.hooks.call_failed(&message.inner, why, wait) {
+        if !broker.hooks.call_failed(&message.inner, why, decision) {
             return Err(CallError::Pending);
         }
     }
@@ -364,6 +375,12 @@ pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<()
         let mut again = Inner::clone(&message.inner);
         if let Some(origin) = again.origin.as_mut() {
             origin.attempt += 1;
+            if decision.kind == FailureKind::Transient {
+                origin.transient += 1;
+                origin.transient_since.get_or_insert_with(Instant::now);
+            } else {
+                origin.transient_since = None;
+            }
         }
         broker
             .redelivery

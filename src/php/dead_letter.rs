@@ -196,7 +196,7 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
     // In a list it is unknown which record crashed the callback; the next worker receives them one by one. In a
     // transaction all earlier results are aborted, so the dead letter has to wait for the next transaction.
     if let ([record], Delivery::AtLeastOnce) = (&*in_flight, broker.config.delivery) {
-        let is_last = record.attempt > broker.config.max_retries;
+        let is_last = record.counted_attempt() > broker.config.max_retries;
         // While an earlier record is waiting, this record is delivered again anyway and is dead-lettered then.
         if is_last
             && !consumer.is_blocked(record)
@@ -210,6 +210,7 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
                 chain: String::new(),
                 attempts: record.attempt,
                 headers_only: false,
+                permanent: true,
             };
             match write_for(broker, record, &dead_letter) {
                 Ok(()) => {

@@ -1,7 +1,6 @@
 //! The worker's handler for PHP: converts records to Messages, calls callbacks, polls interrupts.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::{ZendHashTable, Zval};
@@ -10,6 +9,7 @@ use super::broker::Broker;
 use super::callback::{self, Callback};
 use super::hooks::call_hook;
 use super::message::Message;
+use super::retry::{Decision, FailureKind};
 use super::signals::{self, Delivered};
 use super::{dead_letter, lifecycle, retry, tracing, zend};
 use crate::config::Delivery;
@@ -52,6 +52,8 @@ pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
         partition: record.partition,
         offset: record.offset,
         attempt: record.attempt,
+        transient: record.transient,
+        transient_since: record.transient_since,
         timestamp_ms: if envelope.is_some() {
             -1
         } else {
@@ -157,6 +159,8 @@ impl<'a> PhpHandler<'a> {
         let cause = retry::cause(&why);
         let (class, reason) = (zend::class_of(&cause), zend::message_of(&cause));
         let chain = zend::chain_of(&cause);
+        let last = format!("{class}: {reason}");
+        drop(broker.hooks.last_failure.replace(Some(last)));
         let config = &broker.config;
         let place = format!(
             "topic \"{}\" partition {} offset {}",
@@ -169,27 +173,34 @@ impl<'a> PhpHandler<'a> {
             );
         };
         broker.hooks.failing.set(true);
-        let delay = self.retry_delay(message, &why, &cause, before.is_none());
+        let decision = self.decide(message, &why, &cause, before.is_none());
         broker.hooks.failing.set(false);
         if let Some(interrupted) = before.and_then(|before| self.interrupted(before)) {
             return interrupted;
         }
-        let wait = match delay {
-            Ok(wait) => wait,
+        let decision = match decision {
+            Ok(decision) => decision,
             Err(abort) => return self.stop_if_exiting(Outcome::Stop(abort)),
         };
-        match wait {
+        let permanent = decision.kind == FailureKind::Permanent;
+        match decision.wait {
             Some(wait) => {
+                let is_transient = decision.kind == FailureKind::Transient;
                 log(&format!(
-                    "attempt {}, next one in {} ms",
+                    "{}attempt {}, next one in {} ms",
+                    if is_transient { "transient, " } else { "" },
                     item.attempt,
                     wait.as_millis()
                 ));
-                Outcome::Retry(wait)
+                if is_transient {
+                    Outcome::Transient(wait)
+                } else {
+                    Outcome::Retry(wait)
+                }
             }
             None if config.delivery == Delivery::AtMostOnce => {
                 log("not retried: delivery is at-most-once");
-                Outcome::Dropped
+                Outcome::Dropped { permanent }
             }
             None if !config.dlq => {
                 zend::throw(why);
@@ -197,30 +208,36 @@ impl<'a> PhpHandler<'a> {
             }
             None => Outcome::DeadLetter(DeadLetter {
                 class,
-                reason,
+                reason: if decision.is_expired {
+                    let limit = config.transient_max_seconds;
+                    format!("{reason} (transient for {limit} s: transient_max_seconds)")
+                } else {
+                    reason
+                },
                 chain,
                 attempts: item.attempt,
                 headers_only: false,
+                permanent,
             }),
         }
     }
 
-    /// The delay before the next attempt, if there is one. Calls onFailed().
-    fn retry_delay(
+    /// Decides about the next attempt. Calls onFailed(). `is_final`: Kafka refuses the results of this record.
+    fn decide(
         &self,
         message: &Rc<Inner>,
         why: &Zval,
         cause: &Zval,
         is_final: bool,
-    ) -> Result<Option<Duration>, Abort> {
+    ) -> Result<Decision, Abort> {
         let broker = self.broker;
-        let wait = match broker.config.delivery {
-            _ if is_final => None,
-            Delivery::AtMostOnce => None,
-            _ => retry::delay(broker, message, why)?,
+        let decision = match broker.config.delivery {
+            _ if is_final => Decision::give_up(FailureKind::Permanent),
+            Delivery::AtMostOnce => Decision::give_up(retry::kind_of(&broker.config, cause)),
+            _ => retry::decide(broker, message, why)?,
         };
-        if broker.hooks.call_failed(message, cause, wait) {
-            Ok(wait)
+        if broker.hooks.call_failed(message, cause, decision) {
+            Ok(decision)
         } else {
             Err(Abort::Pending)
         }
@@ -380,7 +397,7 @@ impl Handler<Record> for PhpHandler<'_> {
 
     fn retries_exhausted(&self, item: &Record) -> Option<DeadLetter> {
         let config = &self.broker.config;
-        if item.crashes == 0 || item.attempt - 1 <= config.max_retries || !config.dlq {
+        if item.crashes == 0 || item.counted_attempt() - 1 <= config.max_retries || !config.dlq {
             return None;
         }
         Some(DeadLetter {
@@ -392,6 +409,7 @@ impl Handler<Record> for PhpHandler<'_> {
             chain: String::new(),
             attempts: item.attempt - 1,
             headers_only: false,
+            permanent: true,
         })
     }
 
@@ -402,6 +420,7 @@ impl Handler<Record> for PhpHandler<'_> {
             chain: String::new(),
             attempts: 0,
             headers_only: false,
+            permanent: true,
         }
     }
 

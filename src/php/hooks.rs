@@ -11,6 +11,7 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use super::callback::Callback;
 use super::handler::Abort;
 use super::message::Message;
+use super::retry::{Decision, FailureKind};
 use super::{arguments, fakes};
 use crate::error::{Error, Kind};
 use crate::kafka::consumer::assignment::TopicPartition;
@@ -28,6 +29,8 @@ pub struct Hooks {
     pub(super) in_tick: Cell<bool>,
     /// A failed attempt is being reported; stats() called from there counts it already.
     pub failing: Cell<bool>,
+    /// Class and message of the exception of the last failed attempt.
+    pub last_failure: RefCell<Option<String>>,
 }
 
 fn callback(value: &Zval, place: &str) -> Result<Rc<Callback>, PhpException> {
@@ -64,16 +67,18 @@ impl Hooks {
     }
 
     /// Reports a failed attempt to onFailed(). False where that callback threw.
-    pub fn call_failed(&self, message: &Rc<Inner>, why: &Zval, wait: Option<Duration>) -> bool {
+    pub fn call_failed(&self, message: &Rc<Inner>, why: &Zval, decision: Decision) -> bool {
         let hook = self.failed.borrow().clone();
         let Some(hook) = hook else {
             return true;
         };
-        let wait = wait.map_or_else(Zval::null, |wait| {
+        let wait = decision.wait.map_or_else(Zval::null, |wait| {
             fakes::int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
         });
         let message = super::object(Message::new(Rc::clone(message)));
-        hook.call(&mut [message, why.shallow_clone(), wait])
+        let mut is_transient = Zval::new();
+        is_transient.set_bool(decision.kind == FailureKind::Transient);
+        hook.call(&mut [message, why.shallow_clone(), wait, is_transient])
     }
 
     /// Adds the callables for the garbage collector.

@@ -49,7 +49,10 @@ pub fn update_group_stats(broker: &Broker, with_lag: bool) {
     let consumer = broker.consumer.borrow().clone();
     if let (Some(series), Some(consumer)) = (series, consumer) {
         if !consumer.is_inherited() {
-            series.update(consumer.group_stats(with_lag));
+            let mut stats = consumer.group_stats(with_lag);
+            let open = broker.subscriptions.try_borrow();
+            stats.open_circuits = open.map_or(0, |all| all.open_circuits().len() as u64);
+            series.update(stats);
         }
     }
 }

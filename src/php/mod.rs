@@ -20,6 +20,7 @@ mod batch;
 mod broker;
 mod callback;
 mod consume;
+mod database;
 mod dead_letter;
 mod debug_info;
 mod embedded;

@@ -16,7 +16,7 @@ use super::handler::Abort;
 use super::message::Message;
 use super::{arguments, fakes, zend};
 use crate::config::BrokerConfig;
-use crate::message::Message as Inner;
+use crate::message::{Message as Inner, Origin};
 use crate::retry::{ExponentialBackoff, RetryStrategy};
 
 /// Its name below `Toporia\Realtime`.
@@ -65,23 +65,83 @@ pub fn cause(why: &Zval) -> Zval {
     zend::previous_of(why).unwrap_or_else(|| why.shallow_clone())
 }
 
-/// The delay before the next attempt of this message; `None` if it is not tried again.
+/// What the class of an exception says about further attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Another attempt cannot succeed.
+    Permanent,
+    /// Something that the callback needs is away: the attempt does not count.
+    Transient,
+    Other,
+}
+
+/// What happens to a message whose callback threw.
+#[derive(Debug, Clone, Copy)]
+pub struct Decision {
+    pub kind: FailureKind,
+    /// The delay before the next attempt; `None` if it is not tried again.
+    pub wait: Option<Duration>,
+    /// It has failed transiently for longer than `transient_max_seconds`.
+    pub is_expired: bool,
+}
+
+impl Decision {
+    pub const fn give_up(kind: FailureKind) -> Self {
+        Self {
+            kind,
+            wait: None,
+            is_expired: false,
+        }
+    }
+}
+
+/// Decides about the next attempt of this message.
 ///
 /// # Errors
 /// The application's strategy threw.
-pub fn delay(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Option<Duration>, Abort> {
+pub fn decide(broker: &Broker, message: &Rc<Inner>, why: &Zval) -> Result<Decision, Abort> {
+    let config = &broker.config;
     let cause = cause(why);
-    if is_permanent(&broker.config, &cause) {
-        return Ok(None);
+    let mut decision = Decision::give_up(kind_of(config, &cause));
+    if decision.kind == FailureKind::Permanent {
+        return Ok(decision);
     }
-    let attempt = message.origin.as_ref().map_or(1, |origin| origin.attempt);
+    let is_transient = decision.kind == FailureKind::Transient;
+    let origin = message.origin.as_ref();
+    let left = time_left(config, origin).filter(|_| is_transient);
+    if left.is_some_and(|left| left.is_zero()) {
+        decision.is_expired = true;
+        return Ok(decision);
+    }
     let strategy = broker.strategy.borrow().as_ref().map(Zval::shallow_clone);
-    let Some(strategy) = strategy else {
-        return Ok(configured(&broker.config).delay(attempt));
+    decision.wait = match strategy {
+        Some(strategy) => ask(&strategy, message, &cause)?,
+        None if is_transient => {
+            let earlier = origin.map_or(0, |origin| origin.transient);
+            Some(configured(config).wait(earlier + 1))
+        }
+        None => configured(config).delay(origin.map_or(1, Origin::counted_attempt)),
     };
+    decision.wait = decision
+        .wait
+        .map(|wait| left.map_or(wait, |left| wait.min(left)));
+    Ok(decision)
+}
+
+/// How long a message may still fail transiently; `None` without a limit.
+fn time_left(config: &BrokerConfig, origin: Option<&Origin>) -> Option<Duration> {
+    let limit = Duration::from_secs(config.transient_max_seconds);
+    let since = origin.and_then(|origin| origin.transient_since);
+    let used = since.map_or(Duration::ZERO, |since| since.elapsed());
+    (!limit.is_zero()).then(|| limit.saturating_sub(used))
+}
+
+/// The answer of the application's strategy.
+fn ask(strategy: &Zval, message: &Rc<Inner>, cause: &Zval) -> Result<Option<Duration>, Abort> {
+    let attempt = message.origin.as_ref().map_or(1, |origin| origin.attempt);
     let message = super::object(Message::new(Rc::clone(message)));
     let attempt = fakes::int(i64::from(attempt));
-    let result = strategy.try_call_method("delay", vec![&message, &cause, &attempt]);
+    let result = strategy.try_call_method("delay", vec![&message, cause, &attempt]);
     if zend::has_exception() {
         return Err(Abort::Pending);
     }
@@ -97,16 +157,16 @@ pub fn configured(config: &BrokerConfig) -> ExponentialBackoff {
     }
 }
 
-/// True if another attempt cannot succeed. Interfaces of the exception itself take precedence over the configured
-/// lists, and transient over permanent.
-fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
+/// The kind of a failure. Interfaces of the exception itself take precedence over the configured lists, and transient
+/// over permanent.
+pub fn kind_of(config: &BrokerConfig, why: &Zval) -> FailureKind {
     let Some(object) = why.object() else {
-        return false;
+        return FailureKind::Other;
     };
     let class = object.get_class_entry();
     let listed = |list: &[String]| list.iter().any(|name| is_a(class, name));
     if object.instance_of(Class::Transient.entry()) || listed(&config.transient_exceptions) {
-        return false;
+        return FailureKind::Transient;
     }
     // Exceptions of ours about the message itself, which fail the same way every time.
     let ours = [
@@ -116,8 +176,20 @@ fn is_permanent(config: &BrokerConfig, why: &Zval) -> bool {
         Class::InvalidChannel,
         Class::MessageTooLarge,
     ];
-    ours.iter().any(|class| object.instance_of(class.entry()))
+    if ours.iter().any(|class| object.instance_of(class.entry()))
         || listed(&config.permanent_exceptions)
+    {
+        return FailureKind::Permanent;
+    }
+    let kafka_is_away = [Class::Connection, Class::QueueFull];
+    if kafka_is_away
+        .iter()
+        .any(|class| object.instance_of(class.entry()))
+        || super::database::is_unreachable(why)
+    {
+        return FailureKind::Transient;
+    }
+    FailureKind::Other
 }
 
 /// `instanceof` by name: a class that is not loaded has no objects, so no class has to be loaded for this.

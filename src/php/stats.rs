@@ -1,9 +1,12 @@
 //! `Broker::stats()`: the counters and the state of a consumer as an array.
 
+use std::time::Duration;
+
 use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::binary;
 use super::broker::Broker;
+use crate::kafka::consumer::Consumer;
 
 fn text(value: Option<String>) -> Zval {
     value.map_or_else(Zval::null, |text| binary(text.as_bytes()))
@@ -56,6 +59,7 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
         "held_back",
         count(consumer.as_ref().map_or(0, |consumer| consumer.held_back())),
     )?;
+    insert_outages(broker, consumer.as_deref(), &mut all)?;
     all.insert("dropped", number(counters.dropped.get()))?;
     all.insert("transactions", number(counters.transactions.get()))?;
     all.insert("transactions_aborted", number(counters.aborted.get()))?;
@@ -105,6 +109,24 @@ pub fn stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     let mut value = Zval::new();
     value.set_hashtable(all);
     Ok(value)
+}
+
+/// What callbacks wait for: transient failures, paused subscriptions, the last exception.
+fn insert_outages(
+    broker: &Broker,
+    consumer: Option<&Consumer>,
+    all: &mut ZendHashTable,
+) -> ext_php_rs::error::Result<()> {
+    let (count, waited) = consumer.map_or((0, Duration::ZERO), Consumer::transient_failures);
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    all.insert("transient_waiting", count)?;
+    let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+    all.insert("transient_wait_ms", waited)?;
+    let open_circuits = broker.subscriptions.borrow().open_circuits();
+    all.insert("open_circuits", open_circuits)?;
+    let last_failure = broker.hooks.last_failure.borrow().clone();
+    all.insert("last_failure", text(last_failure))?;
+    Ok(())
 }
 
 /// `stats()['assignment']`: topic, partition, position and lag of each assigned partition.

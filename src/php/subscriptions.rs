@@ -24,11 +24,8 @@ impl Broker {
             None if style == Style::Pull => None,
             None => return Err(arguments::type_error(place, "callable", &Zval::null()).into()),
         };
-        self.subscriptions.borrow_mut().add(Subscription {
-            target,
-            style,
-            callback,
-        })?;
+        let subscription = Subscription::new(target, style, callback);
+        self.subscriptions.borrow_mut().add(subscription)?;
         self.resubscribe()?;
         Ok(())
     }

@@ -172,6 +172,13 @@ pub fn message_of(object: &Zval) -> String {
     throwable_property(object, "message").map_or_else(String::new, |value| lossy_text(&value))
 }
 
+/// The code of an exception; 0 if it is not a number.
+pub fn code_of(object: &Zval) -> i64 {
+    throwable_property(object, "code")
+        .and_then(|code| code.long())
+        .unwrap_or_default()
+}
+
 /// The previous Throwable of an exception.
 pub fn previous_of(object: &Zval) -> Option<Zval> {
     throwable_property(object, "previous").filter(Zval::is_object)

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::{add, count, DeliveryMode, Handler, Item, Outcome, Source, Step, Worker};
 use crate::dispatch::{Route, Subscription};
+use crate::kafka::consumer::records::Attempt;
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// Gathers fetched records of the same subscription. Of a partition only the records up to the first one of
@@ -14,7 +15,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         subscription: &Rc<Subscription<H::Callback>>,
         capacity: u64,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let is_single = first.crashes() > 0 || first.is_isolated();
+        let is_single = first.crashes() > 0
+            || first.is_isolated()
+            || subscription.circuit.open_until().is_some();
         let most = usize::try_from(capacity)
             .unwrap_or(usize::MAX)
             .min(if is_single { 1 } else { self.limits.batch });
@@ -35,7 +38,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 matches!(route, Route::To(theirs, _) if Rc::ptr_eq(&theirs, subscription))
             };
             if ours && !self.handler.wants(&item) {
-                self.apply_outcome(&item, Outcome::Skipped)?;
+                self.apply_outcome(&item, Outcome::Skipped, None)?;
             } else if ours {
                 list.push(item);
             } else {
@@ -43,7 +46,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
         }
         for item in others.iter().rev() {
-            self.source.requeue(item, false);
+            self.source.requeue(item, Attempt::NotMade);
         }
         self.counters.timing.callback_started();
         let (done, outcome) = self.handler.handle_batch(subscription, &list);
@@ -61,6 +64,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         for item in &list[..done] {
             self.source.complete(item);
         }
+        if done > 0 {
+            self.update_circuit(subscription, &list[0], &Outcome::Handled);
+        }
         let Some((failed, rest)) = list[done..].split_first() else {
             return Ok(Step::Handled(done as u64));
         };
@@ -72,10 +78,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
         } else {
             for item in rest.iter().rev() {
-                self.source.requeue(item, false);
+                self.source.requeue(item, Attempt::NotMade);
             }
         }
-        match self.apply_outcome(failed, outcome) {
+        match self.apply_outcome(failed, outcome, Some(subscription)) {
             Ok(Step::Handled(more)) => Ok(Step::Handled(done as u64 + more)),
             Err(abort) => {
                 add(&self.counters.handled, done as u64);

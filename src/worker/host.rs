@@ -1,12 +1,13 @@
 //! The two sides of the loop: a source of records and a handler with the callbacks.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::dispatch::Subscription;
 use crate::envelope::Scanned;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::RebalanceListener;
+use crate::kafka::consumer::records::Attempt;
 use crate::kafka::consumer::PreCommit;
 
 /// One record of a source.
@@ -37,10 +38,18 @@ pub trait Source {
     fn next(&self) -> Option<Self::Item>;
     /// The record was handled or is skipped.
     fn complete(&self, item: &Self::Item);
-    /// The record was not handled and is handed out again, as another attempt where `failed`.
-    fn requeue(&self, item: &Self::Item, failed: bool);
-    /// The record failed and is retried after `wait`; later records of its key wait behind it.
-    fn schedule_retry(&self, item: &Self::Item, wait: Duration);
+    /// The record was not handled and is handed out again next.
+    fn requeue(&self, item: &Self::Item, attempt: Attempt);
+    /// The record is handed out again after `wait`; later records of its key wait behind it.
+    fn schedule_retry(&self, item: &Self::Item, attempt: Attempt, wait: Duration);
+    /// The current time; tests simulate it.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    /// Lets time pass; tests simulate it.
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
     /// Keeps the group membership alive while there are many records to hand out; cheap.
     fn keep_alive(&self);
     /// Processes rebalances.
@@ -94,6 +103,8 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// The dead-letter topic refused the record as too large: only its headers are written.
     pub headers_only: bool,
+    /// The record is at fault: no attempt of another record is expected to fail for this reason.
+    pub permanent: bool,
 }
 
 /// The result of a callback for its record.
@@ -105,10 +116,13 @@ pub enum Outcome<A> {
     Skipped,
     /// The callback failed: retry after this time.
     Retry(Duration),
-    /// The callback failed, and a retry would not help.
+    /// The callback failed because something that it needs is away: retry after this time, without counting the
+    /// attempt.
+    Transient(Duration),
+    /// The callback failed, and the record is given up.
     DeadLetter(DeadLetter),
-    /// The callback failed, and delivery is at-most-once.
-    Dropped,
+    /// The callback failed, and delivery is at-most-once. `permanent`: as in [`DeadLetter`].
+    Dropped { permanent: bool },
     /// The host asks to stop; the record was not handled.
     Stop(A),
     /// The callback was cut off from outside, by the destruction of its Fiber or by a stop signal: the record was not
@@ -116,6 +130,22 @@ pub enum Outcome<A> {
     Interrupted(A),
     /// The process is ending inside the callback; the handler has recorded the crash.
     Exiting(A),
+}
+
+impl<A> Outcome<A> {
+    /// True where the callback may fail with other records for the same reason.
+    pub(super) const fn is_failure_of_callback(&self) -> bool {
+        match self {
+            Self::Retry(_) | Self::Transient(_) => true,
+            Self::DeadLetter(letter) => !letter.permanent,
+            Self::Dropped { permanent } => !*permanent,
+            Self::Handled
+            | Self::Skipped
+            | Self::Stop(_)
+            | Self::Interrupted(_)
+            | Self::Exiting(_) => false,
+        }
+    }
 }
 
 /// The host's callbacks.

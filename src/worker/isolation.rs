@@ -6,6 +6,7 @@ use super::{
     SLICE,
 };
 use crate::error::{Error, Result};
+use crate::kafka::consumer::records::Attempt;
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// True where the results of this record are awaited before the next one. In a transaction its commit does that.
@@ -28,7 +29,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             None => Ok(false),
             Some(Ok(())) => Ok(true),
             Some(Err(error)) => {
-                self.source.requeue(item, false);
+                self.source.requeue(item, Attempt::NotMade);
                 self.source.read_again(error.is_permanent());
                 if error.is_permanent() {
                     log_isolation(&error);
@@ -57,7 +58,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Ok(Some(self.handler.undelivered(item, error)))
             }
             (Outcome::Handled, Err(error)) => {
-                self.source.requeue(item, false);
+                self.source.requeue(item, Attempt::NotMade);
                 Err(self.handler.fail(error))
             }
             // The results of an attempt that failed do not count.
@@ -74,7 +75,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             None => Ok(false),
             Some(Ok(())) => Ok(true),
             Some(Err(error)) => {
-                self.source.requeue(item, false);
+                self.source.requeue(item, Attempt::NotMade);
                 Err(self
                     .handler
                     .fail(refused_dead_letter(&item.place(), &error)))
@@ -92,7 +93,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
             self.poll_interrupts()?;
             if self.stop.reason() == Some(Reason::Signal) || deferred_signals() != 0 {
-                self.source.requeue(item, false);
+                self.source.requeue(item, Attempt::NotMade);
                 return Ok(None);
             }
             self.keep_alive()?;

@@ -4,6 +4,7 @@
 
 mod at_most_once;
 mod batch;
+mod circuit;
 mod host;
 mod isolation;
 mod stop;
@@ -20,10 +21,12 @@ pub use stop::{
 };
 pub use transaction::{PendingDeadLetters, TransactionOutcome, Transactions};
 
+use crate::circuit::CircuitPolicy;
 use crate::clock::coarse_ms;
-use crate::dispatch::{Route, Style, Subscriptions};
+use crate::dispatch::{Route, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::{Error, Result};
+use crate::kafka::consumer::records::Attempt;
 use crate::log::Level;
 use crate::metrics::number::SingleWriterCounter;
 use crate::metrics::timing::Timing;
@@ -124,6 +127,8 @@ pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
     pub counters: &'a WorkerCounters,
     /// Dead letters of transactions that were aborted.
     pub pending_dead_letters: PendingDeadLetters,
+    /// When a subscription is paused because its callback fails for every record.
+    pub circuit: CircuitPolicy,
 }
 
 enum Step<I, A> {
@@ -131,8 +136,9 @@ enum Step<I, A> {
     Handled(u64),
     /// The record was skipped.
     Passed,
-    /// A record of a transaction failed: the transaction must be aborted.
-    Failed(I, Outcome<A>),
+    /// A record of a transaction failed: the transaction must be aborted. The time, if its subscription is paused
+    /// until then.
+    Failed(I, Outcome<A>, Option<Instant>),
 }
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
@@ -299,7 +305,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
         if let Some(error) = self.pending_dead_letters.take_refusal(&item) {
             let outcome = self.handler.undelivered(&item, error);
-            return self.apply_outcome(&item, outcome);
+            return self.apply_outcome(&item, outcome, None);
         }
         let copy = item.clone();
         let route = self
@@ -307,9 +313,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             .borrow()
             .route(self.topics, item.topic(), copy.value());
         match route {
+            Route::To(subscription, _) if self.is_paused(&subscription, &item) => Ok(Step::Passed),
             Route::To(subscription, _) if subscription.style == Style::Batch => {
                 if !self.handler.wants(&item) {
-                    return self.apply_outcome(&item, Outcome::Skipped);
+                    return self.apply_outcome(&item, Outcome::Skipped, None);
                 }
                 self.batch(item, &subscription, capacity)
             }
@@ -318,7 +325,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 let outcome = self.handler.handle(&subscription, &item, envelope.as_ref());
                 self.counters.timing.callback_finished();
                 match self.confirm(&item, outcome)? {
-                    Some(outcome) => self.apply_outcome(&item, outcome),
+                    Some(outcome) => self.apply_outcome(&item, outcome, Some(&subscription)),
                     None => Ok(Step::Passed),
                 }
             }
@@ -334,7 +341,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 Ok(Step::Passed)
             }
             Route::NotAnEnvelope(_) if matches!(self.delivery, DeliveryMode::AtMostOnce) => {
-                self.apply_outcome(&item, Outcome::Dropped)
+                self.apply_outcome(&item, Outcome::Dropped { permanent: true }, None)
             }
             Route::NotAnEnvelope(reason) => {
                 count(&self.counters.failures);
@@ -343,12 +350,20 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
     }
 
-    /// Applies the result of a callback to its record.
+    /// Applies the result of a callback to its record, and to the circuit of its subscription.
     fn apply_outcome(
         &self,
         item: &S::Item,
         outcome: Outcome<H::Abort>,
+        subscription: Option<&Subscription<H::Callback>>,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+        let nothing_can_be_sent = match self.delivery {
+            DeliveryMode::ExactlyOnce(transactions) => transactions.has_failed(),
+            _ => false,
+        };
+        if let Some(subscription) = subscription.filter(|_| !nothing_can_be_sent) {
+            self.update_circuit(subscription, item, &outcome);
+        }
         match outcome {
             Outcome::Handled => {
                 self.source.complete(item);
@@ -365,38 +380,44 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
         self.counters.timing.interrupted();
         if let DeliveryMode::ExactlyOnce(_) = self.delivery {
-            return Ok(Step::Failed(item.clone(), outcome));
+            let paused = subscription.and_then(|one| one.circuit.open_until());
+            return Ok(Step::Failed(item.clone(), outcome, paused));
         }
         match outcome {
             Outcome::Retry(wait) => {
                 count(&self.counters.retries);
-                self.source.schedule_retry(item, wait);
+                self.source.schedule_retry(item, Attempt::Counted, wait);
+                Ok(Step::Handled(0))
+            }
+            Outcome::Transient(wait) => {
+                count(&self.counters.retries);
+                self.source.schedule_retry(item, Attempt::Transient, wait);
                 Ok(Step::Handled(0))
             }
             Outcome::DeadLetter(dead_letter) => self.dead_letter(item, &dead_letter),
-            Outcome::Dropped => {
+            Outcome::Dropped { .. } => {
                 count(&self.counters.dropped);
                 self.source.complete(item);
                 Ok(Step::Handled(0))
             }
-            Outcome::Stop(abort) => self.end_at(item, true, abort),
-            Outcome::Interrupted(abort) => self.end_at(item, false, abort),
+            Outcome::Stop(abort) => self.end_at(item, Attempt::Counted, abort),
+            Outcome::Interrupted(abort) => self.end_at(item, Attempt::NotMade, abort),
             Outcome::Handled | Outcome::Skipped | Outcome::Exiting(_) => Ok(Step::Passed),
         }
     }
 
-    /// The loop ends at a record that was not handled, as a failed attempt where `failed`.
+    /// The loop ends at a record that was not handled.
     fn end_at(
         &self,
         item: &S::Item,
-        failed: bool,
+        attempt: Attempt,
         abort: H::Abort,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
         if matches!(self.delivery, DeliveryMode::AtMostOnce) {
             count(&self.counters.dropped);
             self.source.complete(item);
         } else {
-            self.source.requeue(item, failed);
+            self.source.requeue(item, attempt);
         }
         Err(abort)
     }
@@ -411,18 +432,21 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         if let Err(error) = self.handler.dead_letter(item, dead_letter) {
             if let DeliveryMode::ExactlyOnce(transactions) = self.delivery {
                 if transactions.has_failed() {
-                    return Ok(Step::Failed(item.clone(), Outcome::Retry(Duration::ZERO)));
+                    let again = Outcome::Retry(Duration::ZERO);
+                    return Ok(Step::Failed(item.clone(), again, None));
                 }
             }
-            self.source.requeue(item, true);
+            self.source.requeue(item, Attempt::Counted);
             return Err(self.handler.fail(error));
         }
         if let DeliveryMode::ExactlyOnce(_) = self.delivery {
+            // Counted once its transaction is committed.
             self.pending_dead_letters.wrote(item, dead_letter);
-        } else if !self.is_dead_letter_acknowledged(item)? {
+        } else if self.is_dead_letter_acknowledged(item)? {
+            count(&self.counters.dead_lettered);
+        } else {
             return Ok(Step::Passed);
         }
-        count(&self.counters.dead_lettered);
         self.source.complete(item);
         Ok(Step::Handled(1))
     }

@@ -10,6 +10,7 @@ use super::{
     SLICE,
 };
 use crate::error::{Error, Kind, Result};
+use crate::kafka::consumer::records::Attempt;
 use crate::log::Level;
 use crate::process;
 
@@ -119,11 +120,18 @@ impl PendingDeadLetters {
         self.given_up.borrow_mut().insert(item.place(), dead_letter);
     }
 
-    fn close(&self, committed: bool) {
+    /// The transaction has ended; the number of dead letters that it holds, where it was committed.
+    fn close(&self, committed: bool) -> u64 {
+        let written = self.written.borrow().len() as u64;
         for place in self.written.borrow_mut().drain(..) {
             if committed {
                 self.given_up.borrow_mut().remove(&place);
             }
+        }
+        if committed {
+            written
+        } else {
+            0
         }
     }
 }
@@ -155,7 +163,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         while let Some(item) = self.source.next() {
             if item.is_isolated() {
                 if count_of_records > 0 {
-                    self.source.requeue(&item, false);
+                    self.source.requeue(&item, Attempt::NotMade);
                     break;
                 }
                 isolated = Some(item.place());
@@ -174,16 +182,18 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             match step {
                 Step::Handled(count) => done += count,
                 Step::Passed => {}
-                Step::Failed(item, Outcome::Retry(_) | Outcome::DeadLetter(_))
-                    if transactions.has_failed() =>
-                {
+                Step::Failed(
+                    item,
+                    Outcome::Retry(_) | Outcome::Transient(_) | Outcome::DeadLetter(_),
+                    _,
+                ) if transactions.has_failed() => {
                     // Not the failure of this record: nothing could be sent any more.
-                    self.source.requeue(&item, false);
+                    self.source.requeue(&item, Attempt::NotMade);
                     break;
                 }
-                Step::Failed(item, outcome) => {
+                Step::Failed(item, outcome, paused) => {
                     drop(hold);
-                    return self.abort_transaction(transactions, &item, outcome);
+                    return self.abort_transaction(transactions, &item, outcome, paused);
                 }
             }
             self.poll_interrupts().inspect_err(|_| {
@@ -209,8 +219,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 refused.map_err(|error| self.handler.fail(error))?;
             }
         }
-        self.pending_dead_letters
+        let dead_letters = self
+            .pending_dead_letters
             .close(matches!(ending, TransactionOutcome::Committed));
+        add(&self.counters.dead_lettered, dead_letters);
         match ending {
             TransactionOutcome::Committed => {
                 *handled += done;
@@ -239,13 +251,18 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         transactions: &dyn Transactions,
         item: &S::Item,
         outcome: Outcome<H::Abort>,
+        paused: Option<Instant>,
     ) -> Result<Option<Reason>, H::Abort> {
         count(&self.counters.aborted);
         self.pending_dead_letters.close(false);
-        let failed = !matches!(outcome, Outcome::Interrupted(_));
-        self.source.requeue(item, failed);
+        let attempt = match outcome {
+            Outcome::Interrupted(_) => Attempt::NotMade,
+            Outcome::Transient(_) => Attempt::Transient,
+            _ => Attempt::Counted,
+        };
+        self.source.requeue(item, attempt);
         let wait = match outcome {
-            Outcome::Retry(wait) => {
+            Outcome::Retry(wait) | Outcome::Transient(wait) => {
                 count(&self.counters.retries);
                 wait
             }
@@ -257,8 +274,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 drop(transactions.abort());
                 return Err(abort);
             }
-            Outcome::Handled | Outcome::Skipped | Outcome::Dropped => Duration::ZERO,
+            Outcome::Handled | Outcome::Skipped | Outcome::Dropped { .. } => Duration::ZERO,
         };
+        let paused = paused.map(|until| until.saturating_duration_since(self.source.now()));
+        let wait = wait.max(paused.unwrap_or_default());
         transactions
             .abort()
             .map_err(|error| self.handler.fail(error))?;
@@ -267,17 +286,17 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     /// Waits before the retry, as a member of the group.
     fn wait(&self, wait: Duration) -> Result<Option<Reason>, H::Abort> {
-        let until = Instant::now() + wait;
+        let until = self.source.now() + wait;
         loop {
             self.poll_interrupts()?;
             if let Some(reason) = self.stop.reason() {
                 return Ok(Some(reason));
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(self.source.now());
             if left.is_zero() {
                 return Ok(None);
             }
-            std::thread::sleep(left.min(SLICE));
+            self.source.sleep(left.min(SLICE));
             self.keep_alive()?;
         }
     }

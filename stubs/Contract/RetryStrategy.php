@@ -17,7 +17,8 @@ use Toporia\Realtime\Message;
 interface RetryStrategy
 {
     /**
-     * Called after each failed attempt, except for permanent exceptions. An exception thrown here ends consume(), and
+     * Called after each failed attempt, except for permanent exceptions; also for transient ones, whose attempts are
+     * not limited otherwise. An exception thrown here ends consume(), and
      * the message is delivered again.
      *
      * @param Message $message the failed message

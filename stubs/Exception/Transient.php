@@ -11,7 +11,8 @@ namespace Toporia\Realtime\Exception;
 use Throwable;
 
 /**
- * Implement this in your own exceptions: a callback that throws one may succeed on a retry.
+ * Implement this in your own exceptions: something that the callback needs is away. The message is retried as long as
+ * it takes, and the attempt does not count.
  */
 interface Transient extends Throwable
 {

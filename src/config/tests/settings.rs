@@ -28,6 +28,7 @@ fn defaults() {
     );
     assert_eq!((c.retry_backoff_ms, c.retry_backoff_max_ms), (100, 10_000));
     assert_eq!((c.retry_max_parked, c.retry_max_ahead), (1000, 1000));
+    assert_eq!((c.transient_max_seconds, c.circuit_failures), (0, 5));
     assert_eq!(
         (c.commit_interval_ms, c.delivery),
         (1000, Delivery::AtLeastOnce)

@@ -256,6 +256,8 @@ impl TopicReader {
             partition: message.partition,
             offset,
             attempt: 1,
+            transient: 0,
+            transient_since: None,
             timestamp_ms: sys::rd_kafka_message_timestamp(raw, std::ptr::null_mut()),
         };
         Ok(Some(Message::from_record(

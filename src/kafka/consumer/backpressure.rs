@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 
 use super::fetch::Record;
+use super::records::Attempt;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::kafka::client::TopicPartitionList;
@@ -15,12 +16,12 @@ use crate::kafka::client::TopicPartitionList;
 const POLL_INTERVAL_MS: u64 = 1000;
 
 impl Consumer {
-    /// The record failed: it is retried after `wait`, and later records of its key wait behind it.
-    pub fn schedule_retry(&self, record: &Record, wait: Duration) {
+    /// The record is handed out again after `wait`, and later records of its key wait behind it.
+    pub fn schedule_retry(&self, record: &Record, attempt: Attempt, wait: Duration) {
         let mut state = self.state.borrow_mut();
         state
             .records
-            .schedule_retry(record.raw, Instant::now(), wait);
+            .schedule_retry(record.raw, attempt, Instant::now(), wait);
     }
 
     /// Resumes partitions that need not be held back any more.
@@ -62,6 +63,13 @@ impl Consumer {
     #[must_use]
     pub fn queued_for_retry(&self) -> usize {
         self.state.borrow().records.queued_for_retry()
+    }
+
+    /// Records whose last attempt failed transiently, and for how long the first of them has failed.
+    #[must_use]
+    pub fn transient_failures(&self) -> (usize, Duration) {
+        let (count, since) = self.state.borrow().records.transient_failures();
+        (count, since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 
     /// Partitions paused because they ran too far ahead.

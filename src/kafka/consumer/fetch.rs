@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 
 use super::message::{FetchedMessage, RawMessage};
-use super::records::{Handle, Next, RetryBounds};
+use super::records::{Attempt, Handle, Next, RetryBounds};
 use super::state::State;
 use super::Consumer;
 use crate::clock::coarse_ms;
@@ -25,6 +25,10 @@ pub struct Record {
     pub offset: i64,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// Earlier attempts that do not count, as they failed transiently.
+    pub transient: u32,
+    /// Since when it has failed transiently.
+    pub transient_since: Option<Instant>,
     /// Attempts until its callback last ended the process, by `exit` or a fatal error; 0 where it never did.
     pub crashes: u32,
     /// Handed out alone, because Kafka refused a result of this record or of one near it for good.
@@ -43,6 +47,8 @@ impl From<Handle<RawMessage>> for Record {
             partition: handle.partition,
             offset: handle.offset,
             attempt: handle.attempt,
+            transient: handle.transient,
+            transient_since: handle.transient_since,
             crashes: handle.crashes,
             isolated: handle.isolated,
             was_handled: handle.was_handled,
@@ -71,6 +77,12 @@ impl Record {
     pub fn headers(&self) -> Vec<Header> {
         // SAFETY: as above.
         unsafe { delivery::headers(self.raw) }
+    }
+
+    /// The number of this attempt without those that do not count.
+    #[must_use]
+    pub const fn counted_attempt(&self) -> u32 {
+        self.attempt - self.transient
     }
 
     /// Timestamp in ms; -1 where there is none.
@@ -154,7 +166,6 @@ impl Consumer {
 
     /// With reports of ends the batch call counts such a report as a record, and after a pause or a rebalance it would
     /// return one record too many.
-    /// rebalance it would go on one record too far.
     fn fetch_one_by_one(&self, state: &mut State, max: usize) {
         while state.records.fetched_count() < max {
             let Some(next) = self.poll_message(0) else {
@@ -221,10 +232,10 @@ impl Consumer {
         partition.is_some_and(|partition| partition.is_in_progress(offset))
     }
 
-    /// The record was not handled: it is handed out again next, as another attempt if `failed`.
-    pub fn requeue(&self, record: &Record, failed: bool) {
+    /// The record was not handled: it is handed out again next.
+    pub fn requeue(&self, record: &Record, attempt: Attempt) {
         let mut state = self.state.borrow_mut();
-        state.records.requeue(record.raw, failed, Instant::now());
+        state.records.requeue(record.raw, attempt, Instant::now());
     }
 
     /// Every record in flight was not handled: a fatal error skipped the rest of the loop.
@@ -237,7 +248,7 @@ impl Consumer {
         let mut state = self.state.borrow_mut();
         state
             .records
-            .crashed(record.slot, record.offset, record.attempt);
+            .crashed(record.slot, record.offset, record.counted_attempt());
     }
 
     /// True where an earlier record has no result: a commit cannot pass it.

@@ -231,13 +231,13 @@ impl Partition {
         self.in_progress.clear();
     }
 
-    /// How many records were taken past the first one without a result.
+    /// How far a record is past the first one without a result: a new one, or one that was taken and requeued.
     #[must_use]
-    pub fn ahead(&self) -> usize {
+    pub fn ahead(&self, offset: i64) -> usize {
         let (Some(first), Some(position)) = (self.in_progress.front(), self.position) else {
             return 0;
         };
-        usize::try_from(position - first).unwrap_or(0)
+        usize::try_from(position.min(offset) - first).unwrap_or(0)
     }
 
     /// True where a record before this one has no result, so that no commit can pass this one.
@@ -474,12 +474,13 @@ mod tests {
     fn distance_to_the_first_record_without_a_result() {
         let mut partition = partition();
         partition.take(3);
-        assert_eq!(partition.ahead(), 1);
+        assert_eq!((partition.ahead(3), partition.ahead(4)), (0, 1));
         partition.take(9);
+        assert_eq!((partition.ahead(9), partition.ahead(10)), (6, 7));
         partition.complete(9);
-        assert_eq!(partition.ahead(), 7);
+        assert_eq!(partition.ahead(12), 7);
         partition.complete(3);
-        assert_eq!(partition.ahead(), 0);
+        assert_eq!(partition.ahead(12), 0);
     }
 
     #[test]

@@ -34,6 +34,26 @@ pub trait Fetched {
 /// Topic and partition, and the offset after its last fetched record.
 pub type Ends = BTreeMap<(Rc<str>, i32), i64>;
 
+/// The attempt after which a record is handed out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// The callback was not called, or not for this record.
+    NotMade,
+    /// It failed, and is one of the record's attempts.
+    Counted,
+    /// It failed because something that the callback needs is away: it does not count.
+    Transient,
+}
+
+/// Failed attempts of a record without a result.
+#[derive(Debug, Clone, Copy, Default)]
+struct Failures {
+    counted: u32,
+    transient: u32,
+    /// When the first of its consecutive transient failures was.
+    transient_since: Option<Instant>,
+}
+
 /// A record that was handed out, by the id of its message.
 #[derive(Debug, Clone)]
 pub struct Handle<I> {
@@ -46,6 +66,10 @@ pub struct Handle<I> {
     pub offset: i64,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// Earlier attempts that do not count, as they failed transiently.
+    pub transient: u32,
+    /// Since when it has failed transiently.
+    pub transient_since: Option<Instant>,
     /// Attempts until its callback last ended the process; 0 where it never did.
     pub crashes: u32,
     /// See [`Partition::is_isolated`].
@@ -108,7 +132,7 @@ pub struct AssignedRecords<M> {
     /// The partition of the last message: most often that of the next one.
     recent: Option<(usize, i32, usize)>,
     /// Failed attempts of records without a result.
-    attempts: HashMap<(usize, i64), u32>,
+    attempts: HashMap<(usize, i64), Failures>,
     /// The number of the last commit sent.
     commits: usize,
     /// Records taken from the fetch queue, and their keys and values in bytes.
@@ -316,9 +340,12 @@ impl<M: Fetched> AssignedRecords<M> {
     fn handle(&self, message: &M, slot: usize) -> Handle<M::Id> {
         let offset = message.offset();
         let failures = if self.attempts.is_empty() {
-            0
+            Failures::default()
         } else {
-            self.attempts.get(&(slot, offset)).copied().unwrap_or(0)
+            self.attempts
+                .get(&(slot, offset))
+                .copied()
+                .unwrap_or_default()
         };
         let partition = self.partitions.get(slot).and_then(Option::as_ref);
         let crashes = partition.map_or(0, |partition| partition.crash_count(offset));
@@ -331,7 +358,9 @@ impl<M: Fetched> AssignedRecords<M> {
             ),
             partition: message.partition(),
             offset,
-            attempt: 1 + failures + crashes,
+            attempt: 1 + failures.counted + failures.transient + crashes,
+            transient: failures.transient,
+            transient_since: failures.transient_since,
             crashes,
             isolated: partition.is_some_and(|partition| partition.is_isolated(offset)),
             was_handled: partition.is_some_and(|partition| partition.was_handled(offset)),
@@ -345,7 +374,7 @@ impl<M: Fetched> AssignedRecords<M> {
             return Some(message);
         }
         let is_held_back = self.at(slot).is_some_and(|partition| partition.held_back);
-        if is_held_back || self.is_too_far_ahead(slot, bounds) {
+        if is_held_back || self.is_too_far_ahead(slot, message.offset(), bounds) {
             self.hold_back(slot, message);
             return None;
         }
@@ -361,8 +390,11 @@ impl<M: Fetched> AssignedRecords<M> {
         None
     }
 
-    fn is_too_far_ahead(&self, slot: usize, bounds: RetryBounds) -> bool {
-        let ahead = self.partitions[slot].as_ref().map_or(0, Partition::ahead);
+    /// True where a record has to wait for earlier ones. A record that was taken and requeued may be the first one without
+    /// a result: it must not wait for itself.
+    fn is_too_far_ahead(&self, slot: usize, offset: i64, bounds: RetryBounds) -> bool {
+        let partition = self.partitions[slot].as_ref();
+        let ahead = partition.map_or(0, |partition| partition.ahead(offset));
         self.retry_queue.len() >= bounds.queued || ahead >= bounds.ahead
     }
 
@@ -400,7 +432,11 @@ impl<M: Fetched> AssignedRecords<M> {
         };
         let slots = (0..self.partitions.len()).filter(held);
         let free: Vec<usize> = slots
-            .filter(|&slot| !self.is_too_far_ahead(slot, bounds))
+            .filter(|&slot| {
+                let mut held = self.held_back.iter().filter(|(other, _)| *other == slot);
+                let next = held.next().map_or(i64::MAX, |(_, first)| first.offset());
+                !self.is_too_far_ahead(slot, next, bounds)
+            })
             .collect();
         let mut resumed = Vec::new();
         for slot in free {
@@ -462,40 +498,74 @@ impl<M: Fetched> AssignedRecords<M> {
         self.take_in_flight(id);
     }
 
-    /// The record was not handled and is handed out again next, as another attempt where `failed`.
-    pub fn requeue(&mut self, id: M::Id, failed: bool, now: Instant) {
+    /// The record was not handled and is handed out again next.
+    pub fn requeue(&mut self, id: M::Id, attempt: Attempt, now: Instant) {
         if let Some(record) = self.take_in_flight(id) {
             let (slot, offset) = (record.slot, record.message.offset());
-            if self.put_back(record, now) && failed {
-                *self.attempts.entry((slot, offset)).or_insert(0) += 1;
+            if self.put_back(record, now, None) {
+                self.count_attempt(slot, offset, attempt, now);
             }
         }
+    }
+
+    fn count_attempt(&mut self, slot: usize, offset: i64, attempt: Attempt, now: Instant) {
+        if attempt == Attempt::NotMade {
+            return;
+        }
+        let failures = self.attempts.entry((slot, offset)).or_default();
+        if attempt == Attempt::Transient {
+            failures.transient += 1;
+            failures.transient_since.get_or_insert(now);
+        } else {
+            failures.counted += 1;
+            failures.transient_since = None;
+        }
+    }
+
+    /// Records whose last attempt failed transiently: their number, and since when the first of them has failed.
+    pub fn transient_failures(&self) -> (usize, Option<Instant>) {
+        let since = self
+            .attempts
+            .values()
+            .filter_map(|failures| failures.transient_since);
+        since.fold(
+            (0, None),
+            |(count, first): (usize, Option<Instant>), since| {
+                (
+                    count + 1,
+                    Some(first.map_or(since, |first| first.min(since))),
+                )
+            },
+        )
     }
 
     /// Every record in flight was not handled: a fatal error skipped the rest of the loop.
     pub fn requeue_all(&mut self, now: Instant) {
         while let Some(record) = self.in_flight.pop_back() {
-            self.put_back(record, now);
+            self.put_back(record, now, None);
         }
     }
 
     /// False where the record is not put back, as it is read again or its partition was revoked.
-    fn put_back(&mut self, record: InFlight<M>, now: Instant) -> bool {
+    fn put_back(&mut self, record: InFlight<M>, due: Instant, failed: Option<Instant>) -> bool {
         let offset = record.message.offset();
         let wanted = self
             .at(record.slot)
             .is_some_and(|partition| partition.is_in_progress(offset));
         match record.queue {
-            Some(queue) if wanted => self.retry_queue.schedule(queue, record.message, now),
-            Some(queue) => self.retry_queue.advance(&queue, now),
+            Some(queue) if wanted => {
+                self.retry_queue
+                    .schedule(queue, record.message, due, failed);
+            }
+            Some(queue) => self.retry_queue.advance(&queue, due),
             None if wanted => self.fetched.push_front(record.message),
             None => {}
         }
         wanted
     }
 
-    /// The record failed: it is retried at `due`, and later records of its key wait behind it.
-    pub fn schedule_retry(&mut self, id: M::Id, now: Instant, wait: Duration) {
+    /// The record is handed out again after `wait`, and later records of its key wait behind it.
+    pub fn schedule_retry(&mut self, id: M::Id, attempt: Attempt, now: Instant, wait: Duration) {
         let Some(mut record) = self.take_in_flight(id) else {
             return;
         };
@@ -503,8 +573,9 @@ impl<M: Fetched> AssignedRecords<M> {
         if record.queue.is_none() {
             record.queue = Some(KeyQueue::of(slot, record.message.key(), offset));
         }
-        if self.put_back(record, now + wait) {
-            *self.attempts.entry((slot, offset)).or_insert(0) += 1;
+        let failed = (attempt != Attempt::NotMade).then_some(now);
+        if self.put_back(record, now + wait, failed) {
+            self.count_attempt(slot, offset, attempt, now);
         }
     }
 

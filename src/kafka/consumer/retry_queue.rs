@@ -32,6 +32,8 @@ impl KeyQueue {
 #[derive(Debug)]
 struct Queue<R> {
     records: VecDeque<R>,
+    /// When its first record last failed; `None` if it did not.
+    failed: Option<Instant>,
     /// When its first record is due; `None` while a record of the queue is in flight.
     due: Option<Instant>,
 }
@@ -80,14 +82,16 @@ impl<R> RetryQueue<R> {
         self.queues.contains_key(queue)
     }
 
-    /// The first record of a queue waits until `due`.
-    pub fn schedule(&mut self, queue: KeyQueue, record: R, due: Instant) {
+    /// The first record of a queue waits until `due`. `failed`: when its attempt failed; `None` if it was not tried.
+    pub fn schedule(&mut self, queue: KeyQueue, record: R, due: Instant, failed: Option<Instant>) {
         let queue = self.queues.entry(queue).or_insert_with(|| Queue {
             records: VecDeque::new(),
+            failed: None,
             due: None,
         });
         queue.records.push_front(record);
         queue.due = Some(due);
+        queue.failed = failed.or(queue.failed);
         self.len += 1;
         self.update_next_due();
     }
@@ -100,12 +104,12 @@ impl<R> RetryQueue<R> {
         }
     }
 
-    /// The record that has been due for longest. Its queue waits until [`RetryQueue::advance`] or
-    /// [`RetryQueue::schedule`].
+    /// The record that has been due for longest; among equals one that has not failed, or whose failure is longest ago.
+    /// Its queue waits until [`RetryQueue::advance`] or [`RetryQueue::schedule`].
     pub fn take_due(&mut self, now: Instant) -> Option<(KeyQueue, R)> {
         self.next_due.filter(|due| *due <= now)?;
         let due = self.queues.iter().filter(|(_, queue)| queue.due.is_some());
-        let (name, _) = due.min_by_key(|(_, queue)| queue.due)?;
+        let (name, _) = due.min_by_key(|(_, queue)| (queue.due, queue.failed))?;
         let name = name.clone();
         let queue = self.queues.get_mut(&name)?;
         let record = queue.records.pop_front()?;
@@ -122,6 +126,7 @@ impl<R> RetryQueue<R> {
                 self.queues.remove(queue);
             } else {
                 waiting.due = Some(now);
+                waiting.failed = None;
             }
         }
         self.update_next_due();
@@ -165,7 +170,7 @@ mod tests {
     fn key_order_is_kept_across_retries() {
         let now = Instant::now();
         let mut retries = RetryQueue::default();
-        retries.schedule(queue("a"), 1, now + Duration::from_millis(100));
+        retries.schedule(queue("a"), 1, now + Duration::from_millis(100), Some(now));
         retries.follow(&queue("a"), 2);
         assert!(retries.has(&queue("a")) && !retries.has(&queue("b")));
         assert_eq!(retries.take_due(now), None);
@@ -184,10 +189,10 @@ mod tests {
     fn a_record_that_fails_again_stays_first() {
         let now = Instant::now();
         let mut retries = RetryQueue::default();
-        retries.schedule(queue("a"), 1, now);
+        retries.schedule(queue("a"), 1, now, Some(now));
         retries.follow(&queue("a"), 2);
         let (name, record) = retries.take_due(now).expect("due");
-        retries.schedule(name, record, now);
+        retries.schedule(name, record, now, Some(now));
         assert_eq!(retries.len(), 2);
         assert_eq!(retries.take_due(now).map(|(_, record)| record), Some(1));
     }
@@ -206,12 +211,29 @@ mod tests {
     fn discarded_records_leave_their_queues() {
         let now = Instant::now();
         let mut retries = RetryQueue::default();
-        retries.schedule(KeyQueue::of(0, None, 1), 1, now);
-        retries.schedule(KeyQueue::of(1, None, 1), 2, now);
+        retries.schedule(KeyQueue::of(0, None, 1), 1, now, Some(now));
+        retries.schedule(KeyQueue::of(1, None, 1), 2, now, Some(now));
         retries.discard(|slot, _| slot == 0);
         assert_eq!(retries.len(), 1);
         assert_eq!(retries.take_due(now).map(|(_, record)| record), Some(2));
         retries.remove_partition(1);
         assert!(retries.is_empty());
+    }
+
+    #[test]
+    fn of_records_due_together_those_that_have_not_failed_come_first() {
+        let earlier = Instant::now();
+        let now = earlier + Duration::from_secs(1);
+        let mut retries = RetryQueue::default();
+        for (number, failed) in [(1, Some(now)), (2, Some(earlier)), (3, None)] {
+            retries.schedule(KeyQueue::of(0, None, number), number, now, failed);
+        }
+        let (name, record) = retries.take_due(now).expect("due");
+        assert_eq!(record, 3);
+        retries.schedule(name, record, now, None);
+        let (name, record) = retries.take_due(now).expect("due");
+        assert_eq!(record, 3);
+        retries.schedule(name, record, now, Some(now));
+        assert_eq!(retries.take_due(now).map(|(_, record)| record), Some(2));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::assignment::RebalanceListener;
+use super::records::Attempt;
 use super::{Consumer, PreCommit, Record};
 use crate::error::{Error, Result};
 use crate::worker::{join_timed_out, Item, Source};
@@ -56,12 +57,12 @@ impl Source for Consumer {
         Self::complete(self, item);
     }
 
-    fn requeue(&self, item: &Record, failed: bool) {
-        Self::requeue(self, item, failed);
+    fn requeue(&self, item: &Record, attempt: Attempt) {
+        Self::requeue(self, item, attempt);
     }
 
-    fn schedule_retry(&self, item: &Record, wait: Duration) {
-        Self::schedule_retry(self, item, wait);
+    fn schedule_retry(&self, item: &Record, attempt: Attempt, wait: Duration) {
+        Self::schedule_retry(self, item, attempt, wait);
     }
 
     fn keep_alive(&self) {

@@ -45,7 +45,11 @@ impl Consumer {
             let mut assigned = state.records.partitions();
             assigned.any(Partition::has_uncommitted)
         };
+        let (transient, transient_wait) = self.transient_failures();
         GroupStats {
+            transient: transient as u64,
+            transient_wait,
+            open_circuits: 0,
             queued_for_retry: self.queued_for_retry() as u64,
             held_back: self.held_back() as u64,
             assigned: self.partition_count() as u64,

@@ -34,10 +34,10 @@ fn at_most_once_waits_for_the_response_to_its_commit() {
 }
 
 #[derive(Default)]
-struct CountedTransactions {
-    began: Cell<u32>,
-    committed: Cell<u32>,
-    aborted: Cell<u32>,
+pub(super) struct CountedTransactions {
+    pub(super) began: Cell<u32>,
+    pub(super) committed: Cell<u32>,
+    pub(super) aborted: Cell<u32>,
 }
 
 impl Transactions for CountedTransactions {

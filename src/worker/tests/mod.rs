@@ -1,5 +1,6 @@
 //! The loop without Kafka and PHP: a source of numbers, and a handler that fails on request.
 
+mod circuit;
 mod commit_model;
 mod delivery_modes;
 mod looping;
@@ -7,18 +8,34 @@ mod looping;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use super::{
     DeadLetter, DeliveryMode, Handler, Item, Limits, Outcome, PendingDeadLetters, Reason, Source,
     StopSignal, TransactionOutcome, Transactions, Worker, WorkerCounters,
 };
+use crate::circuit::CircuitPolicy;
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::consumer::assignment::RebalanceListener;
+use crate::kafka::consumer::records::Attempt;
 use crate::kafka::consumer::PreCommit;
+use crate::retry::ExponentialBackoff;
 use crate::topic::TopicMap;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// No circuit opens unless a test sets the number of failures.
+const CIRCUIT: CircuitPolicy = CircuitPolicy {
+    failures: 0,
+    backoff: ExponentialBackoff {
+        max_retries: 3,
+        initial: Duration::from_millis(100),
+        max: Duration::from_secs(10),
+    },
+};
 
 #[derive(Clone)]
 struct Number {
@@ -64,6 +81,10 @@ struct Numbers {
     fetched: RefCell<VecDeque<Number>>,
     done: RefCell<Vec<u32>>,
     failed: Cell<u32>,
+    /// Every call of `schedule_retry`.
+    scheduled: RefCell<Vec<(u32, Attempt, Duration)>>,
+    /// Simulated time since the start: each fetch takes a millisecond.
+    elapsed: Cell<Duration>,
     commits: Cell<u32>,
     undelivered: Cell<bool>,
     /// Everything handed out since the last commit.
@@ -80,6 +101,7 @@ impl Source for Numbers {
     type Item = Number;
 
     fn fetch(&self, _: Duration, most: usize) -> usize {
+        self.sleep(Duration::from_millis(1));
         let mut ahead = self.ahead.borrow_mut();
         let count = ahead.len().min(most);
         self.fetched.borrow_mut().extend(ahead.drain(..count));
@@ -100,14 +122,27 @@ impl Source for Numbers {
         self.done.borrow_mut().push(item.place);
     }
 
-    fn requeue(&self, item: &Number, failed: bool) {
-        self.failed.set(self.failed.get() + u32::from(failed));
+    fn requeue(&self, item: &Number, attempt: Attempt) {
+        let failed = u32::from(attempt != Attempt::NotMade);
+        self.failed.set(self.failed.get() + failed);
         self.fetched.borrow_mut().push_front(item.clone());
     }
 
-    fn schedule_retry(&self, item: &Number, _: Duration) {
-        self.failed.set(self.failed.get() + 1);
+    fn schedule_retry(&self, item: &Number, attempt: Attempt, wait: Duration) {
+        let failed = u32::from(attempt != Attempt::NotMade);
+        self.failed.set(self.failed.get() + failed);
+        self.scheduled
+            .borrow_mut()
+            .push((item.place, attempt, wait));
         self.ahead.borrow_mut().push_back(item.clone());
+    }
+
+    fn now(&self) -> Instant {
+        *START + self.elapsed.get()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.elapsed.set(self.elapsed.get() + time);
     }
 
     fn keep_alive(&self) {}
@@ -232,6 +267,7 @@ fn dead_letter(reason: &str) -> DeadLetter {
         chain: String::new(),
         attempts: 1,
         headers_only: false,
+        permanent: false,
     }
 }
 
@@ -309,6 +345,7 @@ impl Handler<Number> for Script {
 }
 
 struct Fixture {
+    circuit: CircuitPolicy,
     source: Numbers,
     handler: Script,
     subscriptions: RefCell<Subscriptions<()>>,
@@ -328,14 +365,11 @@ fn fixture(
     for name in channel_names {
         let target = channels(name, &topics).expect("a channel");
         subscriptions
-            .add(Subscription {
-                target,
-                style,
-                callback: Some(()),
-            })
+            .add(Subscription::new(target, style, Some(())))
             .expect("added");
     }
     Fixture {
+        circuit: CIRCUIT,
         source: Numbers::default(),
         handler: Script {
             callback,
@@ -383,6 +417,7 @@ impl Fixture {
         Worker {
             delivery,
             pending_dead_letters: PendingDeadLetters::default(),
+            circuit: self.circuit,
             source: &self.source,
             handler: &self.handler,
             subscriptions: &self.subscriptions,

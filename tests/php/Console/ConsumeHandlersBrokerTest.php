@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Console;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+
 final class ConsumeHandlersBrokerTest extends ConsoleTestCase
 {
     private const LOG = 'final class Log { public function write(string $line): void '
@@ -48,6 +50,35 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
                 public function failed(Message $message, Throwable $e): void
                 {
                     $this->log->write('failed ' . $message->getEvent() . ': ' . $e->getMessage());
+                }
+            }
+
+            /** The database is down for two seconds; a connection that was made before is dead for good. */
+            final class Database
+            {
+                private bool $isDead = false;
+
+                public function query(): void
+                {
+                    $file = getcwd() . '/down';
+                    is_file($file) || file_put_contents($file, (string) (microtime(true) + 2));
+                    $this->isDead = $this->isDead || microtime(true) < (float) file_get_contents($file);
+                    if ($this->isDead) {
+                        throw new (getenv('FAILURE'))('gone away');
+                    }
+                }
+            }
+
+            final class Querying
+            {
+                public function __construct(private Log $log, private Database $database)
+                {
+                }
+
+                public function handle(Message $message): void
+                {
+                    $this->database->query();
+                    $this->log->write('handled ' . $message->getEvent());
                 }
             }
 
@@ -122,6 +153,31 @@ final class ConsumeHandlersBrokerTest extends ConsoleTestCase
         self::assertSame(['try bad', 'try bad', 'try bad', 'failed bad: no stock'], array_values(
             array_filter($log, static fn (string $line): bool => str_contains($line, 'bad'))
         ));
+    }
+
+    /** @dataProvider failures */
+    #[DataProvider('failures')]
+    public function testAHandlerWithADeadConnectionIsRenewed(string $failure): void
+    {
+        $this->configure("['brokers' => ['kafka' => ['retry_backoff_ms' => 50, 'retry_backoff_max_ms' => 500,"
+            . " 'transient_exceptions' => [UnexpectedValueException::class]]]]");
+        $this->publish('user.1', ...array_map(static fn (int $i): string => "e$i", range(1, 20)));
+        putenv("FAILURE=$failure");
+        $report = $this->consume('--channels=user.1 --stop-when-empty --handler=Querying --max-time=30');
+        putenv('FAILURE');
+        self::assertSame('empty', $report->summary()['reason'], $report->result->describe());
+        $dead = $report->summary()['dead_lettered'];
+        self::assertLessThanOrEqual($failure === 'RuntimeException' ? 2 : 0, $dead);
+        self::assertCount(20 - $dead, $this->log());
+        self::assertCount(1, $report->of('handlers_wait'));
+        self::assertStringContainsString('gone away', $report->of('handlers_wait')[0]['error']);
+        self::assertCount(1, $report->of('handlers_continue'));
+    }
+
+    /** @return array<string, array{string}> */
+    public static function failures(): array
+    {
+        return ['transient' => ['UnexpectedValueException'], 'another' => ['RuntimeException']];
     }
 
     public function testMessagesSentByAHandlerAreDelivered(): void

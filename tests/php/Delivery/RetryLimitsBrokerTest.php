@@ -136,6 +136,7 @@ final class RetryLimitsBrokerTest extends DeliveryTestCase
         $used = $this->runPhp(<<<PHP
             \$resident = fn () => (int) explode(' ', file_get_contents('/proc/self/statm'))[1] * 4;
             \$broker = new Broker(['retry_max_parked' => 500, 'retry_backoff_ms' => 20, 'retry_backoff_max_ms' => 20,
+                'circuit_failures' => 0,
                 'consumer_config' => ['queued.max.messages.kbytes' => 1024, 'queued.min.messages' => 2000]]);
             \$used = [];
             \$broker->subscribeTopic($topic, function (Message \$message) use (&\$used, \$resident) {

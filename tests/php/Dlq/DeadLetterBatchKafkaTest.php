@@ -23,7 +23,9 @@ final class DeadLetterBatchKafkaTest extends DeliveryTestCase
             $this->broker()->send($this->topic(), "small $n", 'k', [], 0);
         }
         Realtime::flush();
-        $broker = $this->consumer(static fn (): DomainException => new DomainException('no'), ['max_retries' => 0]);
+        $broker = $this->consumer(static fn (): DomainException => new DomainException('no'), [
+            'max_retries' => 0, 'circuit_failures' => 0,
+        ]);
         self::assertSame(300, $this->drain($broker));
         $broker->close();
         $values = array_map(static fn ($letter) => $letter->getPayload(), $this->letters(300));

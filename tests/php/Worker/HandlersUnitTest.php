@@ -62,6 +62,22 @@ final class HandlersUnitTest extends TestCase
         self::assertSame(2, SampleHandler::$made, 'created again after one second');
     }
 
+    public function testRenewedHandlersAreCreatedAgainForTheNextMessage(): void
+    {
+        $resolver = $this->resolver(['handlers' => ['**' => SampleHandler::class]]);
+        $call = $this->resolve($resolver);
+        $made = SampleHandler::$made;
+        $call($this->message('a'));
+        $call($this->message('b'));
+        self::assertSame($made + 1, SampleHandler::$made);
+        $resolver->renew();
+        $resolver->failed($this->message('b'), new RuntimeException('no'));
+        self::assertSame($made + 1, SampleHandler::$made, 'the handler that failed is told');
+        $call($this->message('c'));
+        $call($this->message('d'));
+        self::assertSame($made + 2, SampleHandler::$made);
+    }
+
     public function testTheMiddlewareRunsBeforeTheHandlerIsCreated(): void
     {
         $log = [];

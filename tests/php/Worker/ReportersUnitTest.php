@@ -12,6 +12,7 @@ use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\ConnectionWatch;
+use Toporia\Realtime\Worker\DependencyWatch;
 use Toporia\Realtime\Worker\ConsumeOptions;
 use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\Snapshot;
@@ -191,6 +192,27 @@ final class ReportersUnitTest extends TestCase
         self::assertCount(3, $this->terminal->lines);
         self::assertStringContainsString('waiting for topic a (', $this->terminal->lines[0]);
         self::assertStringContainsString('waiting for topics a, b (', $this->terminal->lines[1]);
+    }
+
+    public function testAWaitForADependencyIsReportedOnceAndItsEndOnce(): void
+    {
+        $watch = new DependencyWatch(new TextReporter($this->terminal));
+        $states = [
+            [1, 200, []], [0, 0, []],
+            [1, 1100, []], [3, 1300, ['user.*']], [3, 1500, []], [0, 0, []], [0, 0, []],
+            [0, 0, ['user.*']], [1, 300, ['user.*']], [0, 0, []],
+        ];
+        foreach ($states as $i => [$waiting, $ms, $open]) {
+            $why = 'RuntimeException: the database is away';
+            $watch->update(new Snapshot(10.0 + $i, 0, 0, 0, true, [], null, $waiting, $ms, $open, $why));
+        }
+        self::assertSame([
+            'waiting: 1 message will be retried until the handler succeeds: RuntimeException: the database is away',
+            'the handlers succeed again, after 4.1 s',
+            'waiting: the handler fails for every message of user.*; single messages are retried until it succeeds: '
+                . 'RuntimeException: the database is away',
+            'the handlers succeed again, after 2 s',
+        ], array_map(static fn (string $line): string => substr($line, 10), $this->terminal->lines));
     }
 
     public function testASnapshotIsCreatedFromTheStats(): void

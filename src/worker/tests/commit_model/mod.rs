@@ -1,8 +1,8 @@
 //! A model of the promise behind every commit: an offset passes a record only with its result.
 //!
 //! The real loop and the real [`AssignedRecords`] run against a simulated Kafka that checks each commit. Every
-//! decision is a choice: how records are fetched, what a callback does (return, throw, exit, fatal error, pause,
-//! seek), whether a commit, a delivery, a seek or a transaction succeeds, when partitions are revoked and assigned,
+//! decision is a choice: how records are fetched, what a callback does (return, throw, fail transiently, exit,
+//! fatal error, pause, seek), whether a commit, a delivery, a seek or a transaction succeeds, when partitions are revoked and assigned,
 //! when the process is killed. The first choices of a run are enumerated, the rest come from a seed; after the faults
 //! a worker without faults has to finish.
 
@@ -10,10 +10,9 @@ mod process;
 mod world;
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
 
 use self::process::Process;
-use self::world::{Choices, World, TOPIC};
+use self::world::{Choices, World, CIRCUIT, TOPIC};
 use super::*;
 use crate::config::Delivery;
 use crate::dispatch::channels;
@@ -22,7 +21,10 @@ use crate::dispatch::channels;
 fn run_process(world: &World, subscriptions: &RefCell<Subscriptions<()>>, topics: &TopicMap) {
     let process = Process::start(world);
     for _ in 0..3 {
-        process.records.borrow_mut().requeue_all(Instant::now());
+        process
+            .records
+            .borrow_mut()
+            .requeue_all(process.clock.get());
         process.stop.reset();
         let limits = Limits {
             wait: Duration::ZERO,
@@ -46,6 +48,7 @@ fn run_process(world: &World, subscriptions: &RefCell<Subscriptions<()>>, topics
                 stop: &process.stop,
                 counters: &counters,
                 pending_dead_letters: PendingDeadLetters::default(),
+                circuit: CIRCUIT,
             }
             .run()
         }));
@@ -75,11 +78,7 @@ fn run_world(delivery: Delivery, has_offsets: bool, choices: Choices) -> Vec<(us
         let target = channels(name, &topics).expect("a channel");
         let callback = Some(());
         subscriptions
-            .add(Subscription {
-                target,
-                style,
-                callback,
-            })
+            .add(Subscription::new(target, style, callback))
             .expect("added");
     }
     let subscriptions = RefCell::new(subscriptions);

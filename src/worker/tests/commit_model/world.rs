@@ -3,13 +3,24 @@
 use std::collections::HashMap;
 
 use super::super::*;
+use crate::circuit::CircuitPolicy;
 use crate::config::Delivery;
 use crate::kafka::consumer::records::{CommitOffset, Fetched, Handle, RetryBounds};
+use crate::retry::ExponentialBackoff;
 
 pub(super) const TOPIC: &str = "t";
 pub(super) const BOUNDS: RetryBounds = RetryBounds {
     queued: 3,
     ahead: 4,
+};
+/// A circuit opens soon, for two fetches: time is simulated in steps of a millisecond.
+pub(super) const CIRCUIT: CircuitPolicy = CircuitPolicy {
+    failures: 2,
+    backoff: ExponentialBackoff {
+        max_retries: 0,
+        initial: Duration::from_micros(1500),
+        max: Duration::from_micros(1500),
+    },
 };
 /// Fetches of one process before it is stopped.
 pub(super) const MAX_FETCHES: u32 = 25;

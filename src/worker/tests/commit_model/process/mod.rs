@@ -9,7 +9,9 @@ use super::super::*;
 use super::world::{Message, ModelRecord, World, BOUNDS, MAX_FETCHES, TOPIC};
 use crate::config::Delivery;
 use crate::kafka::consumer::partition::SeekTarget;
-use crate::kafka::consumer::records::{AssignedRecords, CommitOffset, Ends, Next};
+use crate::kafka::consumer::records::{AssignedRecords, Attempt, CommitOffset, Ends, Next};
+
+const STEP: Duration = Duration::from_millis(1);
 
 /// The error for a message that Kafka refuses for good.
 pub(super) fn refused() -> Error {
@@ -40,6 +42,8 @@ pub(super) struct Process<'w> {
     pub(super) fetches: Cell<u32>,
     pub(super) ids: Cell<u64>,
     pub(super) stop: StopSignal,
+    /// Simulated time: a millisecond passes with each fetch and each wait.
+    pub(super) clock: Cell<Instant>,
 }
 
 impl<'w> Process<'w> {
@@ -55,6 +59,7 @@ impl<'w> Process<'w> {
             fetches: Cell::new(0),
             ids: Cell::new(1),
             stop: StopSignal::default(),
+            clock: Cell::new(Instant::now()),
         };
         for partition in 0..3 {
             process.assign(partition);
@@ -143,9 +148,10 @@ impl<'w> Process<'w> {
         let in_flight = self.records.borrow().in_flight();
         for handle in &in_flight {
             let mut records = self.records.borrow_mut();
-            records.crashed(handle.slot, handle.offset, handle.attempt);
+            let counted = handle.attempt - handle.transient;
+            records.crashed(handle.slot, handle.offset, counted);
         }
-        self.records.borrow_mut().requeue_all(Instant::now());
+        self.records.borrow_mut().requeue_all(self.clock.get());
         if self.world.delivery == Delivery::ExactlyOnce {
             self.sent.borrow_mut().clear();
             self.records.borrow_mut().rewind();
@@ -166,7 +172,7 @@ impl<'w> Process<'w> {
             let once = self.world.delivery != Delivery::AtMostOnce || *handlings == 1;
             assert!(once, "at-most-once begins {place:?} twice");
         }
-        let action = self.world.choose(9);
+        let action = self.world.choose(10);
         // How far the callback gets, and whether it has sent a result for the record that fails.
         let done = match action {
             0 | 7 | 8 => items.len(),
@@ -178,8 +184,11 @@ impl<'w> Process<'w> {
         }
         let first = items[0].handle.partition;
         let outcome = match action {
-            1..=3 if self.world.delivery == Delivery::AtMostOnce => Outcome::Dropped,
+            1..=3 | 9 if self.world.delivery == Delivery::AtMostOnce => {
+                Outcome::Dropped { permanent: false }
+            }
             1 | 2 => Outcome::Retry(Duration::ZERO),
+            9 => Outcome::Transient(Duration::ZERO),
             3 => Outcome::DeadLetter(dead_letter("no")),
             4 => Outcome::Stop("stop".to_owned()),
             5 => {
@@ -229,6 +238,7 @@ impl Source for Process<'_> {
     type Item = ModelRecord;
 
     fn fetch(&self, _: Duration, most: usize) -> usize {
+        self.sleep(STEP);
         self.fetches.set(self.fetches.get() + 1);
         if self.fetches.get() > MAX_FETCHES && !self.world.choices.borrow().is_over {
             self.stop.request();
@@ -266,12 +276,12 @@ impl Source for Process<'_> {
     }
 
     fn has_records(&self) -> bool {
-        self.records.borrow().has_records(Instant::now)
+        self.records.borrow().has_records(|| self.clock.get())
     }
 
     fn next(&self) -> Option<ModelRecord> {
         let mut records = self.records.borrow_mut();
-        let next = records.next(BOUNDS, Instant::now);
+        let next = records.next(BOUNDS, || self.clock.get());
         let pauses = records.take_pauses();
         self.paused
             .borrow_mut()
@@ -300,17 +310,25 @@ impl Source for Process<'_> {
         }
         self.records
             .borrow_mut()
-            .complete(item.handle.id, Instant::now);
+            .complete(item.handle.id, || self.clock.get());
     }
 
-    fn requeue(&self, item: &ModelRecord, failed: bool) {
+    fn requeue(&self, item: &ModelRecord, attempt: Attempt) {
         let mut records = self.records.borrow_mut();
-        records.requeue(item.handle.id, failed, Instant::now());
+        records.requeue(item.handle.id, attempt, self.clock.get());
     }
 
-    fn schedule_retry(&self, item: &ModelRecord, wait: Duration) {
+    fn schedule_retry(&self, item: &ModelRecord, attempt: Attempt, wait: Duration) {
         let mut records = self.records.borrow_mut();
-        records.schedule_retry(item.handle.id, Instant::now(), wait);
+        records.schedule_retry(item.handle.id, attempt, self.clock.get(), wait);
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.get()
+    }
+
+    fn sleep(&self, _: Duration) {
+        self.clock.set(self.clock.get() + STEP);
     }
 
     fn keep_alive(&self) {}
