@@ -317,12 +317,12 @@ fn comments_in_environment_variables_are_not_part_of_the_value() {
     }
     // The same for variables of any name, at any depth; a secret may contain " #".
     let c = with(
-        r##"{"producer_config":{"linger.ms":"5 # ms","statistics.interval.ms":"# off"},
+        r##"{"producer_config":{"linger.ms":"5 # ms","socket.send.buffer.bytes":"# off"},
             "topic_strategy":"grouped","topic_mapping":{"a":{"topic":"a","partitions":"3 # few"}},
             "security":{"protocol":"sasl_ssl","username":"u","password":"x #2"}}"##,
         &[
             ("LINGER", "5 # ms"),
-            ("STATISTICS", "# off"),
+            ("BUFFER", "# off"),
             ("PARTITIONS", "3 # few"),
             ("LOGIN", "x #2"),
         ],
@@ -331,7 +331,7 @@ fn comments_in_environment_variables_are_not_part_of_the_value() {
     let properties = c.producer_properties();
     let get = |name: &str| properties.iter().find(|(known, _)| known == name);
     assert_eq!(get("linger.ms").unwrap().1, "5");
-    assert_eq!(get("statistics.interval.ms"), None);
+    assert_eq!(get("socket.send.buffer.bytes"), None);
     assert_eq!(get("sasl.password").unwrap().1, "x #2");
     assert_eq!(c.topics.mapping()[0].spec.partitions, Some(3));
     // A text that does not come from the variable is taken as it is.

@@ -58,6 +58,7 @@ final class NginxEmbeddedTest extends DeployTestCase
             events { worker_connections 256; }
             http {
                 error_log stderr warn;
+                access_log off;
                 $temporary
                 include $this->app/realtime.conf;
             }
