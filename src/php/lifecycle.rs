@@ -10,7 +10,7 @@ use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{debug_info, gc, logging, signals, signatures, state};
+use super::{blocked_signals, debug_info, gc, logging, signals, signatures, state};
 use crate::kafka::embedded;
 use crate::log::Level;
 use crate::process::termination;
@@ -171,7 +171,7 @@ fn flush_request() {
     }
     // A reload sends SIGTERM to the workers, whose default action would kill this one during the flush: it is blocked
     // until then, and ends the flush.
-    let _handling = signals::BlockedSignals::block();
+    let _handling = blocked_signals::BlockedSignals::block();
     for client in &clients {
         if client.is_away() && client.waiting() > 0 {
             client.secure_queue();

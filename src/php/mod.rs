@@ -5,7 +5,8 @@
 //! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
 //! publish batch flush                   sending, for Broker and Realtime
 //! subscriptions consume handler hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
-//! state lifecycle signals fakes         state of one request, startup and shutdown, signal handlers, fake() and swap()
+//! state lifecycle fakes                 state of one request, startup and shutdown, fake() and swap()
+//! signals blocked_signals               signal handlers while consuming, signals that wait during the shutdown
 //! logging tracing                       where log lines are written; trace context into records and around callbacks
 //! arguments arrays callback debug_info gc json zend    the values and the engine of PHP
 //! ```
@@ -17,6 +18,7 @@ mod admin;
 mod arguments;
 mod arrays;
 mod batch;
+mod blocked_signals;
 mod broker;
 mod callback;
 mod consume;

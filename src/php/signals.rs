@@ -1,8 +1,8 @@
 //! Signals while consuming: the current record is finished first.
 //!
-//! Where the host has no handler, a stop signal ends `consume()`. The host's own handlers run between records: one that
-//! arrives while a record is handled is passed on afterwards, or after [`MAX_DEFERRAL`] if the record takes longer. So a
-//! handler that exits, as that of a Symfony Console application does, does not cut a callback off.
+//! Where the host has no handler, a stop signal ends `consume()`. The host's own handlers run between records: a signal
+//! that arrives while a record is handled is passed on afterwards, or after [`MAX_DEFERRAL`] if the record takes
+//! longer. A handler that exits, such as that of a Symfony Console application, therefore never interrupts a callback.
 //!
 //! Zend keeps its own table of handlers, so ours are installed through `zend_sigaction` where PHP is built with it.
 
@@ -397,39 +397,6 @@ impl Drop for SignalHandlers {
             give_back();
         }
         renew();
-    }
-}
-
-/// Blocks SIGTERM and SIGQUIT on this thread until dropped.
-pub struct BlockedSignals {
-    previous: libc::sigset_t,
-}
-
-impl BlockedSignals {
-    pub fn block() -> Self {
-        // SAFETY: plain signal-mask calls on local memory.
-        unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            let mut previous: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, libc::SIGTERM);
-            libc::sigaddset(&raw mut set, libc::SIGQUIT);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut previous);
-            Self { previous }
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        // SAFETY: restores the previous mask; signals that arrived in between are delivered now.
-        unsafe {
-            libc::pthread_sigmask(
-                libc::SIG_SETMASK,
-                &raw const self.previous,
-                std::ptr::null_mut(),
-            )
-        };
     }
 }
 

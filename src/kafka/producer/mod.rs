@@ -11,6 +11,7 @@ mod poller;
 pub mod pool;
 mod record;
 mod spool_replay;
+mod successor;
 mod topic_cache;
 mod topic_lookup;
 
@@ -34,8 +35,7 @@ use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Conf, REFUSED_BATCH};
 use crate::kafka::producer::delivery::DeliveryFailures;
 
-use self::delivery::Undelivered;
-use self::topic_cache::{PendingMessage, PendingTopicQueue, Readiness, TopicCache};
+use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process::{self, termination};
@@ -422,41 +422,6 @@ impl Producer {
     pub fn forget_failure(&self, id: &str) {
         self.failures.remove(id);
         process::current().producers.callback_failures.remove(id);
-    }
-
-    /// The client that has taken over this one's messages, if it has been replaced.
-    pub(super) fn successor(&self) -> Option<Arc<Self>> {
-        self.successor.lock().clone()
-    }
-
-    /// Holds back the messages of this client until `predecessor` has handed over its own.
-    pub(super) fn start_behind(&self, predecessor: &Arc<Self>) {
-        *self.predecessor.lock() = Some(Arc::clone(predecessor));
-        self.held.store(true, Ordering::Release);
-        poller::wake(self);
-    }
-
-    /// Takes over messages of its predecessor: they are sent before its own, in the given order. False if this client
-    /// does not hold back its own messages.
-    pub(super) fn take_over(&self, reports: &[Undelivered]) -> Result<bool> {
-        let mut topics = self.topics.lock();
-        if !self.held.load(Ordering::Acquire) {
-            return Ok(false);
-        }
-        let mut messages = Vec::with_capacity(reports.len());
-        for report in reports {
-            let record = &report.record;
-            let number = topics.get(&record.topic).number;
-            let sequence = self.in_flight.track(&record.id, number);
-            let outgoing = poller::outgoing(record);
-            self.journal_write(&outgoing, sequence)?;
-            messages.push(PendingMessage {
-                record: record.clone(),
-                sequence,
-            });
-        }
-        self.pending.lock().prepend(messages);
-        Ok(true)
     }
 
     /// Removes the failure of a message that was too large, because the caller handles it; returns its reason.

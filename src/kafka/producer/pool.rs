@@ -18,8 +18,8 @@ use crate::process;
 /// Applications that share an FPM pool never share a client; with more configurations than this, the least recently
 /// used is evicted.
 const MAX_PRODUCERS: usize = 8;
-/// Clients that are closing in the background, in addition. Each has sockets, pipes and threads, so the caller that needs
-/// one more waits until the oldest has closed.
+/// Clients that are closing in the background, in addition. Each has sockets, pipes and threads, so the caller that
+/// needs another one waits until the oldest has closed.
 const MAX_CLOSING: usize = 16;
 /// Longest wait for that; more than the oldest client needs.
 const MAX_CLOSING_WAIT: Duration = Duration::from_secs(3);
@@ -105,8 +105,8 @@ impl ProducerPool {
         Ok(producer)
     }
 
-    /// Waits while too many clients are closing. Not with the state locked: a client with a fatal error gets another one
-    /// while it is closing.
+    /// Waits while too many clients are closing. Not with the state locked: a client with a fatal error gets another
+    /// one while it is closing.
     fn bound_closing(&self) {
         let until = Instant::now() + MAX_CLOSING_WAIT;
         loop {
