@@ -181,7 +181,8 @@ fn header_value(value: &Zval, name: &str) -> Result<Option<Vec<u8>>, CallError> 
 /// Deeper configuration arrays are refused: an array that contains itself by reference has no end.
 const MAX_CONFIGURATION_DEPTH: usize = 64;
 
-/// A configuration array, without the comments of environment variables that it reads. Objects (closures among the handlers, for example) are reduced to their class name.
+/// A configuration array, without the comments of environment variables that it reads. Objects (closures among the
+/// handlers, for example) are reduced to their class name.
 ///
 /// # Errors
 /// Configuration: a key or a text is not UTF-8, or the array is nested too deeply.
