@@ -15,8 +15,9 @@ fi
 # shellcheck disable=SC2016  # PHP's variables, not the shell's
 exec php -n -r '
     $context = stream_context_create(["http" => ["timeout" => 4, "ignore_errors" => true]]);
-    $body = @file_get_contents($argv[1], false, $context);
-    $status = $http_response_header[0] ?? "no response";
+    $stream = @fopen($argv[1], "r", false, $context);
+    $status = $stream ? stream_get_meta_data($stream)["wrapper_data"][0] : "no response";
+    $body = $stream ? stream_get_contents($stream) : "";
     if (str_contains($status, " 200")) { exit(0); }
     fwrite(STDERR, "$argv[1]: $status ".trim((string) $body)."\n");
     exit(1);

@@ -5,13 +5,14 @@ use ext_php_rs::ffi;
 use super::encode::Writer;
 use super::encode_error::{EncodeErrorKind, Step, WriteError, WriteResult};
 use super::object_handlers;
-use super::zend::{self, kind, zend_class_entry, zend_object, Counted, Str, Table};
+use super::zend::{self, kind, zend_class_entry, zend_object, Counted, Str, Table, HOOKS};
 
 /// Limit of nested `jsonSerialize()` results: each takes native stack.
 const MAX_JSON_SERIALIZE_DEPTH: u32 = 1024;
 
-/// The bit of an object's guard word that `json_encode` uses (PHP 8.3 on).
-const GUARD_JSON: u32 = 1 << 6;
+/// The bit of an object's guard word that `json_encode` uses (PHP 8.3 on). In PHP 8.4 it is the next one, as property
+/// hooks have got one.
+const GUARD_JSON: u32 = if HOOKS { 1 << 7 } else { 1 << 6 };
 
 impl Writer<'_> {
     pub unsafe fn object(&mut self, object: *mut zend_object) -> WriteResult {

@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Examples;
 
 use PHPUnit\Framework\Assert;
 use RuntimeException;
+use Toporia\Realtime\Tests\Support\Http;
 
 final class ChatClient
 {
@@ -31,19 +32,18 @@ final class ChatClient
     public function request(string $path, ?array $fields = null): array
     {
         $headers = ["Cookie: $this->cookie"];
-        $options = ['ignore_errors' => true, 'timeout' => 10];
+        $options = [];
         if ($fields !== null) {
             $headers[] = 'Content-Type: application/x-www-form-urlencoded';
-            $options += ['method' => 'POST', 'content' => http_build_query($fields)];
+            $options = ['method' => 'POST', 'content' => http_build_query($fields)];
         }
-        $context = stream_context_create(['http' => $options + ['header' => implode("\r\n", $headers)]]);
-        $body = (string) file_get_contents($this->url . $path, false, $context);
-        foreach ($http_response_header as $line) {
+        [$lines, $body] = Http::request($this->url . $path, $options + ['header' => implode("\r\n", $headers)]);
+        foreach ($lines as $line) {
             if (preg_match('/^Set-Cookie: ([^;]+)/i', $line, $cookie) === 1) {
                 $this->cookie = $cookie[1];
             }
         }
-        preg_match('~^HTTP/\S+ (\d+)~', $http_response_header[0], $status);
+        preg_match('~^HTTP/\S+ (\d+)~', $lines[0], $status);
 
         return [(int) $status[1], json_decode($body, true)];
     }

@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Gateway;
 
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Tests\Support\BrokerTestCase;
+use Toporia\Realtime\Tests\Support\Http;
 use Toporia\Realtime\Tests\Support\KafkaNode;
 
 final class HttpApiKafkaTest extends BrokerTestCase
@@ -65,16 +66,14 @@ final class HttpApiKafkaTest extends BrokerTestCase
         $body = (string) json_encode(['name' => $event, 'channels' => ['private-user.1'], 'data' => '{"n":1}']);
         $query = 'auth_key=shop-key&auth_timestamp=' . time() . '&auth_version=1.0&body_md5=' . md5($body);
         $signature = hash_hmac('sha256', "POST\n/apps/shop/events\n$query", $this->secret);
-        $context = stream_context_create(['http' => [
+        $url = "http://{$gateway->address()}/apps/shop/events?$query&auth_signature=$signature";
+        [$lines, $answer] = Http::request($url, [
             'method' => 'POST',
             'header' => "Content-Type: application/json\r\nConnection: close",
             'content' => $body,
-            'ignore_errors' => true,
             'timeout' => 30,
-        ]]);
-        $url = "http://{$gateway->address()}/apps/shop/events?$query&auth_signature=$signature";
-        $answer = (string) file_get_contents($url, false, $context);
-        self::assertSame(1, preg_match('~\AHTTP/1\.1 (\d{3}) ~', $http_response_header[0] ?? '', $status));
+        ]);
+        self::assertSame(1, preg_match('~\AHTTP/1\.1 (\d{3}) ~', $lines[0] ?? '', $status));
 
         return [(int) $status[1], $answer];
     }

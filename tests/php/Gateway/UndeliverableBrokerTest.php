@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Gateway;
 
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Tests\Support\Http;
 
 final class UndeliverableBrokerTest extends GatewayTestCase
 {
@@ -50,12 +51,11 @@ final class UndeliverableBrokerTest extends GatewayTestCase
         $body = (string) json_encode(['name' => 'e', 'channel' => '__presence', 'data' => '1']);
         $query = 'auth_key=shop-key&auth_timestamp=' . time() . '&auth_version=1.0&body_md5=' . md5($body);
         $signature = hash_hmac('sha256', "POST\n/apps/shop/events\n$query", $this->secret);
-        $context = stream_context_create(['http' => [
-            'method' => 'POST', 'header' => 'Content-Type: application/json', 'content' => $body, 'ignore_errors' => true,
-        ]]);
         $url = "http://{$gateway->address()}/apps/shop/events?$query&auth_signature=$signature";
-        $answer = (string) file_get_contents($url, false, $context);
-        self::assertStringContainsString(' 400 ', $http_response_header[0] ?? '');
+        [$lines, $answer] = Http::request($url, [
+            'method' => 'POST', 'header' => 'Content-Type: application/json', 'content' => $body,
+        ]);
+        self::assertStringContainsString(' 400 ', $lines[0] ?? '');
         self::assertStringContainsString('reserved for the gateways', $answer);
     }
 

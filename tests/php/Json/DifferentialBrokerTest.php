@@ -9,12 +9,15 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Json;
 
+use ArrayObject;
+use Closure;
 use PHPUnit\Framework\Attributes\DataProvider;
 use Throwable;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Support\BrokerTestCase;
+use Toporia\Realtime\Tests\Support\Json\Computed;
 use Toporia\Realtime\Tests\Support\RandomValue;
 
 final class DifferentialBrokerTest extends BrokerTestCase
@@ -103,6 +106,45 @@ final class DifferentialBrokerTest extends BrokerTestCase
             $result = $this->runPhp($code, ['ini' => ['serialize_precision' => (string) $n]])->assertExit();
             self::assertSame("$n $f", $result->stdout, $result->stderr);
         }
+    }
+
+    /** @dataProvider computed */
+    #[DataProvider('computed')]
+    public function testAnObjectThatEncodesItself(Closure $compute): void
+    {
+        $make = static function () use ($compute): array {
+            $object = new Computed($compute);
+            $object->inside = new Computed($compute);
+
+            return ['one' => $object, 'again' => [$object, $object->inside], 'new' => new Computed($compute)];
+        };
+        $json = json_encode($make());
+        if ($json === false) {
+            self::assertRefused($make(), static fn () => Message::event('json', 'e', $make()), 'the object');
+        } else {
+            self::assertStringContainsString(",\"data\":$json,", Message::event('json', 'e', $make())->toJson());
+        }
+        // Inside json_encode() and inside of ours, each sees the other.
+        $ours = static fn (Computed $object): string => Message::event('json', 'e', $object)->getId();
+        self::assertRefused(new Computed($ours), static fn () => json_encode(new Computed($ours)), 'ours in theirs');
+    }
+
+    /** @return array<string, array{Closure(Computed): mixed}> */
+    public static function computed(): array
+    {
+        $partial = JSON_PARTIAL_OUTPUT_ON_ERROR;
+
+        return [
+            'the object' => [static fn (Computed $object): mixed => $object],
+            'its JSON' => [static fn (Computed $object): mixed => json_encode($object)],
+            'its JSON and the error' => [static fn (Computed $object): mixed => [json_encode($object), json_last_error()]],
+            'partial JSON' => [static fn (Computed $object): mixed => json_encode([$object], $partial)],
+            'the JSON of what is inside' => [static fn (Computed $object): mixed => json_encode($object->inside)],
+            'its properties' => [static fn (Computed $object): mixed => get_object_vars($object)],
+            'an array with it' => [static fn (Computed $object): mixed => [$object]],
+            'an object with it' => [static fn (Computed $object): mixed => new ArrayObject([$object->inside])],
+            'itself, then text' => [static fn (Computed $object): mixed => $object->calls > 1 ? 'text' : $object],
+        ];
     }
 
     public function testReceivedDataEqualsJsonDecode(): void

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Laravel;
 
+use Toporia\Realtime\Tests\Support\Http;
+
 final class ExampleBrokerTest extends LaravelTestCase
 {
     private int $port;
@@ -104,20 +106,18 @@ final class ExampleBrokerTest extends LaravelTestCase
             array_keys($headers),
             $headers
         );
-        $answer = file_get_contents("http://127.0.0.1:$this->port$path", false, stream_context_create(['http' => [
+        [$lines, $answer] = Http::request("http://127.0.0.1:$this->port$path", [
             'method' => $method,
             'header' => $lines,
             'content' => $body,
-            'ignore_errors' => true,
             'follow_location' => 0,
-            'timeout' => 10,
-        ]]));
-        foreach ($http_response_header as $line) {
+        ]);
+        foreach ($lines as $line) {
             if (preg_match('/^Set-Cookie: ([^=]+)=([^;]*)/i', $line, $cookie) === 1) {
                 $this->cookies[$cookie[1]] = $cookie[2];
             }
         }
 
-        return (string) $answer;
+        return $answer;
     }
 }
