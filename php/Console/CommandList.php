@@ -35,6 +35,7 @@ final class CommandList
             new LagCommand($host),
             new PublishCommand(),
             new RestartCommand($host),
+            new SpoolCommand($host),
             new TopicsListCommand($host, true),
             new TopicsListCommand($host),
             new TopicsCompareCommand($host),

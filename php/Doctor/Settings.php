@@ -151,6 +151,22 @@ final class Settings
         return $this->text('consumer_group', 'realtime-servers');
     }
 
+    /**
+     * The directory of the spool; null without one.
+     *
+     * @param string $root of the application, for a relative path
+     */
+    public function spool(string $root): ?string
+    {
+        $spool = $this->get('spool');
+        $spool = is_string($spool) ? trim($spool) : '';
+        if ($spool === '' || in_array(strtolower($spool), ['off', 'false', 'always'], true)) {
+            return null;
+        }
+
+        return str_starts_with($spool, '/') ? rtrim($spool, '/') : "$root/$spool";
+    }
+
     public function security(): Security
     {
         $find = fn (string $member): ?string => $this->securityMember($member);

@@ -1,21 +1,15 @@
 <?php
 
 /**
- * The content of a spool directory, read without modifying it.
+ * The content of a spool, read without modifying it: one directory for each owner of messages.
  */
 
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
-/**
- * `<spool>/<application-prefix-broker-hash>/<nanoseconds>-<pid>.spool`, `failed/*.jsonl`, `damaged/*`. A file's header
- * holds the numbers of records written and sent; its name holds its start time.
- */
 final class SpoolState
 {
-    private const HEAD = 64;
-
     public int $messages = 0;
     public int $bytes = 0;
     public int $failed = 0;
@@ -24,71 +18,46 @@ final class SpoolState
     public string $damagedDirectory = '';
     /** @var list<string> directories that this user cannot read */
     public array $unreadable = [];
-    private ?int $oldest = null;
-    private ?int $oldestOrphan = null;
+    /** @var list<SpoolDirectory> */
+    public array $directories = [];
 
     public function __construct(public readonly string $directory)
     {
-        foreach (glob("$directory/*", GLOB_ONLYDIR) ?: [] as $place) {
-            if (!is_readable($place)) {
-                $this->unreadable[] = $place;
+        foreach (glob("$directory/*", GLOB_ONLYDIR) ?: [] as $path) {
+            if (!is_readable($path)) {
+                $this->unreadable[] = $path;
                 continue;
             }
-            foreach (glob("$place/*.spool") ?: [] as $file) {
-                $this->file($file);
-            }
-            $this->countSetAside($place);
+            $this->directories[] = $place = new SpoolDirectory($path);
+            $this->messages += $place->messages;
+            $this->bytes += $place->bytes;
+            $this->failed += $place->failed;
+            $this->damaged += $place->damaged;
+            $this->failedDirectory = $place->failed > 0 ? "$path/failed" : $this->failedDirectory;
+            $this->damagedDirectory = $place->damaged > 0 ? "$path/damaged" : $this->damagedDirectory;
         }
+    }
+
+    /**
+     * The directories with waiting messages.
+     *
+     * @param bool $own true: those whose messages a process with these settings sends; false: the others
+     *
+     * @return list<SpoolDirectory>
+     */
+    public function waiting(Settings $settings, ?string $cluster, bool $own): array
+    {
+        return array_values(array_filter(
+            $this->directories,
+            static fn (SpoolDirectory $one) => $one->messages > 0 && $one->isSentBy($settings, $cluster) === $own
+        ));
     }
 
     /** Age of the oldest waiting message in seconds; null if none is waiting. */
     public function age(): ?int
     {
-        return $this->oldest === null ? null : max(0, time() - $this->oldest);
-    }
+        $ages = array_filter(array_map(static fn (SpoolDirectory $one) => $one->age(), $this->directories), 'is_int');
 
-    /** Same as age(), for files that no running process holds. */
-    public function orphanAge(): ?int
-    {
-        return $this->oldestOrphan === null ? null : max(0, time() - $this->oldestOrphan);
-    }
-
-    private function file(string $file): void
-    {
-        $handle = @fopen($file, 'r');
-        if ($handle === false) {
-            return;
-        }
-        $head = (string) fread($handle, self::HEAD);
-        $waiting = strlen($head) === self::HEAD && str_starts_with($head, 'TRSPOOL1')
-            ? max(0, unpack('P', substr($head, 48, 8))[1] - unpack('P', substr($head, 32, 8))[1])
-            : 0;
-        $held = !flock($handle, LOCK_SH | LOCK_NB);
-        fclose($handle);
-        $this->bytes += (int) @filesize($file);
-        if ($waiting === 0) {
-            return;
-        }
-        $this->messages += $waiting;
-        $since = (int) substr(basename($file), 0, 20) / 1_000_000_000;
-        $this->oldest = (int) min($this->oldest ?? PHP_INT_MAX, $since);
-        if (!$held) {
-            $this->oldestOrphan = (int) min($this->oldestOrphan ?? PHP_INT_MAX, $since);
-        }
-    }
-
-    private function countSetAside(string $place): void
-    {
-        foreach (glob("$place/failed/*.jsonl") ?: [] as $file) {
-            $lines = substr_count((string) @file_get_contents($file, length: 8 << 20), "\n");
-            $this->failed += $lines;
-            $this->failedDirectory = "$place/failed";
-        }
-        foreach (glob("$place/damaged/*") ?: [] as $file) {
-            if (!str_ends_with($file, '.txt')) {
-                $this->damaged++;
-                $this->damagedDirectory = "$place/damaged";
-            }
-        }
+        return $ages === [] ? null : max($ages);
     }
 }

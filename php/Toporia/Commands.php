@@ -26,6 +26,7 @@ final class Commands
         'realtime:dlq:purge' => Commands\DlqPurgeCommand::class,
         'realtime:outbox:relay' => Commands\OutboxRelayCommand::class,
         'realtime:outbox:table' => Commands\OutboxTableCommand::class,
+        'realtime:spool' => Commands\SpoolCommand::class,
         'realtime:lag' => Commands\LagCommand::class,
         'realtime:topics' => Commands\TopicsCommand::class,
         'realtime:topics:list' => Commands\TopicsListCommand::class,

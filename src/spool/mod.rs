@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <spool>/<application-prefix-broker-hash>/     0700, one for each brokers + prefix + application
-//!     about.json                                 which those are
+//!     about.json                                 which those are, and the id of the cluster
 //!     00001763700000000000-4711.spool            records of process 4711, in their order
 //!     failed/00001763….jsonl                     records that can never be sent, with the reason, readable
 //!     damaged/                                   files, or torn ends of files, that could not be read
@@ -47,8 +47,11 @@ pub use key::SpoolKey;
 pub use record::SpoolRecord;
 pub(crate) use sys::{LockedFile, OpenMode};
 
+use parking_lot::Mutex;
+
 use crate::error::Result;
 use file::{Appended, OwnFile};
+use key::{SpoolOwner, ABOUT};
 use state::Generations;
 
 /// How long an append waits for other processes that measure the directory. After that the limit may be exceeded by
@@ -60,7 +63,8 @@ const QUOTA_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Spool {
     base: PathBuf,
     dir: PathBuf,
-    about: String,
+    /// Its cluster is set once a broker has responded.
+    owner: Mutex<SpoolOwner>,
     max_bytes: u64,
     generations: Generations,
 }
@@ -79,7 +83,7 @@ impl Spool {
         Ok(Self {
             dir: base.join(key.directory()),
             base,
-            about: key.about(),
+            owner: Mutex::new(key.owner()),
             max_bytes,
             generations: Generations::new(),
         })
@@ -88,6 +92,93 @@ impl Spool {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.dir
+    }
+
+    /// True once [`Spool::set_cluster`] was called.
+    #[must_use]
+    pub fn has_cluster(&self) -> bool {
+        self.owner.lock().cluster.is_some()
+    }
+
+    /// The cluster of the brokers, which is noted in the directory. Messages that the directory has for another cluster
+    /// (the brokers were replaced under the same addresses) are set aside.
+    pub fn set_cluster(&self, id: &str) {
+        self.owner.lock().cluster = Some(id.to_owned());
+        let noted = self.note_cluster(id);
+        if let Err(error) = noted {
+            let state = self.generations.current();
+            state.notice_once(
+                &self.dir,
+                format!(
+                    "The cluster cannot be noted in {}: {error}.",
+                    self.dir.join(ABOUT).display()
+                ),
+            );
+        }
+    }
+
+    fn note_cluster(&self, id: &str) -> io::Result<()> {
+        let Some(about) = SpoolOwner::read(&self.dir) else {
+            return Ok(());
+        };
+        if about.cluster.as_deref() == Some(id) {
+            return Ok(());
+        }
+        let _lock = LockedFile::wait(&self.dir.join(".lock"), QUOTA_LOCK_TIMEOUT)?;
+        // Another process may have done it meanwhile.
+        match SpoolOwner::read(&self.dir) {
+            Some(about) if about.cluster.is_some() && about.cluster.as_deref() != Some(id) => {
+                self.set_aside(&about, id)
+            }
+            Some(about) if about.cluster.is_none() => {
+                let owner = SpoolOwner {
+                    adopted_by: about.adopted_by,
+                    ..self.owner.lock().clone()
+                };
+                directory::write_note(&self.dir, ABOUT, &owner.about())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Renames a directory whose messages are for another cluster.
+    fn set_aside(&self, about: &SpoolOwner, id: &str) -> io::Result<()> {
+        if directory::usage(&self.dir)?.total() == 0 {
+            let owner = self.owner.lock().clone();
+            return directory::write_note(&self.dir, ABOUT, &owner.about());
+        }
+        let theirs = about.cluster.as_deref().unwrap_or_default();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let mut name = self.dir.as_os_str().to_owned();
+        name.push(".");
+        name.push(theirs.replace(|c| !is_plain(c), "_"));
+        let mut other = PathBuf::from(name);
+        if other.exists() {
+            other
+                .as_mut_os_string()
+                .push(format!(".{}", std::process::id()));
+        }
+        std::fs::rename(&self.dir, &other)?;
+        self.generations.current().notice(format!(
+            "The spool directory {} has messages for the cluster {theirs}, and these brokers belong to {id}. It is \
+             now {}; `realtime:spool` shows it.",
+            self.dir.display(),
+            other.display()
+        ));
+        Ok(())
+    }
+
+    /// This spool's directory, and those of the same cluster, prefix and application that were written with other
+    /// brokers in the configuration.
+    fn directories(&self) -> Vec<PathBuf> {
+        let owner = self.owner.lock().clone();
+        let mut all = directory::entries(&self.base).unwrap_or_default();
+        all.retain(|dir| {
+            *dir != self.dir && SpoolOwner::read(dir).is_some_and(|other| owner.may_send(&other))
+        });
+        all.sort_unstable();
+        all.insert(0, self.dir.clone());
+        all
     }
 
     /// Checks that the directory can be used or created. Writes nothing.
@@ -203,8 +294,10 @@ impl Spool {
     /// Delivery: the directory cannot be listed.
     pub fn claim(&self) -> Result<Option<Claim>> {
         let state = self.generations.current();
-        let files =
-            directory::list(&self.dir).map_err(|error| errors::unlisted(&self.dir, &error))?;
+        let mut files = Vec::new();
+        for dir in self.directories() {
+            files.extend(directory::list(&dir).map_err(|error| errors::unlisted(&dir, &error))?);
+        }
         for path in files {
             match Claim::open(&path, state) {
                 Ok(Some(claim)) => return Ok(Some(claim)),
@@ -233,13 +326,15 @@ impl Spool {
     /// Bytes of the files with waiting records, of all processes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.usage().waiting
+        let usage = |dir: PathBuf| directory::usage(&dir).unwrap_or_default().waiting;
+        self.directories().into_iter().map(usage).sum()
     }
 
     /// Files with waiting records, of all processes.
     #[must_use]
     pub fn files(&self) -> usize {
-        self.usage().files
+        let usage = |dir: PathBuf| directory::usage(&dir).unwrap_or_default().files;
+        self.directories().into_iter().map(usage).sum()
     }
 
     /// Disk usage; zeros if the directory does not exist or cannot be read.
@@ -251,7 +346,10 @@ impl Spool {
     /// Number of waiting records according to the file headers: an estimate after a crash, otherwise exact.
     #[must_use]
     pub fn records_waiting(&self) -> u64 {
-        let files = directory::list(&self.dir).unwrap_or_default();
+        let directories = self.directories().into_iter();
+        let files: Vec<PathBuf> = directories
+            .flat_map(|dir| directory::list(&dir).unwrap_or_default())
+            .collect();
         let waiting = |path: &PathBuf| -> io::Result<u64> {
             let file = directory::open_to_read(path)?;
             format::estimate(&file, file.metadata()?.len())
@@ -264,11 +362,12 @@ impl Spool {
         self.check()?;
         directory::make(&self.dir)
             .and_then(|()| {
-                if self.dir.join("about.json").exists() {
+                let about = self.dir.join(ABOUT);
+                if about.exists() {
                     return Ok(());
                 }
-                let about = self.dir.join("about.json");
-                directory::write_note(&self.dir, "about.json", &self.about).or_else(|error| {
+                let owner = self.owner.lock().clone();
+                directory::write_note(&self.dir, ABOUT, &owner.about()).or_else(|error| {
                     if about.exists() {
                         Ok(())
                     } else {

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Doctor\Checks;
 use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
+use Toporia\Realtime\Doctor\SpoolDirectory;
 use Toporia\Realtime\Doctor\SpoolState;
 use Toporia\Realtime\Worker\Text;
 
@@ -72,8 +73,8 @@ final class SpoolCheck implements Check
     /** @return iterable<Finding> */
     private function contents(Context $context, SpoolState $state): iterable
     {
-        $facts = ['messages' => $state->messages, 'bytes' => $state->bytes, 'oldest_seconds' => $state->age(), 'failed' => $state->failed,
-            'damaged' => $state->damaged];
+        $facts = ['messages' => $state->messages, 'bytes' => $state->bytes, 'oldest_seconds' => $state->age(),
+            'failed' => $state->failed, 'damaged' => $state->damaged];
         if ($state->unreadable !== []) {
             yield Finding::warning(
                 'spool',
@@ -104,24 +105,52 @@ final class SpoolCheck implements Check
 
             return;
         }
-        $text = Text::count($state->messages, 'message') . ' wait' . ($state->messages === 1 ? 's' : '') . ' in ' . $state->directory
-            . ($state->age() === null ? '' : ', the oldest for ' . $state->age() . ' s');
-        if (($state->orphanAge() ?? 0) < self::MAX_WAIT_SECONDS) {
-            yield Finding::ok('spool', "$text; they are sent by the next process that can reach Kafka", $facts);
-
-            return;
+        $cluster = $context->cluster['id'] ?? null;
+        foreach ($state->waiting($context->settings, $cluster, true) as $own) {
+            yield $this->own($context, $own, $facts);
         }
-        yield Finding::warning(
+        foreach ($state->waiting($context->settings, $cluster, false) as $other) {
+            yield $this->orphan($other);
+        }
+    }
+
+    /** @param array<string, mixed> $facts */
+    private function own(Context $context, SpoolDirectory $directory, array $facts): Finding
+    {
+        $text = self::waiting($directory);
+        if (($directory->unheldAge() ?? 0) < self::MAX_WAIT_SECONDS) {
+            return Finding::ok('spool', "$text; they are sent by the next process that can reach Kafka", $facts);
+        }
+
+        return Finding::warning(
             'spool',
             $text,
             $context->blocked('brokers') !== null
             ? 'Fix the connection to Kafka first; then they are sent by the next process that broadcasts.'
-            : 'No process of the same brokers, prefix and application has sent anything since: realtime:kafka:publish '
-                . 'with the '
-                . 'application\'s configuration sends them. (Were brokers, topic_prefix or application changed? '
-                . 'Then with the old ones: see about.json there.)',
+            : 'No process of the same cluster, prefix and application has sent anything since: '
+                . 'realtime:kafka:publish with the application\'s configuration sends them.',
             $facts
         );
+    }
+
+    /** Messages that no process with this configuration sends: brokers, topic_prefix or application were changed. */
+    private function orphan(SpoolDirectory $directory): Finding
+    {
+        return Finding::warning(
+            'spool',
+            self::waiting($directory) . ', and this configuration does not send them: they are for '
+                . $directory->owner(),
+            'If another application uses this spool, it sends them. If brokers, topic_prefix or application were '
+                . 'changed and they belong to this cluster: realtime:spool --adopt=' . basename($directory->path),
+            ['directory' => $directory->path, 'messages' => $directory->messages,
+                'oldest_seconds' => $directory->age()]
+        );
+    }
+
+    private static function waiting(SpoolDirectory $directory): string
+    {
+        return Text::count($directory->messages, 'message') . ' wait' . ($directory->messages === 1 ? 's' : '') . ' in '
+            . $directory->path . ', the oldest for ' . ($directory->age() ?? 0) . ' s';
     }
 
     /** @return iterable<Finding> */
@@ -160,13 +189,7 @@ final class SpoolCheck implements Check
 
     private function directory(Context $context): ?string
     {
-        $spool = $context->settings->get('spool');
-        $spool = is_string($spool) ? trim($spool) : '';
-        if ($spool === '' || in_array(strtolower($spool), ['off', 'false', 'always'], true)) {
-            return null;
-        }
-
-        return str_starts_with($spool, '/') ? rtrim($spool, '/') : "$context->directory/$spool";
+        return $context->settings->spool($context->directory);
     }
 
     /** The reason why the directory cannot be written; null if it can. */

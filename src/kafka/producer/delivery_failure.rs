@@ -89,6 +89,8 @@ fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Dispos
     let Some(spool) = &producer.spool else {
         return reports.iter().map(|_| Disposition::NoSpool).collect();
     };
+    // Noted with the messages, so that they reach this cluster whatever the configuration says then.
+    super::spool_replay::note_cluster(producer, spool);
     let records: Vec<SpoolRecord> = reports.iter().map(|report| report.record.clone()).collect();
     let Err(error) = spool.append(&records) else {
         return reports.iter().map(|_| Disposition::Spooled).collect();

@@ -21,6 +21,12 @@ const BATCH_SIZE: usize = 500;
 /// Interval at which the spool is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// A new client asks for its cluster at this interval, which it knows soon if Kafka can be reached.
+const QUICK_INTERVAL: Duration = Duration::from_millis(100);
+const QUICK_ATTEMPTS: u32 = 20;
+/// Longest wait for the response.
+const METADATA_WAIT: Duration = Duration::from_millis(50);
+
 /// The spool file being replayed.
 #[derive(Default)]
 pub struct SpoolReplay {
@@ -31,6 +37,8 @@ pub struct SpoolReplay {
     failed: u64,
     aborted: bool,
     next: Option<Instant>,
+    /// Requests for the cluster of the brokers without a response.
+    attempts: u32,
 }
 
 impl SpoolReplay {
@@ -88,6 +96,9 @@ impl SpoolReplay {
                 // The queue is purged at the end of each request; the poller detects when Kafka is back.
                 return;
             }
+            if !self.knows_cluster(producer, spool) {
+                return;
+            }
             self.claim = claim(spool);
             if self.claim.is_none() && spool.files() > 0 {
                 // Only the file of this process is left: once closed it can be sent, and its first record probes the
@@ -107,6 +118,23 @@ impl SpoolReplay {
         } else {
             self.check(producer);
         }
+    }
+
+    /// False until it is known to which cluster the brokers belong: only its messages are sent.
+    fn knows_cluster(&mut self, producer: &Producer, spool: &Spool) -> bool {
+        if note_cluster(producer, spool) {
+            self.attempts = 0;
+            return true;
+        }
+        if spool.files() > 0 {
+            self.attempts += 1;
+            if self.attempts <= QUICK_ATTEMPTS {
+                self.next = Some(Instant::now() + QUICK_INTERVAL);
+            }
+            // For the next attempt.
+            drop(client::cluster_id_of_idle(producer.client, METADATA_WAIT));
+        }
+        false
     }
 
     /// Sends the next batch; a single record as a probe until a broker has responded.
@@ -176,6 +204,21 @@ impl SpoolReplay {
             claim.mark_done(done);
         }
         self.batch.clear();
+    }
+}
+
+/// Notes the cluster of the brokers in the spool; true if it is known, or if they report none.
+pub(super) fn note_cluster(producer: &Producer, spool: &Spool) -> bool {
+    if spool.has_cluster() {
+        return true;
+    }
+    match client::cluster_id(producer.client, Duration::ZERO) {
+        Some(id) if client::is_mock(&id) => true,
+        Some(id) => {
+            spool.set_cluster(&id);
+            true
+        }
+        None => producer.in_flight.broker_responded.load(Ordering::Acquire),
     }
 }
 

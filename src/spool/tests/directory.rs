@@ -182,3 +182,94 @@ fn a_directory_of_another_user_is_refused() {
         as_unprivileged_user(|| assert_refused(&temp.spool(), "it belongs to user 0"));
     }
 }
+
+#[test]
+fn messages_belong_to_a_cluster_whatever_the_brokers_are() {
+    let temp = TempDir::new();
+    let open = |brokers| Spool::open(&temp.0, &SpoolKey { brokers, ..KEY }, u64::MAX).unwrap();
+    let before = open("old-1:9092");
+    before.set_cluster("A");
+    before.append(&records(0, 2)).unwrap();
+    drop(before);
+    let moved = open("new-1:9092,new-2:9092");
+    assert!(moved.claim().unwrap().is_none(), "the cluster is not known");
+    moved.set_cluster("A");
+    assert_eq!(moved.files(), 1);
+    let claim = moved.claim().unwrap().expect("the same cluster");
+    drop(claim);
+    let other = open("new-1:9092");
+    other.set_cluster("B");
+    assert!(other.claim().unwrap().is_none(), "another cluster");
+    let prefix = SpoolKey {
+        prefix: "staging",
+        ..KEY
+    };
+    let other = Spool::open(&temp.0, &prefix, u64::MAX).unwrap();
+    other.set_cluster("A");
+    assert!(other.claim().unwrap().is_none(), "another prefix");
+}
+
+#[test]
+fn one_more_broker_in_the_list_is_the_same_cluster() {
+    let temp = TempDir::new();
+    let open = |brokers| Spool::open(&temp.0, &SpoolKey { brokers, ..KEY }, u64::MAX).unwrap();
+    // As earlier versions left it: without the cluster.
+    open("a:9092").append(&records(0, 1)).unwrap();
+    let added = open("a:9092,b:9092");
+    added.set_cluster("A");
+    assert!(added.claim().unwrap().is_some());
+    let same = open("a:9092");
+    same.set_cluster("A");
+    let about = fs::read_to_string(same.directory().join("about.json")).unwrap();
+    assert!(about.contains(r#""cluster": "A""#), "{about}");
+    let mut claim = same.claim().unwrap().unwrap();
+    assert_eq!(claim.next().unwrap().unwrap().id, "0");
+}
+
+#[test]
+fn messages_for_a_cluster_that_was_replaced_are_set_aside() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    spool.set_cluster("A");
+    spool.append(&records(0, 1)).unwrap();
+    drop(spool);
+    let spool = temp.spool();
+    spool.set_cluster("B");
+    assert!(spool.claim().unwrap().is_none());
+    assert!(spool.take_notices()[0].contains("cluster A"));
+    spool.append(&records(1, 2)).unwrap();
+    spool.rotate_own();
+    let mut claim = spool.claim().unwrap().unwrap();
+    assert_eq!(claim.next().unwrap().unwrap().id, "1");
+    drop((claim, spool));
+    let spool = temp.spool();
+    spool.set_cluster("A");
+    let mut ids = Vec::new();
+    while let Some(mut claim) = spool.claim().unwrap() {
+        ids.push(claim.next().unwrap().unwrap().id);
+        claim.mark_done(1);
+        claim.finish().unwrap();
+    }
+    assert_eq!(ids, ["0"], "those of B are set aside in turn");
+}
+
+#[test]
+fn an_adopted_directory_is_sent_by_the_cluster_that_adopted_it() {
+    let temp = TempDir::new();
+    let orphan = temp.spool();
+    orphan.append(&records(0, 1)).unwrap();
+    let about = orphan.directory().join("about.json");
+    let text = fs::read_to_string(&about).unwrap();
+    fs::write(&about, text.replacen('{', r#"{"adopted_by": "A","#, 1)).unwrap();
+    drop(orphan);
+    let key = SpoolKey {
+        brokers: "elsewhere:9092",
+        prefix: "another",
+        application: "another",
+    };
+    let spool = Spool::open(&temp.0.join("spool"), &key, u64::MAX).unwrap();
+    spool.set_cluster("B");
+    assert!(spool.claim().unwrap().is_none());
+    spool.set_cluster("A");
+    assert!(spool.claim().unwrap().is_some());
+}

@@ -176,6 +176,16 @@ final class FindingsKafkaTest extends SecureTestCase
         )->assertExit();
         $file = glob("$this->app/spool/*/*.spool")[0] ?? '';
         self::assertFileExists($file);
+        $this->doctor()->expect(
+            'warning',
+            'spool',
+            '/2 messages wait in .* does not send them: they are for 127\.0\.0\.1:1 \(cluster not known\)/',
+            '/realtime:spool --adopt=default-/'
+        );
+        self::assertSame(0, $this->runConsole(
+            ['realtime:spool', '--adopt=' . basename(dirname($file))],
+            ['cwd' => $this->app, 'env' => ['REALTIME_SPOOL' => "$this->app/spool"]]
+        )->exitCode);
         $this->doctor()->expect('ok', 'spool', '/2 messages wait in .*sent by the next process that can reach Kafka/');
         $old = sprintf('%s/%020d-1.spool', dirname($file), (time() - 3600) * 1_000_000_000);
         rename($file, $old);

@@ -1,0 +1,156 @@
+<?php
+
+/**
+ * realtime:spool: lists the directories of the spool, and adopts one that no process sends.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Console;
+
+use Symfony\Component\Console\Input\InputInterface;
+use Symfony\Component\Console\Input\InputOption;
+use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Doctor\Settings;
+use Toporia\Realtime\Doctor\SpoolDirectory;
+use Toporia\Realtime\Doctor\SpoolState;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
+use Toporia\Realtime\Worker\UsageError;
+
+/**
+ * Messages of a directory are sent by processes of the same cluster, topic_prefix and application. An adopted directory
+ * is sent by every process of the cluster that adopted it.
+ */
+final class SpoolCommand extends Command
+{
+    public function __construct(private Host $host)
+    {
+        parent::__construct('realtime:spool');
+    }
+
+    protected function configure(): void
+    {
+        $this
+            ->setDescription('List messages in the spool, and adopt those of another configuration')
+            ->addOption('adopt', null, InputOption::VALUE_REQUIRED, 'Let the processes of this cluster send the '
+                . 'messages of a directory (its name)')
+            ->addOption('broker', null, InputOption::VALUE_REQUIRED, 'Broker name in the configuration', 'kafka')
+            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line')
+            ->setHelp(
+                <<<'HELP'
+                  <info>%command.full_name%</info>
+                  <info>%command.full_name% --adopt=shop-realtime-kafka-1_9092-5ad1c6e0f3a7b924</info>
+
+                Messages wait in one directory for each cluster, topic_prefix and application, and are sent by
+                processes with the same. A changed broker list does not matter once a process has reached the
+                cluster. Directories that this configuration does not send are marked: adopt one only if its
+                messages belong to the cluster of this configuration.
+
+                Exit codes: 0 done, 1 Kafka is unreachable, 2 wrong usage.
+                HELP
+            );
+    }
+
+    protected function execute(InputInterface $input, OutputInterface $output): int
+    {
+        $name = (string) OptionValue::text('--broker', $input->getOption('broker'));
+        $settings = new Settings($this->host->config(), $name);
+        $spool = $settings->spool($this->host->directory());
+        if ($spool === null) {
+            throw new UsageError('No spool is configured (spool, REALTIME_SPOOL).');
+        }
+        $adopt = OptionValue::text('--adopt', $input->getOption('adopt'));
+        if ($adopt !== null) {
+            return $this->adopt($output, "$spool/$adopt", $this->cluster($name));
+        }
+        try {
+            $cluster = $this->cluster($name);
+        } catch (RealtimeException) {
+            // Listed all the same: by the addresses of the brokers.
+            $cluster = null;
+        }
+        $directories = array_filter(
+            (new SpoolState($spool))->directories,
+            static fn (SpoolDirectory $one) => $one->messages + $one->failed + $one->damaged > 0
+        );
+        foreach ($directories as $one) {
+            $isOwn = $one->isSentBy($settings, $cluster);
+            $input->getOption('json') ? $this->writeJson($output, [
+                'directory' => basename($one->path), 'messages' => $one->messages, 'oldest_seconds' => $one->age(),
+                'failed' => $one->failed, 'damaged' => $one->damaged, 'brokers' => $one->brokers,
+                'cluster' => $one->cluster, 'topic_prefix' => $one->prefix, 'application' => $one->application,
+                'sent_by_this_configuration' => $isOwn,
+            ]) : $this->write($output, [
+                basename($one->path),
+                '  ' . Text::count($one->messages, 'message') . ' waiting'
+                    . ($one->age() === null ? '' : ', the oldest for ' . $one->age() . ' s')
+                    . ", $one->failed refused, " . Text::count($one->damaged, 'damaged file'),
+                '  for ' . $one->owner(),
+                '  ' . ($isOwn ? 'sent by the next process with this configuration'
+                    : 'not sent with this configuration (--adopt)'),
+            ]);
+        }
+        if ($directories === [] && !$input->getOption('json')) {
+            $this->write($output, ["$spool is empty"]);
+        }
+
+        return self::DONE;
+    }
+
+    private function adopt(OutputInterface $output, string $path, ?string $cluster): int
+    {
+        if (str_contains(basename($path), '..') || !is_file("$path/about.json")) {
+            throw new UsageError("$path is no directory of the spool. {$this->getName()} lists them.");
+        }
+        if ($cluster === null || str_starts_with($cluster, 'mockCluster')) {
+            throw new UsageError('This Kafka has no cluster id: set brokers to those in about.json instead.');
+        }
+        $directory = new SpoolDirectory($path);
+        if ($directory->isHeld()) {
+            throw new UsageError("A running process uses $path. Stop it first.");
+        }
+        $about = (array) json_decode((string) file_get_contents("$path/about.json"), true);
+        $text = json_encode(['adopted_by' => $cluster] + $about, JSON_PRETTY_PRINT | JSON_UNESCAPED_SLASHES);
+        $part = "$path/.about.json." . getmypid();
+        if (@file_put_contents($part, "$text\n") === false || !@rename($part, "$path/about.json")) {
+            throw new UsageError("$path/about.json cannot be written. Run this as the user that runs PHP.");
+        }
+        if (posix_geteuid() === 0) {
+            // The user that runs PHP reads it.
+            @chown("$path/about.json", (int) fileowner($path));
+        }
+        @chmod("$path/about.json", 0600);
+        $this->write($output, [
+            Text::count($directory->messages, 'message') . " of $path " . ($directory->messages === 1 ? 'is' : 'are')
+                . " sent by the next process that broadcasts to cluster $cluster.",
+        ]);
+
+        return self::DONE;
+    }
+
+    /** @param list<string> $lines */
+    private function write(OutputInterface $output, array $lines): void
+    {
+        $output->writeln(array_map(Text::printable(...), $lines), OutputInterface::OUTPUT_RAW);
+    }
+
+    /** @param array<string, mixed> $row */
+    private function writeJson(OutputInterface $output, array $row): void
+    {
+        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR;
+        $output->writeln(json_encode($row, $flags), OutputInterface::OUTPUT_RAW);
+    }
+
+    private function cluster(string $broker): ?string
+    {
+        $admin = new Admin(['broker' => $broker]);
+        try {
+            return $admin->cluster()['id'] ?? null;
+        } finally {
+            $admin->close();
+        }
+    }
+}
