@@ -33,7 +33,7 @@ final class Endpoint
     }
 
     /**
-     * Posts a body.
+     * Makes one attempt; the caller decides about retries.
      *
      * @return string|null null if the receiver has accepted it; otherwise the reason
      */

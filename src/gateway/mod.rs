@@ -30,6 +30,7 @@ pub mod feed;
 mod handshake_limit;
 pub mod http;
 pub mod hub;
+mod limit_warnings;
 pub mod listener;
 mod minute_log;
 mod ports;

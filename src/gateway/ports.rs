@@ -79,6 +79,17 @@ fn check_distinct(settings: &Settings) -> Result<()> {
 
 /// Warns about settings that are valid but unsafe.
 pub(super) fn warn(settings: &Settings) {
+    // Encoded as a string, data can have twice its size.
+    if settings.max_queue < 2 * settings.max_event {
+        write_log(
+            Level::Warning,
+            &format!(
+                "realtime.gateway.max_queue ({}) is less than twice max_event ({}): a large event can close all \
+                subscribers of its channel with 4100. Raise max_queue, or lower max_event.",
+                settings.max_queue, settings.max_event
+            ),
+        );
+    }
     let local = matches!(settings.host.as_str(), "127.0.0.1" | "::1" | "localhost");
     if !local && settings.allowed_origins.is_empty() {
         write_log(

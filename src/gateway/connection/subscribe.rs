@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::session::Session;
 use super::subscription_error;
 use crate::gateway::hub::JoinError;
+use crate::gateway::limit_warnings::Limit;
 use crate::gateway::protocol::channel::{source_channels, ChannelKind};
 use crate::gateway::protocol::frame::{self, Member, Subscribe};
 use crate::gateway::protocol::{auth, Name};
@@ -186,6 +187,16 @@ impl Session {
         let joined = self
             .hub
             .subscribe(&self.socket, name, member, token.is_some())
+            .inspect_err(|why| {
+                let channel = name.full;
+                let limit = match why {
+                    JoinError::TooManyChannels => Limit::Channels,
+                    JoinError::TooManyMembers => Limit::Members { channel },
+                    JoinError::MemberListTooLarge => Limit::MemberList { channel },
+                    JoinError::Closed => return,
+                };
+                self.hub.warn_limit(limit);
+            })
             .map_err(|why| match why {
                 JoinError::TooManyChannels => SubscribeError(
                     429,

@@ -183,10 +183,12 @@ impl Request {
     }
 
     /// Removes the prefix of a path that a proxy passed on unchanged. A path without it stays as it is: the proxy has
-    /// removed it.
+    /// removed it. With the prefix `/app`, this is also true of `/app/{key}`.
     pub fn strip_prefix(&mut self, prefix: &str) {
+        let is_route = |path: &str| path.starts_with("/app/") || path.starts_with("/apps/");
         let rest = self.path.strip_prefix(prefix);
-        if let Some(rest) = rest.filter(|rest| !prefix.is_empty() && rest.starts_with('/')) {
+        let rest = rest.filter(|rest| !prefix.is_empty() && rest.starts_with('/'));
+        if let Some(rest) = rest.filter(|rest| is_route(rest) || !is_route(&self.path)) {
             self.path = rest.to_owned();
         }
     }
@@ -307,6 +309,11 @@ mod tests {
             ("/rt", "/rt/rt/app/key", "/rt/app/key"),
             ("/rt", "/rtx/app/key", "/rtx/app/key"),
             ("/rt", "/rt", "/rt"),
+            ("/rt", "/rt/up", "/up"),
+            ("/app", "/app/key", "/app/key"),
+            ("/app", "/app/app/key", "/app/key"),
+            ("/app", "/app/apps/1/events", "/apps/1/events"),
+            ("/apps/x", "/apps/x/events", "/apps/x/events"),
             ("/a/b", "/a/b/apps/1/events", "/apps/1/events"),
         ];
         for (prefix, path, expected) in table {

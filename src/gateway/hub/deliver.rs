@@ -10,6 +10,7 @@ use crate::gateway::backend::SocketEvent;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
+use crate::gateway::limit_warnings::Limit;
 use crate::gateway::protocol::channel::{
     is_subscribable, requires_auth, target_channels, ChannelKind,
 };
@@ -42,6 +43,10 @@ impl Hub {
         });
         counters.frames_queued.add(total.sockets as u64);
         counters.slow_clients.add(total.overflows);
+        if total.overflows > 0 {
+            let channel = &broadcast.channel;
+            self.warn_limit(Limit::Queue { channel });
+        }
         if total.sockets == 0 {
             counters.broadcasts_unheard.add_one();
         }
@@ -62,7 +67,11 @@ impl Hub {
             let mut cache = self.cache.lock();
             let evicted = cache.put(broadcast, since);
             self.counters.cache_bytes.set(cache.bytes() as u64);
+            drop(cache);
             self.counters.cache_evictions.add(evicted);
+            if evicted > 0 {
+                self.warn_limit(Limit::Cache);
+            }
         }
     }
 

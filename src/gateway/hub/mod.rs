@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use super::backend::{Cluster, History};
 use super::connection::Socket;
 use super::counters::Counters;
+use super::limit_warnings::{Limit, LimitWarnings};
 use super::presence::{NodeId, Presence};
 use super::protocol::channel::Name;
 use super::protocol::SocketId;
@@ -43,6 +44,7 @@ pub struct Hub {
     presence: Presence,
     cache: Mutex<Cache>,
     undeliverable: UndeliverableLog,
+    limit_warnings: LimitWarnings,
     cluster: OnceLock<Arc<dyn Cluster>>,
     history: OnceLock<Arc<dyn History>>,
 }
@@ -60,6 +62,7 @@ impl Hub {
             presence: Presence::new(hub.clone()),
             cache: Mutex::new(Cache::new(settings.max_cache, settings.cache_ttl)),
             undeliverable: UndeliverableLog::default(),
+            limit_warnings: LimitWarnings::default(),
             cluster: OnceLock::new(),
             history: OnceLock::new(),
             settings,
@@ -71,6 +74,11 @@ impl Hub {
     pub fn attach(&self, cluster: Arc<dyn Cluster>, history: Arc<dyn History>) {
         let _ = self.cluster.set(cluster);
         let _ = self.history.set(history);
+    }
+
+    /// Logs that a limit was reached.
+    pub(in crate::gateway) fn warn_limit(&self, limit: Limit<'_>) {
+        self.limit_warnings.warn(limit, &self.settings);
     }
 
     #[must_use]

@@ -127,13 +127,49 @@ final class WebhooksEmbeddedTest extends ConsoleTestCase
         self::assertStringContainsString('500', $letters[0]->getHeaders()['x-exception-message']);
     }
 
+    public function testAReceiverThatIsDownDoesNotCauseDuplicatesAtAnother(): void
+    {
+        $gateway = $this->gateway();
+        $down = 'http://127.0.0.1:' . self::freePort();
+        $sender = $this->sender("--retry=2 --url=http://$this->receiver --url=$down");
+        $this->untilTheSenderReads($gateway);
+        self::eventually(
+            static fn () => str_contains($sender->stdout(), '"webhook_failed"'),
+            'the events of the probe are given up',
+            40.0
+        );
+        $bodies = array_column($this->requests(), 'body');
+        self::assertSame($bodies, array_unique($bodies));
+        self::assertStringContainsString("$down: ", $sender->stdout());
+        $sender->signal()->wait(20.0)->assertExit();
+    }
+
+    public function testAKilledSenderIsReplacedAndNothingIsLost(): void
+    {
+        $gateway = $this->gateway();
+        $first = $this->sender();
+        $this->untilTheSenderReads($gateway);
+        file_put_contents("$this->app/status", '500');
+        $client = $this->client($gateway);
+        $client->subscribe('private-order.1');
+        self::eventually(fn () => str_contains($first->stdout(), '"webhook_retry"'), 'it is retried', 20.0);
+        $first->signal(SIGKILL);
+        file_put_contents("$this->app/status", '200');
+        $client->subscribe('private-order.2');
+        $second = $this->sender();
+        self::eventually(fn () => count($this->events()) >= 2, 'the second sender posts both', 60.0);
+        self::assertSame(['private-order.1', 'private-order.2'], array_column($this->events(), 'channel'));
+        $second->signal()->wait(20.0)->assertExit();
+    }
+
     public function testWrongSettingsAreUsageErrors(): void
     {
-        foreach ([
+        $wrong = [
             ['--url=ftp://a/b', [], 'is not a URL of webhooks'],
             ['', ['REALTIME_WEBHOOK_URLS' => null], 'REALTIME_WEBHOOK_URLS'],
             ['--url=http://a/b', ['REALTIME_APP_SECRET' => null], 'REALTIME_APP_SECRET'],
-        ] as [$arguments, $environment, $text]) {
+        ];
+        foreach ($wrong as [$arguments, $environment, $text]) {
             $result = $this->console(trim("realtime:webhooks:send $arguments"), ['env' => $environment]);
             self::assertSame(2, $result->exitCode, $result->stderr);
             self::assertStringContainsString($text, $result->stderr);
