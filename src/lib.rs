@@ -16,7 +16,7 @@
 //! process      the state of one process and fork generation
 //! config       typed, validated settings
 //! topic        channels, topics, patterns
-//! ids, clock, log, error
+//! ids, clock, fiber, log, error
 //! ```
 //!
 //! A module uses modules below it only, except for the uses listed in `tests.rs`.
@@ -31,6 +31,7 @@ pub mod dispatch;
 pub mod encryption;
 pub mod envelope;
 pub mod error;
+pub mod fiber;
 pub mod gateway;
 pub mod ids;
 pub mod kafka;

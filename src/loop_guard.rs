@@ -7,11 +7,16 @@ use std::sync::atomic::Ordering;
 
 use crate::envelope::{headers, same_json};
 use crate::error::{Error, Kind, Result};
+use crate::fiber;
 use crate::message::Message;
 use crate::process;
 
-/// The records of one callback, with its number.
-struct Entry(u64, Handled);
+/// A running callback.
+struct Entry {
+    number: u64,
+    fiber: usize,
+    handled: Handled,
+}
 
 enum Handled {
     One(Rc<Message>),
@@ -54,7 +59,12 @@ impl HandlingGuard {
     fn push(messages: Handled) -> Self {
         let number = CALLBACKS.get() + 1;
         CALLBACKS.set(number);
-        HANDLING.with(|stack| stack.borrow_mut().push(Entry(number, messages)));
+        let entry = Entry {
+            number,
+            fiber: fiber::current(),
+            handled: messages,
+        };
+        HANDLING.with(|stack| stack.borrow_mut().push(entry));
         Self { number }
     }
 }
@@ -63,7 +73,7 @@ impl Drop for HandlingGuard {
     fn drop(&mut self) {
         HANDLING.with(|stack| {
             let mut stack = stack.borrow_mut();
-            if let Some(place) = stack.iter().rposition(|entry| entry.0 == self.number) {
+            if let Some(place) = stack.iter().rposition(|entry| entry.number == self.number) {
                 stack.remove(place);
             }
         });
@@ -78,7 +88,37 @@ pub fn set_polled(polled: bool) {
 /// True while a record is being handled: messages sent now must be delivered before its offset is committed.
 #[must_use]
 pub fn is_handling() -> bool {
-    POLLED.get() || HANDLING.with(|stack| !stack.borrow().is_empty())
+    POLLED.get() || innermost().is_some()
+}
+
+/// The number of the innermost callback that is not suspended in a Fiber.
+fn innermost() -> Option<u64> {
+    let (number, fiber) = HANDLING.with(|stack| {
+        let stack = stack.borrow();
+        stack.last().map(|entry| (entry.number, entry.fiber))
+    })?;
+    if fiber == 0 {
+        return Some(number);
+    }
+    let all: Vec<_> = HANDLING.with(|stack| {
+        let stack = stack.borrow();
+        let entries = stack.iter().rev();
+        entries.map(|entry| (entry.number, entry.fiber)).collect()
+    });
+    let running = all
+        .into_iter()
+        .find(|(_, fiber)| !fiber::is_suspended(*fiber));
+    running.map(|(number, _)| number)
+}
+
+/// Calls `read` with the records of the innermost callback.
+fn with_innermost<R>(read: impl FnOnce(&[Rc<Message>]) -> Option<R>) -> Option<R> {
+    let number = innermost()?;
+    HANDLING.with(|stack| {
+        let stack = stack.borrow();
+        let entry = stack.iter().rfind(|entry| entry.number == number)?;
+        read(entry.handled.messages())
+    })
 }
 
 /// Clears all marks after a fatal error, which ends callbacks without unwinding.
@@ -90,9 +130,8 @@ pub fn clear() {
 /// The id of a record being handled that has exactly this content, if any; counted as dropped.
 #[must_use]
 pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<String> {
-    HANDLING.with(|stack| {
-        let stack = stack.borrow();
-        let same = stack.last()?.1.messages().iter().find(|message| {
+    with_innermost(|messages| {
+        let same = messages.iter().find(|message| {
             message.channel() == Some(channel)
                 && message.event() == Some(event)
                 && match (message.data_json(), data_json) {
@@ -115,16 +154,9 @@ pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<S
 /// # Errors
 /// HopLimit: more than `max_hops`.
 pub fn hops(max_hops: u32) -> Result<u32> {
-    let hops = HANDLING.with(|stack| {
-        let stack = stack.borrow();
-        stack.last().and_then(|entry| {
-            entry
-                .1
-                .messages()
-                .iter()
-                .map(|message| hops_of(message) + 1)
-                .max()
-        })
+    let hops = with_innermost(|messages| {
+        let hops = messages.iter().map(|message| hops_of(message) + 1);
+        hops.max()
     });
     match hops {
         Some(hops) if hops > max_hops => Err(Error::new(

@@ -10,8 +10,9 @@ use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{blocked_signals, debug_info, gc, logging, signals, signatures, state};
-use crate::kafka::embedded;
+use super::{blocked_signals, debug_info, gc, logging, signals, signatures, state, zend};
+use crate::fiber::{self, Fibers};
+use crate::kafka::{embedded, transaction};
 use crate::log::Level;
 use crate::process::termination;
 use crate::{loop_guard, process};
@@ -91,6 +92,10 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
             gc::install();
             debug_info::install();
             signals::watch_pcntl();
+            fiber::install(Fibers {
+                current: zend::active_fiber,
+                is_suspended: zend::is_fiber_suspended,
+            });
             if let Some(version) = php_version() {
                 crate::metrics::set_host_version(&version);
             }
@@ -105,6 +110,7 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         logging::reset();
         loop_guard::clear();
+        transaction::clear();
         let brokers = BROKERS.with(|brokers| std::mem::take(&mut *brokers.borrow_mut()));
         for broker in brokers {
             // SAFETY: a broker unregisters itself when it is dropped.

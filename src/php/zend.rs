@@ -85,6 +85,25 @@ pub fn is_exiting() -> bool {
     }
 }
 
+/// The Fiber that is running, 0 outside of Fibers.
+pub fn active_fiber() -> usize {
+    // SAFETY: the globals are alive during a request.
+    unsafe { (*globals()).active_fiber as usize }
+}
+
+/// True while a Fiber is suspended that was [`active_fiber`] and has not ended.
+pub fn is_fiber_suspended(fiber: usize) -> bool {
+    if fiber == active_fiber() {
+        return false;
+    }
+    // SAFETY: a Fiber that has not ended is alive.
+    let fiber = unsafe { look(fiber as *mut zend_object) };
+    fiber.is_some_and(|fiber| {
+        let suspended = fiber.try_call_method("isSuspended", vec![]);
+        suspended.is_ok_and(|suspended| suspended.is_true())
+    })
+}
+
 /// True while the running Fiber is being destroyed: it was dropped while it was suspended, and its code unwinds.
 pub fn is_fiber_destroyed() -> bool {
     /// `ZEND_FIBER_FLAG_DESTROYED`.

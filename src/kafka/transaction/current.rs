@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::fiber;
 use crate::kafka::producer::Producer;
 
 enum Entry {
-    /// A running consumer: transactions below it are not used while it runs, as it has its own delivery mode.
-    Consumer(u64),
+    /// A running consumer with its Fiber: transactions below it are not used while it runs, as it has its own delivery
+    /// mode.
+    Consumer(u64, usize),
     Transaction(Arc<BrokerConfig>, Arc<Producer>),
 }
 
@@ -25,20 +27,39 @@ thread_local! {
 /// # Errors
 /// Configuration: the message would go to another cluster, which the transaction does not cover.
 pub fn current_for(config: &BrokerConfig) -> Result<Option<Arc<Producer>>> {
-    OPEN.with(|open| {
-        let open = open.borrow();
-        let Some(Entry::Transaction(ours, producer)) = open.last() else {
-            return Ok(None);
-        };
-        if addresses(&ours.brokers) != addresses(&config.brokers) {
-            return Err(Error::configuration(format!(
+    let Some((ours, producer)) = innermost() else {
+        return Ok(None);
+    };
+    if addresses(&ours.brokers) != addresses(&config.brokers) {
+        return Err(Error::configuration(format!(
                 "A callback of an exactly-once consumer of {} cannot send to {}: the transaction would not cover it. \
                  Send to the same cluster, or consume with delivery at-least-once.",
                 ours.brokers, config.brokers
             )));
+    }
+    Ok(Some(producer))
+}
+
+/// The transaction of the innermost consumer that is not suspended in a Fiber.
+fn innermost() -> Option<(Arc<BrokerConfig>, Arc<Producer>)> {
+    let mut consumers = Vec::new();
+    OPEN.with(|open| {
+        let mut transaction = None;
+        for entry in open.borrow().iter().rev() {
+            match entry {
+                Entry::Transaction(config, producer) if transaction.is_none() => {
+                    transaction = Some((Arc::clone(config), Arc::clone(producer)));
+                }
+                Entry::Transaction(..) => {}
+                Entry::Consumer(_, fiber) => consumers.push((*fiber, transaction.take())),
+            }
         }
-        Ok(Some(Arc::clone(producer)))
-    })
+        consumers.push((0, transaction));
+    });
+    let running = consumers
+        .into_iter()
+        .find(|(fiber, _)| !fiber::is_suspended(*fiber));
+    running.and_then(|(_, transaction)| transaction)
 }
 
 /// Opens a transaction.
@@ -70,7 +91,10 @@ pub struct SavedTransaction(u64);
 pub fn save_current() -> SavedTransaction {
     let number = CONSUMERS.get() + 1;
     CONSUMERS.set(number);
-    OPEN.with(|open| open.borrow_mut().push(Entry::Consumer(number)));
+    OPEN.with(|open| {
+        open.borrow_mut()
+            .push(Entry::Consumer(number, fiber::current()));
+    });
     SavedTransaction(number)
 }
 
@@ -79,7 +103,7 @@ impl SavedTransaction {
     pub fn restore(self) {
         OPEN.with(|open| {
             open.borrow_mut()
-                .retain(|entry| !matches!(entry, Entry::Consumer(number) if *number == self.0));
+                .retain(|entry| !matches!(entry, Entry::Consumer(number, _) if *number == self.0));
         });
     }
 }

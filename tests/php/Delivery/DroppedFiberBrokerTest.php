@@ -103,8 +103,21 @@ final class DroppedFiberBrokerTest extends DeliveryTestCase
         self::assertSame([], $this->letters(0, $this->channelTopic('user.1')));
     }
 
+    public function testAMessageSentWhileTheCallbackIsSuspendedIsNotSentByIt(): void
+    {
+        $this->publish('user.1', ['A1']);
+        $broker = $this->worker('callback', 'at-least-once');
+        $fiber = new Fiber(static fn () => $broker->consume(200));
+        $fiber->start();
+        $this->publish('user.1', ['A1']);
+        unset($fiber);
+        $broker->close();
+        self::assertSame(['A1', 'A1'], $this->rest('user.1'), 'the loop guard drops what a callback repeats');
+    }
+
     public function testAHookThatSuspendsIsCutOffBetweenRecords(): void
     {
+        $this->produce(['A1']);
         $broker = $this->consumer();
         $broker->onTick(static function (): void {
             try {
@@ -117,9 +130,9 @@ final class DroppedFiberBrokerTest extends DeliveryTestCase
         $fiber->start();
         unset($fiber);
         self::within(15.0, $broker);
-        $this->produce(['A1']);
+        $this->produce(['B1']);
         $this->drain($broker);
-        self::assertSame(['A1'], $this->done, 'the broker is not consuming any more and can be used again');
+        self::assertSame(['A1', 'B1'], $this->done, 'the broker is not consuming any more and can be used again');
         $broker->close();
     }
 
