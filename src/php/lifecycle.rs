@@ -168,8 +168,8 @@ pub fn is_response_finished() -> bool {
     RESPONSE_FINISHED.get()
 }
 
-/// Sends the response to the client before waiting for Kafka. While Kafka is known to be away, the messages are secured
-/// before that: PHP-FPM may kill the process immediately afterwards.
+/// Sends the response to the client before waiting for Kafka. While Kafka is known to be unreachable, the messages are
+/// secured before that: PHP-FPM may kill the process immediately afterwards.
 fn flush_request() {
     let clients = process::current().producers.all();
     if clients.iter().all(|client| client.waiting() == 0) {
@@ -179,7 +179,7 @@ fn flush_request() {
     // until then, and ends the flush.
     let _handling = blocked_signals::BlockedSignals::block();
     for client in &clients {
-        if client.is_away() && client.waiting() > 0 {
+        if client.is_known_unreachable() && client.waiting() > 0 {
             client.secure_queue();
         }
     }

@@ -70,7 +70,7 @@ pub fn cause(why: &Zval) -> Zval {
 pub enum FailureKind {
     /// Another attempt cannot succeed.
     Permanent,
-    /// Something that the callback needs is away: the attempt does not count.
+    /// Something that the callback needs is unavailable: the attempt does not count.
     Transient,
     Other,
 }
@@ -181,8 +181,8 @@ pub fn kind_of(config: &BrokerConfig, why: &Zval) -> FailureKind {
     {
         return FailureKind::Permanent;
     }
-    let kafka_is_away = [Class::Connection, Class::QueueFull];
-    if kafka_is_away
+    let is_outage = [Class::Connection, Class::QueueFull];
+    if is_outage
         .iter()
         .any(|class| object.instance_of(class.entry()))
         || super::database::is_unreachable(why)

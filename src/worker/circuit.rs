@@ -8,10 +8,10 @@ use crate::log::Level;
 use crate::process;
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
-    /// True where the record's subscription is paused: the record is handed out again after the pause, and later ones of
-    /// its key wait behind it.
+    /// True where the record's subscription is paused: the record is handed out again after the pause, and later
+    /// records of its key wait behind it.
     ///
-    /// In a transaction no record may be passed over, so that the loop has waited already when it gets here.
+    /// In a transaction no record may be passed over, so the loop has already waited before this call.
     pub(super) fn is_paused(
         &self,
         subscription: &Subscription<H::Callback>,
@@ -57,8 +57,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             Transition::Opened(wait) => log(
                 Level::Warning,
                 format!(
-                    "Subscription \"{name}\" is paused for {} ms, then it tries one record: its callback failed at least {} \
-                     times in a row, for different records (circuit open).",
+                    "Subscription \"{name}\" is paused for {} ms, then it tries one record: its callback failed at \
+                     least {} times in a row, for different records (circuit open).",
                     wait.as_millis(),
                     self.circuit.failures
                 ),

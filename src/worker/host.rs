@@ -116,7 +116,7 @@ pub enum Outcome<A> {
     Skipped,
     /// The callback failed: retry after this time.
     Retry(Duration),
-    /// The callback failed because something that it needs is away: retry after this time, without counting the
+    /// The callback failed because something that it needs is unavailable: retry after this time, without counting the
     /// attempt.
     Transient(Duration),
     /// The callback failed, and the record is given up.

@@ -127,7 +127,7 @@ impl Producer {
 
     /// True if the flush of an earlier request timed out and no broker has responded since.
     #[must_use]
-    pub fn is_away(&self) -> bool {
+    pub fn is_known_unreachable(&self) -> bool {
         self.suspended.load(Ordering::Acquire)
             && !self.in_flight.broker_responded.load(Ordering::Acquire)
     }
@@ -138,7 +138,7 @@ impl Producer {
         if self.waiting() == 0 {
             return;
         }
-        let bound = if self.is_away() {
+        let bound = if self.is_known_unreachable() {
             Duration::ZERO
         } else {
             self.suspended.store(false, Ordering::Release);

@@ -8,7 +8,7 @@ const OPENS: CircuitPolicy = CircuitPolicy {
     ..CIRCUIT
 };
 
-/// A callback whose dependency is away for `outage` after its first call: the calls so far, and the outcome.
+/// A callback whose dependency is unavailable for `outage` after its first call: the calls so far, and the outcome.
 fn dependency(
     away: impl Fn(u32) -> bool + 'static,
     failed: impl Fn(u32) -> Outcome<String> + 'static,
@@ -56,7 +56,7 @@ fn a_callback_that_fails_for_every_record_is_probed_with_one_record_at_a_time() 
 #[test]
 fn other_subscriptions_continue_while_a_circuit_is_open() {
     let stop = Rc::new(StopSignal::default());
-    let asked = Rc::clone(&stop);
+    let stop_handle = Rc::clone(&stop);
     let handled = Cell::new(0);
     let callback = move |number: u32| {
         if number < 20 {
@@ -64,7 +64,7 @@ fn other_subscriptions_continue_while_a_circuit_is_open() {
         }
         handled.set(handled.get() + 1);
         if handled.get() == 20 {
-            asked.request();
+            stop_handle.request();
         }
         Outcome::Handled
     };
@@ -147,10 +147,10 @@ fn a_transaction_waits_for_the_circuit_before_it_begins_again() {
 #[test]
 fn a_stop_ends_the_wait_of_a_transaction() {
     let stop = Rc::new(StopSignal::default());
-    let asked = Rc::clone(&stop);
+    let stop_handle = Rc::clone(&stop);
     let callback = move |number: u32| {
         if number == 1 {
-            asked.request();
+            stop_handle.request();
         }
         if number == 0 {
             Outcome::DeadLetter(dead_letter("no"))

@@ -89,12 +89,12 @@ pub(super) async fn attributes(
 ) -> Vec<Value> {
     let counts = names.iter().map(|name| {
         let request = AdminRequest::Channel { name: name.clone() };
-        let asked = info
+        let response = info
             .subscriptions
             .then(|| cluster.send_admin_request(request));
         async move {
-            match asked {
-                Some(asked) => asked.await.channels.get(name).copied().unwrap_or(0),
+            match response {
+                Some(response) => response.await.channels.get(name).copied().unwrap_or(0),
                 None => 0,
             }
         }

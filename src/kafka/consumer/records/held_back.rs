@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::{AssignedRecords, Fetched, KeyQueue, Partition, RetryBounds};
+use super::{AssignedRecords, Fetched, KeyQueue, RetryBounds};
 
 impl<M: Fetched> AssignedRecords<M> {
     /// Keeps back a record that must wait: behind a failed record of its key, or past the bounds. The record, where

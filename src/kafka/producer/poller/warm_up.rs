@@ -107,15 +107,15 @@ impl Poller<'_> {
     /// Unlike a metadata request, this never creates a topic that was deleted.
     fn ask_for_offset(&self, topic: &str) {
         let client = self.producer.client;
-        let mut asked = TopicPartitionList::new();
-        asked.add(topic, 0, Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64);
+        let mut requested = TopicPartitionList::new();
+        requested.add(topic, 0, Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64);
         let kind = Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
         let options = AdminOptions::new(client, kind, KEEP_ALIVE_TIMEOUT);
         // SAFETY: live objects; the request copies what it needs.
         unsafe {
             sys::bindings::rd_kafka_ListOffsets(
                 client,
-                asked.raw(),
+                requested.raw(),
                 options.raw(),
                 self.keep_alive_responses.raw(),
             );

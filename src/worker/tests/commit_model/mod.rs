@@ -2,9 +2,9 @@
 //!
 //! The real loop and the real [`AssignedRecords`] run against a simulated Kafka that checks each commit. Every
 //! decision is a choice: how records are fetched, what a callback does (return, throw, fail transiently, exit,
-//! fatal error, pause, seek), whether a commit, a delivery, a seek or a transaction succeeds, when partitions are revoked and assigned,
-//! when the process is killed. The first choices of a run are enumerated, the rest come from a seed; after the faults
-//! a worker without faults has to finish.
+//! fatal error, pause, seek), whether a commit, a delivery, a seek or a transaction succeeds, when partitions are
+//! revoked and assigned, when the process is killed. The first choices of a run are enumerated, the
+//! rest come from a seed; after the faults a worker without faults has to finish.
 
 mod process;
 mod world;
