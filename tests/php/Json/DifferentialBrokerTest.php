@@ -137,7 +137,9 @@ final class DifferentialBrokerTest extends BrokerTestCase
         return [
             'the object' => [static fn (Computed $object): mixed => $object],
             'its JSON' => [static fn (Computed $object): mixed => json_encode($object)],
-            'its JSON and the error' => [static fn (Computed $object): mixed => [json_encode($object), json_last_error()]],
+            'its JSON and the error' => [
+                static fn (Computed $object): mixed => [json_encode($object), json_last_error()],
+            ],
             'partial JSON' => [static fn (Computed $object): mixed => json_encode([$object], $partial)],
             'the JSON of what is inside' => [static fn (Computed $object): mixed => json_encode($object->inside)],
             'its properties' => [static fn (Computed $object): mixed => get_object_vars($object)],
