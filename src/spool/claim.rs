@@ -141,6 +141,12 @@ impl Claim {
         self.position
     }
 
+    /// The number in the file of a record of the current batch, by its place there: all before the batch are done.
+    #[must_use]
+    pub fn record_number(&self, place: usize) -> u64 {
+        self.done.records + place as u64
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -24,7 +24,7 @@ pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Co
 }
 
 /// Part of the text of the fatal error that stops a producer after a refused batch.
-pub(crate) const REFUSED_BATCH: &str = "batch refused as too large";
+pub(crate) const REFUSED_BATCH: &str = "refused batch";
 
 /// librdkafka's text for the fatal error of a client, if it has one.
 pub(crate) fn fatal_reason(client: *mut sys::rd_kafka_t) -> Option<String> {

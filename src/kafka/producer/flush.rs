@@ -235,6 +235,7 @@ impl Producer {
         // SAFETY: a live client.
         unsafe { sys::rd_kafka_purge(self.client, sys::bindings::RD_KAFKA_PURGE_F_QUEUE) };
         self.pending.lock().drain();
+        self.gated.lock().drain();
     }
 
     pub(super) fn purge(&self) {
@@ -246,6 +247,7 @@ impl Producer {
             )
         };
         self.pending.lock().drain();
+        self.gated.lock().drain();
         poller::wake(self);
     }
 

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
+use super::topic_gate;
 use crate::kafka::client::{self, REFUSED_BATCH};
 use crate::process::ProcessCounters;
 use crate::spool::Journal;
@@ -31,8 +32,27 @@ pub const PINNED: u64 = 1 << 62;
 const SEQUENCE: u64 = PINNED - 1;
 
 thread_local! {
-    /// Consecutive messages refused as too large on this thread of librdkafka's, and their client.
-    static TOO_LARGE: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+    /// Consecutive messages refused with their batch on this thread of librdkafka's, and their client.
+    static REFUSED: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// True for a broker's refusal of a batch because of one of its messages, without saying which.
+fn is_invalid_batch(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RD_KAFKA_RESP_ERR_INVALID_RECORD | Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
+    )
+}
+
+/// True for a valid message of a batch that was refused because of another one.
+pub fn is_innocent(code: Code) -> bool {
+    code == Code::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD
+}
+
+/// True for the refusal of a whole batch for which its messages are sent again in smaller ones. Kafka names the invalid
+/// records of a batch; without a text it did not.
+pub fn refuses_batch(code: Code, has_text: bool) -> bool {
+    is_too_large(code) || (is_invalid_batch(code) && !has_text)
 }
 
 /// True for a broker's refusal of a batch, or of its only message, for its size.
@@ -43,7 +63,7 @@ pub fn is_too_large(code: Code) -> bool {
     )
 }
 
-/// Stops the client when a batch of several messages was refused as too large.
+/// Stops the client when a batch of several messages was refused.
 ///
 /// The messages of the batch must be sent again in smaller batches, before later messages of their partition. A fatal
 /// error does that: raised here, in the thread that sends for the partition, it keeps librdkafka from sending anything
@@ -54,10 +74,10 @@ pub fn is_too_large(code: Code) -> bool {
 /// `client` must be alive.
 unsafe fn stop_after_refused_batch(client: *mut sys::rd_kafka_t, code: Code) {
     let key = client as usize;
-    let (last, count) = TOO_LARGE.get();
+    let (last, count) = REFUSED.get();
     let count = if last == key { count + 1 } else { 1 };
-    TOO_LARGE.set((key, count));
-    if count == 2 {
+    REFUSED.set((key, count));
+    if count == 2 || is_innocent(code) {
         let reason = client::c_string(REFUSED_BATCH);
         sys::bindings::rd_kafka_test_fatal_error(client, code, reason.as_ptr());
     }
@@ -307,20 +327,26 @@ unsafe extern "C" fn on_acknowledgement(
     let in_flight = &*in_flight.cast::<InFlight>();
     let opaque = (*message)._private as u64;
     let failed = (*message).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let mut has_text = false;
     if failed {
         // Copied here, because the text belongs to the response, which is destroyed before the delivery report is read.
         let text = sys::bindings::rd_kafka_message_produce_errstr(message);
         if !text.is_null() {
             let text = client::text(text);
+            has_text = !text.is_empty();
             in_flight.refusals.lock().insert(opaque, text);
         }
     }
-    if failed && is_too_large((*message).err) && !in_flight.transactional {
-        stop_after_refused_batch(client, (*message).err);
-    } else if TOO_LARGE.get().1 > 0 {
-        TOO_LARGE.set((0, 0));
+    let code = (*message).err;
+    if failed && !in_flight.transactional && (refuses_batch(code, has_text) || is_innocent(code)) {
+        stop_after_refused_batch(client, code);
+    } else if REFUSED.get().1 > 0 {
+        REFUSED.set((0, 0));
     }
     in_flight.on_acknowledged(opaque, failed);
+    if topic_gate::on_outcome(message) {
+        super::poller::wake_client(client);
+    }
     Code::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 

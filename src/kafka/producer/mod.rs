@@ -13,6 +13,7 @@ mod record;
 mod spool_replay;
 mod successor;
 mod topic_cache;
+mod topic_gate;
 mod topic_lookup;
 
 #[cfg(test)]
@@ -30,7 +31,7 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use self::in_flight::InFlight;
-use self::record::produce;
+use self::record::{produce_gated, Passed};
 use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Conf, REFUSED_BATCH};
 use crate::kafka::producer::delivery::DeliveryFailures;
@@ -51,6 +52,10 @@ pub struct Producer {
     generation: u32,
     pub(super) topics: Mutex<TopicCache>,
     pub(super) pending: Mutex<PendingTopicQueue>,
+    /// Messages behind the first one of their partition, see [`topic_gate`].
+    pub(super) gated: Mutex<PendingTopicQueue>,
+    /// Limit of messages that are not acknowledged while some are in `gated`: librdkafka's own.
+    max_gated: u64,
     pub(super) in_flight: Box<InFlight>,
     pub(in crate::kafka) failures: DeliveryFailures,
     pub(super) spool: Option<Spool>,
@@ -172,6 +177,14 @@ impl Producer {
             journal,
             transactional,
         ));
+        // A refused batch ends a transaction, and with one request in flight nothing overtakes it.
+        let has_gates = config.idempotent && !transactional && batch_limit.is_none();
+        let partitioner = conf.get("partitioner").filter(|_| has_gates);
+        let max_gated = conf
+            .get("queue.buffering.max.messages")
+            .and_then(|most| most.parse().ok())
+            .filter(|most| *most > 0)
+            .unwrap_or(MAX_PENDING_MESSAGES as u64);
         let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
         let reachability = Box::<Reachability>::default();
         // SAFETY: the client was just created, and both boxes are dropped after it.
@@ -185,10 +198,12 @@ impl Producer {
         }
         let producer = Arc::new(Self {
             client,
-            topics: Mutex::new(TopicCache::new(client, &config)),
+            topics: Mutex::new(TopicCache::new(client, &config, partitioner)),
             config,
             generation: process::generation(),
             pending: Mutex::default(),
+            gated: Mutex::default(),
+            max_gated,
             in_flight,
             failures: DeliveryFailures::default(),
             spool,
@@ -290,11 +305,27 @@ impl Producer {
         let held = self.held.load(Ordering::Relaxed);
         match topic.readiness {
             Readiness::Ready if !held => {
-                let sequence = self.in_flight.track(message.id, topic.number);
+                let number = topic.number;
+                let sequence = self.in_flight.track(message.id, number);
                 self.journal_write(message, sequence)?;
                 let handle = topics.handle(message.topic);
+                let gate = topics.gate(number);
                 // SAFETY: the handle is alive while the cache is locked.
-                let code = unsafe { produce(self.client, handle, message, sequence) };
+                let passed = unsafe { produce_gated(self.client, handle, gate, message, sequence) };
+                let code = match passed {
+                    Passed::Produced(code) => code,
+                    Passed::Waits(gate) => {
+                        // librdkafka's limit is for both queues.
+                        if self.waiting() <= self.max_gated
+                            && self.gated.lock().push(message, sequence, usize::MAX)
+                        {
+                            gate.waiting.fetch_add(1, Ordering::AcqRel);
+                            Code::RD_KAFKA_RESP_ERR_NO_ERROR
+                        } else {
+                            Code::RD_KAFKA_RESP_ERR__QUEUE_FULL
+                        }
+                    }
+                };
                 if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
                     self.in_flight.accepted(message.size());
                 } else {

@@ -14,8 +14,9 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::delivery_failure::spool_or_report;
-use super::in_flight::{is_too_large, REPLAY};
+use super::in_flight::{is_innocent, is_too_large, refuses_batch, REPLAY};
 use super::spool_replay::SpoolReplay;
+use super::topic_cache::PendingMessage;
 use super::topic_lookup::TopicLookup;
 use super::Producer;
 use crate::error::Result;
@@ -38,12 +39,17 @@ pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
 }
 
 pub fn wake(producer: &Producer) {
-    // SAFETY: a live client; the queue reference is released immediately.
-    unsafe {
-        let queue = sys::rd_kafka_queue_get_main(producer.client);
-        sys::bindings::rd_kafka_queue_yield(queue);
-        sys::rd_kafka_queue_destroy(queue);
-    }
+    // SAFETY: a live client.
+    unsafe { wake_client(producer.client) };
+}
+
+/// # Safety
+/// `client` must be alive.
+pub(super) unsafe fn wake_client(client: *mut sys::rd_kafka_t) {
+    // The queue reference is released immediately.
+    let queue = sys::rd_kafka_queue_get_main(client);
+    sys::bindings::rd_kafka_queue_yield(queue);
+    sys::rd_kafka_queue_destroy(queue);
 }
 
 /// Longest wait for requests in flight after a batch was refused; also for delivery reports when the client is closed.
@@ -107,19 +113,23 @@ impl<'a> Poller<'a> {
                     sys::rd_kafka_event_destroy(event);
                 }
             }
-            self.report_drained();
+            self.report_drained(quiet_since.elapsed());
             if self.producer.fatal.load(Ordering::Acquire) {
                 self.purge_after_fatal_error(&mut purged, quiet_since.elapsed());
             }
             let closing = self.producer.closing.load(Ordering::Acquire);
             if closing || purged {
-                self.replay.release_claim();
+                // After a refused batch the invalid records of the spool are reported first.
+                if closing {
+                    self.replay.release_claim();
+                }
                 // SAFETY: a live client.
                 let empty = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
                 let late = quiet_since.elapsed() > 2 * IN_FLIGHT_WAIT;
                 if event.is_null()
                     && (empty || late)
                     && self.producer.pending.lock().drained.is_empty()
+                    && self.producer.gated.lock().drained.is_empty()
                 {
                     break;
                 }
@@ -132,6 +142,7 @@ impl<'a> Poller<'a> {
                 continue;
             }
             self.serve_pending();
+            self.release_gated();
             self.replay.step(self.producer);
             if self.producer.is_journal_busy() {
                 self.producer.prune_journal(false);
@@ -139,6 +150,7 @@ impl<'a> Poller<'a> {
         }
         // SAFETY: obtained above.
         unsafe { sys::rd_kafka_queue_destroy(queue) };
+        self.replay.release_claim();
         self.hand_over();
     }
 
@@ -162,6 +174,7 @@ impl<'a> Poller<'a> {
         self.needs_warm_up()
             || self.lookup.is_some()
             || self.replay.is_running()
+            || !self.producer.gated.lock().is_empty()
             || self.producer.held.load(Ordering::Relaxed)
             || self.producer.closing.load(Ordering::Relaxed)
             || self.producer.fatal.load(Ordering::Relaxed)
@@ -184,10 +197,16 @@ impl<'a> Poller<'a> {
                     }
                 }
                 // One event has the messages of one batch.
-                let is_refused_batch =
-                    count > 1 && reports.iter().all(|report| is_too_large(report.code));
-                if is_refused_batch {
+                let is_refused = |report: &Undelivered| {
+                    let has_text = report.record.reason != client::describe(report.code);
+                    refuses_batch(report.code, has_text)
+                };
+                if count > 1 && reports.iter().all(is_refused) {
                     self.on_refused_batch(reports);
+                } else if reports.iter().any(|report| is_innocent(report.code))
+                    && !self.producer.transactional
+                {
+                    self.on_invalid_records(reports);
                 } else {
                     self.on_failures(reports);
                 }
@@ -264,12 +283,19 @@ impl<'a> Poller<'a> {
                 .refused_batch
                 .store(bytes.max(1), Ordering::Release);
             let topic = &reports[0].record.topic;
+            let (reason, advice) = if is_too_large(reports[0].code) {
+                (
+                    "as too large".to_owned(),
+                    "; set batch.size in producer_config below the topic's max.message.bytes to avoid that",
+                )
+            } else {
+                (format!("({})", reports[0].record.reason), "")
+            };
             process::current().log.write(
                 Level::Warning,
                 format!(
-                    "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) as too large. They are sent \
-                     again in batches of at most {limit} bytes; set batch.size in producer_config below the topic's \
-                     max.message.bytes to avoid that.",
+                    "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) {reason}. They are sent \
+                     again in batches of at most {limit} bytes{advice}.",
                     reports.len()
                 ),
             );
@@ -279,29 +305,76 @@ impl<'a> Poller<'a> {
             self.on_failures(reports);
             return;
         }
-        self.refused_batch = true;
-        producer.fatal.store(true, Ordering::Release);
         for report in &mut reports {
             report.code = Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+        }
+        self.send_again(reports);
+    }
+
+    /// A batch was refused because of some of its messages: the others are sent again, by the client that replaces
+    /// this one.
+    fn on_invalid_records(&mut self, mut reports: Vec<Undelivered>) {
+        let count = reports.len();
+        let mut innocent = 0;
+        for report in &mut reports {
+            if is_innocent(report.code) {
+                innocent += 1;
+                report.code = Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+            }
+        }
+        process::current().log.write(
+            Level::Warning,
+            format!(
+                "Topic \"{}\" refused a batch of {count} messages, because {} of them are invalid. The others are \
+                 sent again.",
+                reports[0].record.topic,
+                count - innocent
+            ),
+        );
+        // Their number is irrelevant: the next client sends batches of the same size.
+        let refused = &self.producer.refused_batch;
+        let _ = refused.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire);
+        self.send_again(reports);
+    }
+
+    /// Stops the client: the one that replaces it sends what was not refused for good, in order.
+    fn send_again(&mut self, reports: Vec<Undelivered>) {
+        self.refused_batch = true;
+        self.producer.fatal.store(true, Ordering::Release);
+        if reports.iter().any(|report| report.opaque & REPLAY != 0) {
+            self.replay.continue_later();
         }
         self.on_failures(reports);
     }
 
-    /// Reports messages that were still waiting for their topic when the client was closed.
-    fn report_drained(&mut self) {
-        let messages = std::mem::take(&mut self.producer.pending.lock().drained);
-        if messages.is_empty() {
+    /// Reports messages that were still waiting for their topic, or behind the first one of their partition, when the
+    /// client was closed.
+    fn report_drained(&mut self, quiet: Duration) {
+        let pending = std::mem::take(&mut self.producer.pending.lock().drained);
+        // Behind the first message of their partition, which librdkafka reports.
+        // SAFETY: a live client.
+        let reported = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
+        let gated = if reported || quiet > 2 * IN_FLIGHT_WAIT {
+            std::mem::take(&mut self.producer.gated.lock().drained)
+        } else {
+            Vec::new()
+        };
+        if pending.is_empty() && gated.is_empty() {
             return;
         }
-        let reports = messages.into_iter().map(|message| Undelivered {
+        let report = |message: PendingMessage, reason: &str| Undelivered {
             record: SpoolRecord {
-                reason: "its topic could not be looked up or created in time".to_owned(),
+                reason: reason.to_owned(),
                 ..message.record
             },
             code: Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE,
             opaque: message.sequence,
-        });
-        self.on_failures(reports.collect());
+        };
+        let unknown = "its topic could not be looked up or created in time";
+        let pending = pending.into_iter().map(|message| report(message, unknown));
+        let late = "no acknowledgement in time";
+        let gated = gated.into_iter().map(|message| report(message, late));
+        self.on_failures(gated.chain(pending).collect());
     }
 
     fn on_failures(&mut self, reports: Vec<Undelivered>) {

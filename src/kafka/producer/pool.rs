@@ -1,6 +1,7 @@
 //! The producer clients of a process: one per configuration, at most eight, replaced after a fatal error.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -60,6 +61,8 @@ pub struct ProducerPool {
     /// and not in their client, which may have been replaced by then.
     pub(in crate::kafka) callback_failures: DeliveryFailures,
     batch_limits: Mutex<HashMap<String, BatchLimit>>,
+    /// Records of spool files that are in failed/ already, although the batch with them has to be sent again.
+    pub(super) failed_replays: Mutex<HashSet<(PathBuf, u64)>>,
 }
 
 impl ProducerPool {

@@ -8,6 +8,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::delivery::Header;
 use super::in_flight::PINNED;
+use super::topic_gate::TopicGate;
 use crate::kafka::client::{self, take_error};
 use crate::spool::SpoolRecord;
 
@@ -47,6 +48,43 @@ impl ProducerRecord<'_> {
     pub(super) fn size(&self) -> usize {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
     }
+}
+
+/// What became of a message.
+pub(super) enum Passed<'a> {
+    /// librdkafka's answer.
+    Produced(Code),
+    /// The first message of its partition is not acknowledged yet.
+    Waits(&'a TopicGate),
+}
+
+/// Passes a message to librdkafka, unless it must wait behind the first one of its partition.
+///
+/// # Safety
+/// `client` and `topic` must be alive.
+#[inline]
+pub(super) unsafe fn produce_gated<'a>(
+    client: *mut sys::rd_kafka_t,
+    topic: *mut sys::rd_kafka_topic_t,
+    gate: Option<&'a TopicGate>,
+    message: &ProducerRecord<'_>,
+    opaque: u64,
+) -> Passed<'a> {
+    let Some(gate) = gate else {
+        return Passed::Produced(produce(client, topic, message, opaque));
+    };
+    if !gate.admits(message.partition) {
+        return Passed::Waits(gate);
+    }
+    let code = produce(client, topic, message, opaque);
+    // Without a partition of its own, only the gate refuses one.
+    if code == Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION && message.partition.is_none() {
+        return Passed::Waits(gate);
+    }
+    if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        gate.was_not_sent(message.partition);
+    }
+    Passed::Produced(code)
 }
 
 /// Passes a message to librdkafka.

@@ -36,6 +36,8 @@ pub struct SpoolReplay {
     base: u64,
     failed: u64,
     aborted: bool,
+    /// A batch was refused: its valid records are sent again by the client that replaces this one.
+    refused: bool,
     next: Option<Instant>,
     /// Requests for the cluster of the brokers without a response.
     attempts: u32,
@@ -54,6 +56,16 @@ impl SpoolReplay {
         self.next = Some(Instant::now() + POLL_INTERVAL);
     }
 
+    /// Kafka refused a batch because of some of its records.
+    pub fn continue_later(&mut self) {
+        self.refused = true;
+    }
+
+    /// True if the client that replaces this one has to continue.
+    pub fn has_to_continue(&self) -> bool {
+        self.refused
+    }
+
     /// Handles the failure of a record of the batch.
     pub fn failed(&mut self, report: &Undelivered) {
         self.failed += 1;
@@ -67,11 +79,21 @@ impl SpoolReplay {
         let place = usize::try_from(report.opaque & !(REPLAY | PINNED)).unwrap_or(usize::MAX);
         let record = self.batch.get(place).unwrap_or(&report.record);
         let said = match claim.fail(record, &report.record.reason) {
-            Ok(()) => format!(
-                "Spooled message {} for topic \"{}\" can never be delivered ({}); \
+            Ok(()) => {
+                if self.refused {
+                    let key = (claim.path().to_owned(), claim.record_number(place));
+                    process::current()
+                        .producers
+                        .failed_replays
+                        .lock()
+                        .insert(key);
+                }
+                format!(
+                    "Spooled message {} for topic \"{}\" can never be delivered ({}); \
                  it was moved to failed/ in the spool.",
-                record.id, record.topic, report.record.reason
-            ),
+                    record.id, record.topic, report.record.reason
+                )
+            }
             Err(error) => {
                 self.aborted = true;
                 error.message().to_owned()
@@ -153,6 +175,16 @@ impl SpoolReplay {
             };
             match claim.next() {
                 Ok(Some(record)) => {
+                    let failed = &process::current().producers.failed_replays;
+                    let key = (
+                        claim.path().to_owned(),
+                        claim.record_number(self.batch.len()),
+                    );
+                    if failed.lock().remove(&key) {
+                        self.batch.push(record);
+                        self.failed += 1;
+                        continue;
+                    }
                     let code = enqueue(producer, &record, self.batch.len() as u64 | REPLAY);
                     self.batch.push(record);
                     if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {

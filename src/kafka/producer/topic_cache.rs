@@ -5,12 +5,14 @@
 //! not wait.
 #![allow(unsafe_code)]
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
+use super::topic_gate::TopicGate;
 use super::ProducerRecord;
 use crate::config::BrokerConfig;
 use crate::kafka::client;
@@ -54,6 +56,10 @@ pub struct TopicCache {
     handles: Vec<CachedTopic>,
     numbers: HashMap<Box<str>, u32>,
     names: Vec<Box<str>>,
+    /// The partitioner, for clients that hold back messages behind the first one of a partition.
+    partitioner: Option<String>,
+    /// By topic number, as librdkafka keeps a topic as long as there are messages for it.
+    gates: HashMap<u32, Box<TopicGate>>,
     last: usize,
     clock: u64,
 }
@@ -62,7 +68,11 @@ impl TopicCache {
     /// A missing topic is looked up again after this time.
     pub const FORGET_MISSING: Duration = Duration::from_secs(5);
 
-    pub fn new(client: *mut sys::rd_kafka_t, config: &Arc<BrokerConfig>) -> Self {
+    pub fn new(
+        client: *mut sys::rd_kafka_t,
+        config: &Arc<BrokerConfig>,
+        partitioner: Option<String>,
+    ) -> Self {
         Self {
             client,
             config: Arc::clone(config),
@@ -70,6 +80,8 @@ impl TopicCache {
             handles: Vec::new(),
             numbers: HashMap::new(),
             names: Vec::new(),
+            partitioner,
+            gates: HashMap::new(),
             last: 0,
             clock: 0,
         }
@@ -166,16 +178,47 @@ impl TopicCache {
     /// brokers auto-create the topic.
     #[inline]
     pub fn handle(&mut self, name: &str) -> *mut sys::rd_kafka_topic_t {
-        let client = self.client;
         let topic = self.get(name);
         if topic.handle.is_null() {
-            let c_name = client::c_string(name);
-            // SAFETY: a live client; the default topic configuration is the client's.
-            topic.handle = unsafe {
-                sys::bindings::rd_kafka_topic_new(client, c_name.as_ptr(), std::ptr::null_mut())
-            };
+            return self.open_handle(name);
         }
         topic.handle
+    }
+
+    #[cold]
+    fn open_handle(&mut self, name: &str) -> *mut sys::rd_kafka_topic_t {
+        let (client, number) = (self.client, self.number(name));
+        if let Some(partitioner) = &self.partitioner {
+            if let (Entry::Vacant(gate), Some(new)) =
+                (self.gates.entry(number), TopicGate::new(partitioner))
+            {
+                gate.insert(new);
+            }
+        }
+        let c_name = client::c_string(name);
+        // SAFETY: a live client, which is destroyed before this cache; its default topic configuration is used.
+        let handle = unsafe {
+            match self.gates.get(&number) {
+                Some(gate) => gate.open_topic(client, &c_name),
+                None => {
+                    sys::bindings::rd_kafka_topic_new(client, c_name.as_ptr(), std::ptr::null_mut())
+                }
+            }
+        };
+        self.get(name).handle = handle;
+        handle
+    }
+
+    /// The gate of a topic that has a handle, if this client has gates.
+    #[inline]
+    pub fn gate(&self, number: u32) -> Option<&TopicGate> {
+        self.partitioner.as_ref()?;
+        self.gates.get(&number).map(Box::as_ref)
+    }
+
+    /// As [`TopicCache::gate`], by name.
+    pub fn gate_of(&self, name: &str) -> Option<&TopicGate> {
+        self.numbers.get(name).and_then(|&number| self.gate(number))
     }
 
     pub fn set_readiness(&mut self, name: &str, readiness: Readiness) {
@@ -219,6 +262,18 @@ impl PendingTopicQueue {
             .or_default()
             .push_back(PendingMessage { record, sequence });
         true
+    }
+
+    /// Adds a message behind the others of its topic.
+    pub fn append(&mut self, message: PendingMessage) {
+        self.count += 1;
+        let topic = message.record.topic.clone();
+        self.messages.entry(topic).or_default().push_back(message);
+    }
+
+    /// True if no message waits.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Adds messages in front of those that wait already, whatever their number.

@@ -132,7 +132,7 @@ final class RefusedResultsKafkaTest extends DeliveryTestCase
         });
         self::assertSame(4, $this->drain($broker));
         $broker->close();
-        self::assertSame(['A1', 'C3'], $this->letterValues(2));
+        self::assertEqualsCanonicalizing(['A1', 'C3'], $this->letterValues(2));
         $decoded = static fn (Message $m) => json_decode((string) $m->getPayload(), true)['data'];
         $data = array_map($decoded, $this->consumeAll($out, 2));
         self::assertSame(['B2', 'D4'], array_values(array_unique($data)));

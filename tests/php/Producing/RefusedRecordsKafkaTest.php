@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Producing;
 
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\DeliveryException;
+use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 final class RefusedRecordsKafkaTest extends ProducingTestCase
@@ -28,5 +29,33 @@ final class RefusedRecordsKafkaTest extends ProducingTestCase
             );
             self::assertSame($e->getFailed()[0]['reason'], Realtime::stats()['last_error']);
         }
+    }
+
+    public function testOnlyTheInvalidRecordsOfABatchFail(): void
+    {
+        $topic = $this->topic('compacted');
+        (new Admin(['brokers' => self::address()]))->createTopic($topic, 1, 1, ['cleanup.policy' => 'compact']);
+        $broker = $this->broker(['producer_config' => ['linger.ms' => 100]]);
+        $failed = $expected = [];
+        // From the first batch on, which a second one must not overtake.
+        for ($n = 0; $n < 600; $n++) {
+            $isBad = in_array($n, [2, 3, 250, 599], true);
+            $id = $broker->send($topic, sprintf('%04d', $n) . str_repeat('x', 200), $isBad ? null : "$n", [], 0);
+            if ($isBad) {
+                $failed[] = $id;
+            } else {
+                $expected[] = $n;
+            }
+        }
+        $e = self::catch(DeliveryException::class, static fn () => Realtime::flush(30_000));
+        self::assertSame($failed, array_column($e->getFailed(), 'id'));
+        foreach ($e->getFailed() as $failure) {
+            self::assertStringContainsString('cannot accept message without key', $failure['reason']);
+        }
+        $numbers = array_map(
+            static fn (Message $message) => (int) substr((string) $message->getPayload(), 0, 4),
+            $this->consumeAll($topic, count($expected), 15.0)
+        );
+        self::assertSame($expected, $numbers);
     }
 }

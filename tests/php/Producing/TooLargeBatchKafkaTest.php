@@ -65,6 +65,26 @@ final class TooLargeBatchKafkaTest extends ProducingTestCase
         self::assertSame([0, ...range(0, 2999)], $this->numbers($topic, 3001));
     }
 
+    public function testTheFirstBatchOfAClientIsNotOvertaken(): void
+    {
+        // A broker accepts any sequence from a producer that is new to a partition, and each client is a new one.
+        for ($round = 0; $round < 8; $round++) {
+            $topic = $this->topic("small-$round");
+            (new Admin(['brokers' => self::address()]))->createTopic($topic, 2, 1, ['max.message.bytes' => 20_000]);
+            $broker = $this->broker(['producer_config' => ['client.id' => "round-$round"]]);
+            for ($n = 0; $n < 2000; $n++) {
+                // Each key keeps its order.
+                $broker->send($topic, sprintf('%04d', $n) . str_repeat('x', 200), $n % 2 === 0 ? 'a' : 'b');
+            }
+            Realtime::flush(30_000);
+            $numbers = $this->numbers($topic, 2000);
+            foreach ([0, 1] as $odd) {
+                $own = array_values(array_filter($numbers, static fn (int $number) => $number % 2 === $odd));
+                self::assertSame(range($odd, 1998 + $odd, 2), $own, "round $round");
+            }
+        }
+    }
+
     private function smallTopic(int $bytes): string
     {
         $topic = $this->topic('small');

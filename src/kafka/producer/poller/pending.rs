@@ -14,8 +14,9 @@ use crate::kafka::client;
 use crate::kafka::producer::delivery::Undelivered;
 use crate::kafka::producer::delivery_failure::spool_or_report;
 use crate::kafka::producer::in_flight::InFlight;
-use crate::kafka::producer::record::produce;
-use crate::kafka::producer::topic_cache::{PendingMessage, Readiness};
+use crate::kafka::producer::record::{produce_gated, Passed};
+use crate::kafka::producer::topic_cache::{PendingMessage, Readiness, TopicCache};
+use crate::kafka::producer::topic_gate::TopicGate;
 use crate::kafka::producer::topic_lookup::TopicLookup;
 use crate::kafka::producer::{Producer, ProducerRecord};
 use crate::process;
@@ -54,7 +55,33 @@ impl Poller<'_> {
                 failed.extend(messages.into_iter().map(|message| refused(message, code)));
             } else {
                 // SAFETY: the handle is alive while the cache is locked.
-                failed.extend(unsafe { send_messages(producer, handle, messages) });
+                failed.extend(unsafe { send_messages(producer, &topics, handle, messages) });
+            }
+        }
+        self.report_or_keep(failed);
+    }
+
+    /// Sends messages behind the first one of their partition, once that is acknowledged.
+    pub(super) fn release_gated(&mut self) {
+        let producer = self.producer;
+        if producer.gated.lock().is_empty() {
+            return;
+        }
+        let mut failed = Vec::new();
+        {
+            let mut topics = producer.topics.lock();
+            let waiting = producer.gated.lock().topics();
+            for topic in waiting {
+                let handle = topics.handle(&topic);
+                let number = topics.get(&topic).number;
+                let Some(gate) = topics.gate(number) else {
+                    continue;
+                };
+                if gate.release() {
+                    let messages = producer.gated.lock().take(&topic);
+                    // SAFETY: the handle is alive while the cache is locked.
+                    failed.extend(unsafe { send_messages(producer, &topics, handle, messages) });
+                }
             }
         }
         self.report_or_keep(failed);
@@ -76,7 +103,7 @@ impl Poller<'_> {
                     let messages = producer.pending.lock().take(&topic);
                     let handle = topics.handle(&topic);
                     // SAFETY: the handle is alive while the cache is locked.
-                    failed.extend(unsafe { send_messages(producer, handle, messages) });
+                    failed.extend(unsafe { send_messages(producer, &topics, handle, messages) });
                 }
             }
             producer.held.store(false, Ordering::Release);
@@ -102,6 +129,10 @@ impl Poller<'_> {
     pub(super) fn hand_over(&mut self) {
         let producer = self.producer;
         if self.unsent.is_empty() {
+            if self.replay.has_to_continue() && !producer.closing.load(Ordering::Acquire) {
+                // The spool is sent by the next client, also if nothing else is.
+                drop(process::current().producers.get(&producer.config));
+            }
             return;
         }
         self.unsent
@@ -137,20 +168,27 @@ impl Poller<'_> {
     }
 }
 
-/// Sends messages that waited; returns those that librdkafka does not accept.
+/// Sends messages that waited, or lets them wait behind the first one of their partition; returns those that
+/// librdkafka does not accept.
 ///
 /// # Safety
 /// `handle` must be alive.
 unsafe fn send_messages(
     producer: &Producer,
+    topics: &TopicCache,
     handle: *mut sys::rd_kafka_topic_t,
     messages: VecDeque<PendingMessage>,
 ) -> Vec<Undelivered> {
     let mut failed = Vec::new();
     for message in messages {
-        let code = send_record(producer, handle, &message.record, message.sequence);
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            failed.push(refused(message, code));
+        let gate = topics.gate_of(&message.record.topic);
+        match send_record(producer, handle, gate, &message.record, message.sequence) {
+            Passed::Produced(Code::RD_KAFKA_RESP_ERR_NO_ERROR) => {}
+            Passed::Produced(code) => failed.push(refused(message, code)),
+            Passed::Waits(gate) => {
+                gate.waiting.fetch_add(1, Ordering::AcqRel);
+                producer.gated.lock().append(message);
+            }
         }
     }
     failed
@@ -184,17 +222,21 @@ pub(in crate::kafka::producer) fn outgoing(record: &SpoolRecord) -> ProducerReco
 ///
 /// # Safety
 /// `handle` must be alive.
-unsafe fn send_record(
+unsafe fn send_record<'a>(
     producer: &Producer,
     handle: *mut sys::rd_kafka_topic_t,
+    gate: Option<&'a TopicGate>,
     record: &SpoolRecord,
     opaque: u64,
-) -> Code {
+) -> Passed<'a> {
     loop {
-        let code = produce(producer.client, handle, &outgoing(record), opaque);
-        let full = code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL;
+        let passed = produce_gated(producer.client, handle, gate, &outgoing(record), opaque);
+        let full = matches!(
+            passed,
+            Passed::Produced(Code::RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        );
         if !full || producer.closing.load(Ordering::Acquire) {
-            return code;
+            return passed;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
