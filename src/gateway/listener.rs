@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::connection::{refuse, serve, Socket};
+use super::connection::{refuse, serve, Input, Socket};
 use super::connection_limit::{
     acquire, acquire_for_address, acquire_unbounded, ConnectionPermit, PerAddress,
 };
@@ -17,7 +17,7 @@ use super::handshake_limit::{PendingConnections, PendingGuard};
 use super::http::proxy::{self, Network};
 use super::http::request::{self, Request, RequestError};
 use super::http::respond::{invite_body, respond, Response};
-use super::http::{api, handshake, ops};
+use super::http::{api, event_stream, handshake, ops};
 use super::hub::Hub;
 use super::minute_log::MinuteLog;
 use super::protocol::{Close, SocketId};
@@ -193,6 +193,10 @@ impl Acceptor {
             drop(pending);
             return self.upgrade(stream, peer, request, permit).await;
         }
+        if request.path == event_stream::PATH && matches!(role, Role::Everything | Role::Sockets) {
+            drop(pending);
+            return self.stream_events(stream, peer, request, permit).await;
+        }
         match self
             .respond_to_http(&mut stream, role, &mut request, pending, end)
             .await
@@ -243,6 +247,9 @@ impl Acceptor {
                 drop(pending);
                 Ok(api::response(&self.hub, request, &signed, &body).await)
             }
+            (Role::Everything | Role::Sockets, event_stream::TICKET_PATH) => {
+                Ok(event_stream::issue_ticket(self.hub.settings(), request))
+            }
             (_, path) if path.starts_with("/app/") => Ok(Response::text(
                 426,
                 "This URL is for WebSocket connections.\n",
@@ -288,6 +295,62 @@ impl Acceptor {
         if handshake::switch(&mut stream, &accept).await.is_err() {
             return;
         }
+        let client = self.client_address(peer, &request);
+        match self.admit(&request, &client) {
+            Ok((id, permits)) => {
+                let settings = self.hub.settings();
+                let socket = Arc::new(Socket::new(id, client.address, settings.max_queue));
+                let hub = Arc::clone(&self.hub);
+                // A new task, because the handshake's task needs more memory.
+                tokio::spawn(async move {
+                    let _permits = (permit, permits);
+                    serve(stream, hub, socket, Input::WebSocket(request.remaining)).await;
+                });
+            }
+            Err((close, why)) => {
+                self.hub.counters().connections_refused.add_one();
+                refuse(stream, close, why).await;
+            }
+        }
+    }
+
+    /// Answers `GET /sse` with an event stream, which counts as a connection like a WebSocket.
+    async fn stream_events(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        peer: IpAddr,
+        request: Request,
+        permit: ConnectionPermit,
+    ) {
+        let start = match event_stream::parse(&self.hub, &request) {
+            Ok(start) => start,
+            Err(response) => return respond(&mut stream, &response).await,
+        };
+        let client = self.client_address(peer, &request);
+        let (id, permits) = match self.acquire_permits(&client) {
+            Ok(admitted) => admitted,
+            Err((_, why)) => {
+                self.hub.counters().connections_refused.add_one();
+                event_stream::refuse(&mut stream, &start, why).await;
+                return;
+            }
+        };
+        if event_stream::begin(&mut stream, &start).await.is_err() {
+            return;
+        }
+        let settings = self.hub.settings();
+        sys::set_user_timeout(&stream, settings.activity_timeout + settings.pong_timeout);
+        let mut socket = Socket::new(id, client.address, settings.max_queue);
+        socket.authorized_id = start.socket_id.unwrap_or(id);
+        let (hub, socket) = (Arc::clone(&self.hub), Arc::new(socket));
+        tokio::spawn(async move {
+            let _permits = (permit, permits);
+            serve(stream, hub, socket, Input::EventStream(start.messages)).await;
+        });
+    }
+
+    /// The client's address, by the headers of trusted proxies.
+    fn client_address(&self, peer: IpAddr, request: &Request) -> proxy::ClientAddress {
         let client = proxy::client_address(
             peer,
             &self.trusted,
@@ -300,22 +363,7 @@ impl Acceptor {
                  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
             );
         }
-        match self.admit(&request, &client) {
-            Ok((id, permits)) => {
-                let settings = self.hub.settings();
-                let socket = Arc::new(Socket::new(id, client.address, settings.max_queue));
-                let hub = Arc::clone(&self.hub);
-                // A new task, because the handshake's task needs more memory.
-                tokio::spawn(async move {
-                    let _permits = (permit, permits);
-                    serve(stream, hub, socket, request.remaining).await;
-                });
-            }
-            Err((close, why)) => {
-                self.hub.counters().connections_refused.add_one();
-                refuse(stream, close, why).await;
-            }
-        }
+        client
     }
 
     /// Checks application key, protocol version and origin, and acquires the permits.
@@ -332,6 +380,15 @@ impl Acceptor {
             ),
             _ => (close, close.reason()),
         })?;
+        self.acquire_permits(client)
+    }
+
+    /// Acquires the permits of a connection, and its id.
+    fn acquire_permits(
+        &self,
+        client: &proxy::ClientAddress,
+    ) -> Result<Admitted, (Close, &'static str)> {
+        let settings = self.hub.settings();
         let Some(total_permit) = acquire(&self.sockets, self.max_connections) else {
             self.total_refusals.warn(|| {
                 format!(

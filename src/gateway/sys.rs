@@ -104,25 +104,36 @@ pub fn is_in_use(address: SocketAddr) -> bool {
 
 /// Limits the kernel's send buffer, which otherwise grows to megabytes for each client that does not read.
 pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
-    set_buffer(stream, libc::SO_SNDBUF, bytes);
+    set_option(stream, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes);
 }
 
 /// Bounds what the kernel keeps of a client whose input is not read at the moment.
 pub fn bound_receive_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
-    set_buffer(stream, libc::SO_RCVBUF, bytes);
+    set_option(stream, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes);
 }
 
-fn set_buffer(stream: &tokio::net::TcpStream, option: libc::c_int, bytes: usize) {
-    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+/// Closes the connection if what was sent is not acknowledged within this time.
+pub fn set_user_timeout(stream: &tokio::net::TcpStream, timeout: std::time::Duration) {
+    let ms = usize::try_from(timeout.as_millis()).unwrap_or(usize::MAX);
+    set_option(stream, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, ms);
+}
+
+fn set_option(
+    stream: &tokio::net::TcpStream,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: usize,
+) {
+    let value = libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
     let size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: a plain call with local memory on a descriptor that `stream` keeps open. If it fails, the kernel's own
-    // limit applies.
+    // value applies.
     unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             option,
-            (&raw const bytes).cast(),
+            (&raw const value).cast(),
             size,
         );
     }

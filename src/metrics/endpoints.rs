@@ -31,9 +31,8 @@ pub fn handle_request(
         "/metrics" => {
             let format = ExpositionFormat::accepted(accept);
             Response {
-                status: 200,
                 kind: format.media_type(),
-                body: text(metrics.snapshot(hub), format),
+                ..Response::text(200, text(metrics.snapshot(hub), format))
             }
         }
         _ => Response::text(

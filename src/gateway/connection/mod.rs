@@ -10,12 +10,14 @@
 //!  ├ tokens        recovery tokens until the client subscribes
 //!  ├ replay_queue  replays, one at a time
 //!  ├ writer        queue → one vectored write; positions
+//!  ├ event_stream  frames → server-sent events
 //!  └ limits        rate limits
 //! socket       the connection as the hub sees it: id, send queue, subscriptions
 //! ```
 
 pub mod action;
 pub mod decoder;
+pub mod event_stream;
 pub mod limits;
 mod recover;
 mod replay_queue;
@@ -28,7 +30,7 @@ mod tests;
 mod tokens;
 mod writer;
 
-pub use serve::{refuse, serve};
+pub use serve::{refuse, serve, Input};
 pub use socket::{EnqueueResult, QueuedFrame, Socket, WriteBatch};
 
 use bytes::Bytes;

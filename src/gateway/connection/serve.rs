@@ -55,17 +55,32 @@ struct Readiness {
     close: bool,
 }
 
-/// Serves a connection until it ends. `leftover` are bytes received behind the handshake.
-pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, mut leftover: Vec<u8>) {
+/// What a connection receives from its client.
+pub enum Input {
+    /// WebSocket frames. These bytes were received behind the handshake.
+    WebSocket(Vec<u8>),
+    /// Nothing more: the URL of an event stream contained these messages.
+    EventStream(Vec<String>),
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, input: Input) {
     hub.register(&socket);
     hub.counters().connections.add_one();
     hub.counters().connections_accepted.add_one();
     let now = Instant::now();
     let settings = Arc::clone(hub.settings());
-    socket.push(established_frame(socket.id, settings.activity_timeout));
+    socket.push(established_frame(
+        socket.authorized_id,
+        settings.activity_timeout,
+    ));
+    let writer = match input {
+        Input::WebSocket(_) => Writer::default(),
+        Input::EventStream(_) => Writer::event_stream(),
+    };
     let mut connection = Box::new(Connection {
         stream,
-        writer: Writer::default(),
+        writer,
         decoder: Decoder::default(),
         timer: Box::pin(sleep_until((now + settings.activity_timeout).into())),
         last_received: now,
@@ -76,8 +91,13 @@ pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, mut le
     });
     // Also after a panic the socket is removed from the hub's tables.
     let unregister = UnregisterOnDrop { hub, socket };
-    if !leftover.is_empty() {
-        connection.handle_input(&mut leftover);
+    match input {
+        Input::WebSocket(mut leftover) => connection.handle_input(&mut leftover),
+        Input::EventStream(messages) => {
+            for message in messages {
+                connection.session.handle_message(&message, now);
+            }
+        }
     }
     connection.run().await;
     drop(unregister);
@@ -236,8 +256,8 @@ impl Connection {
     }
 
     fn handle_input(&mut self, bytes: &mut [u8]) {
-        if self.close_deadline.is_some() {
-            // Input is ignored once a close has begun.
+        if bytes.is_empty() || self.close_deadline.is_some() || self.writer.is_event_stream() {
+            // Input is ignored once a close has begun, and where no client sends any.
             return;
         }
         let now = Instant::now();
@@ -288,6 +308,14 @@ impl Connection {
         }
         if self.session.socket.is_closing() {
             self.begin_closing(now);
+            return true;
+        }
+        if self.writer.is_event_stream() {
+            // Nothing is received. A dead peer shows by the kernel's timeout of what is sent.
+            self.session.socket.push(frame::ping());
+            let due = now + self.session.hub.settings().activity_timeout;
+            self.timer.as_mut().reset(due.into());
+            self.session.refresh_positions(now);
             return true;
         }
         if self.resume_reading.is_some() {

@@ -144,7 +144,7 @@ impl Session {
 
     fn sign_in(&mut self, user: &SignIn<'_>) {
         let settings = Arc::clone(self.hub.settings());
-        let text = auth::user_text(self.socket.id, &user.user_data);
+        let text = auth::user_text(self.socket.authorized_id, &user.user_data);
         if !auth::is_authorized(&settings.key, &settings.secrets, &text, &user.auth) {
             self.send_error(
                 Close::Unauthorized,

@@ -51,6 +51,9 @@ struct SendQueue {
 /// A connection, shared by its task, the hub and the channels.
 pub struct Socket {
     pub id: SocketId,
+    /// The id that signatures and tokens contain: `id`, and for an event stream the id of its ticket, which stays the
+    /// same when the client reconnects.
+    pub authorized_id: SocketId,
     pub address: IpAddr,
     pub opened: Instant,
     queue: Mutex<SendQueue>,
@@ -84,6 +87,7 @@ impl Socket {
     pub fn new(id: SocketId, address: IpAddr, max_queue: usize) -> Self {
         Self {
             id,
+            authorized_id: id,
             address,
             opened: Instant::now(),
             queue: Mutex::new(SendQueue::default()),
@@ -196,6 +200,12 @@ impl Socket {
         self.queue.lock().bytes += cost(frame);
     }
 
+    /// Replaces the cost of frames that the writer has encoded again.
+    pub(super) fn recount(&self, before: usize, after: usize) {
+        let mut queue = self.queue.lock();
+        queue.bytes = (queue.bytes + after).saturating_sub(before);
+    }
+
     /// Releases `bytes` that were written, and the overhead of `frames` that are complete.
     pub fn written(&self, bytes: usize, frames: usize) {
         let mut queue = self.queue.lock();
@@ -266,7 +276,9 @@ impl Socket {
     /// True if an event that excludes the socket `except` is not for this client.
     #[must_use]
     pub fn is_excluded(&self, except: Option<SocketId>) -> bool {
-        except.is_some_and(|id| id == self.id || self.resumed_from.get() == Some(&id))
+        except.is_some_and(|id| {
+            id == self.id || id == self.authorized_id || self.resumed_from.get() == Some(&id)
+        })
     }
 
     /// True if the client asked for positions (`realtime:resume`).
@@ -332,6 +344,6 @@ impl Socket {
 }
 
 /// The memory of a queued frame.
-fn cost(frame: &Bytes) -> usize {
+pub(super) fn cost(frame: &Bytes) -> usize {
     frame.len() + FRAME_OVERHEAD
 }

@@ -165,7 +165,7 @@ impl Session {
         data: Option<&str>,
     ) -> Result<(), SubscribeError> {
         let settings = self.hub.settings();
-        let text = auth::subscription_text(self.socket.id, name.full, data);
+        let text = auth::subscription_text(self.socket.authorized_id, name.full, data);
         let auth = request.auth.as_deref().unwrap_or_default();
         if auth::is_authorized(&settings.key, &settings.secrets, &text, auth) {
             return Ok(());

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
+use super::event_stream::EventStream;
 use super::session::Session;
-use super::socket::QueuedFrame;
+use super::socket::{cost, QueuedFrame};
 use crate::gateway::backend::TokenSubject;
 use crate::gateway::broadcast::{advance, Position};
 use crate::gateway::hub::Channel;
-use crate::gateway::protocol::frame;
+use crate::gateway::protocol::{frame, Close};
 
 /// Maximum frames in one system call; the kernel's limit is 1024.
 const SLICES: usize = 128;
@@ -26,9 +27,23 @@ pub(super) struct Writer {
     blocked: bool,
     /// The close frame is among the frames being written.
     closing: bool,
+    /// Set where the client reads server-sent events instead of WebSocket frames.
+    event_stream: Option<EventStream>,
 }
 
 impl Writer {
+    /// Writes server-sent events.
+    pub fn event_stream() -> Self {
+        Self {
+            event_stream: Some(EventStream::default()),
+            ..Self::default()
+        }
+    }
+
+    pub fn is_event_stream(&self) -> bool {
+        self.event_stream.is_some()
+    }
+
     /// True if the kernel's send buffer is full.
     pub fn is_blocked(&self) -> bool {
         self.blocked
@@ -97,12 +112,20 @@ impl Writer {
         }
         let batch = session.socket.take();
         self.frames = batch.frames;
+        if self.event_stream.is_some() {
+            self.encode_events(session);
+        }
         if tracked && !batch.dropped {
             self.add_positions(session, positions);
         }
         if let Some((code, reason)) = batch.close {
             self.closing = true;
-            self.append(session, frame::close(code, &reason));
+            let is_final = code == Close::Unauthorized.code();
+            let end = match self.event_stream {
+                Some(_) => EventStream::end(is_final),
+                None => frame::close(code, &reason),
+            };
+            self.append(session, end);
         }
         !self.frames.is_empty()
     }
@@ -124,29 +147,40 @@ impl Writer {
                 None => session.mark_position_due(&channel),
             }
         }
-        let mut json = b"{".to_vec();
+        let mut tokens = Vec::with_capacity(positions.len());
         for (channel, position) in positions {
             let holder = TokenSubject {
                 channel: channel.name().to_owned(),
-                socket: session.socket.id,
+                socket: session.socket.authorized_id,
                 user: session.socket.user().map(str::to_owned),
             };
             let token = session
                 .hub
                 .history()
                 .and_then(|h| h.token(&holder, &position));
-            let Some(token) = token else { continue };
-            if json.len() > 1 {
-                json.push(b',');
+            if let Some(token) = token {
+                tokens.push((holder.channel, token));
             }
-            frame::quote_into(&mut json, channel.name().as_bytes());
-            json.push(b':');
-            frame::quote_into(&mut json, token.as_bytes());
         }
-        if json.len() > 1 {
-            json.push(b'}');
-            self.append(session, frame::connection_event("realtime:position", &json));
+        if tokens.is_empty() {
+            return;
         }
+        let frame = match &mut self.event_stream {
+            Some(stream) => stream.id(tokens),
+            None => frame::positions(&tokens),
+        };
+        self.append(session, frame);
+    }
+
+    /// Encodes the taken frames as events.
+    fn encode_events(&mut self, session: &Session) {
+        let before: usize = self.frames.iter().map(|queued| cost(&queued.frame)).sum();
+        for queued in &mut self.frames {
+            queued.frame = EventStream::encode(&queued.frame);
+        }
+        self.frames.retain(|queued| !queued.frame.is_empty());
+        let after: usize = self.frames.iter().map(|queued| cost(&queued.frame)).sum();
+        session.socket.recount(before, after);
     }
 
     /// Appends a frame of the writer's own, counted like those of the queue.

@@ -9,6 +9,8 @@ pub struct Response {
     pub status: u16,
     pub kind: &'static str,
     pub body: String,
+    /// The origin whose pages may read the response.
+    pub allowed_origin: Option<String>,
 }
 
 impl Response {
@@ -19,6 +21,7 @@ impl Response {
             status: 200,
             kind: "application/json",
             body: body.into(),
+            allowed_origin: None,
         }
     }
 
@@ -29,6 +32,7 @@ impl Response {
             status,
             kind: "text/plain; charset=utf-8",
             body: body.into(),
+            allowed_origin: None,
         }
     }
 }
@@ -36,6 +40,7 @@ impl Response {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -58,14 +63,23 @@ pub async fn invite_body(stream: &mut TcpStream) {
     let _ = timeout(Duration::from_secs(5), line).await;
 }
 
+/// Header lines that let the pages of an origin read a response.
+#[must_use]
+pub fn cors_headers(origin: Option<&str>) -> String {
+    origin.map_or_else(String::new, |origin| {
+        format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n")
+    })
+}
+
 /// Sends a response and closes the connection, after giving the client up to a second to read it.
 pub async fn respond(stream: &mut TcpStream, response: &Response) {
     let extra = match response.status {
         426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
         _ => "",
     };
+    let cors = cors_headers(response.allowed_origin.as_deref());
     let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{extra}Cache-Control: \
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{extra}{cors}Cache-Control: \
          no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
         response.status,
         reason(response.status),

@@ -63,6 +63,22 @@ pub fn header(out: &mut Vec<u8>, opcode: u8, len: usize) {
     }
 }
 
+/// `realtime:position`: the tokens of channels.
+#[must_use]
+pub fn positions(tokens: &[(String, String)]) -> Bytes {
+    let mut json = b"{".to_vec();
+    for (channel, token) in tokens {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        quote_into(&mut json, channel.as_bytes());
+        json.push(b':');
+        quote_into(&mut json, token.as_bytes());
+    }
+    json.push(b'}');
+    connection_event("realtime:position", &json)
+}
+
 /// An event on a channel. `data` is encoded JSON (for broadcasts a JSON string that contains JSON); `user_id` is the
 /// sender of a client event on a presence channel.
 #[must_use]

@@ -5,6 +5,7 @@ mod api_auth;
 mod attacks;
 mod bootstrap;
 mod channels;
+mod event_stream;
 mod frames;
 mod fuzz;
 mod handshake;

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::event_stream::EventClient;
 use super::*;
 use crate::gateway::backend::{BoxFuture, History, NoHistory, Replay, SingleNode, TokenSubject};
 use crate::gateway::broadcast::{Broadcast, Position};
@@ -458,4 +459,57 @@ fn a_failed_recovery_of_a_cache_channel_sends_the_last_event_or_a_cache_miss() {
     drop(replay);
     client.expect("realtime:recovered", "private-cache-a");
     client.expect("e2", "private-cache-a");
+}
+
+#[test]
+fn an_event_stream_resumes_from_its_last_id() {
+    let (gateway, history) = start();
+    let replay = history.expect();
+    let path = format!(
+        "/sse?channels=private-a,private-b&socket_id=1.1&ticket=expired&auth[private-a]={}&auth[private-b]={}",
+        authorization("1.1", "private-a"),
+        authorization("1.1", "private-b"),
+    );
+    let last_id = "Last-Event-ID: {\"private-a\":\"private-a@5\"}\r\n";
+    let mut client = EventClient::get(&gateway, &path, last_id);
+    assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
+    eventually("the replay was requested", || {
+        history.calls.lock().len() == 1
+    });
+    let sent = replay.send(Replay {
+        recovered: true,
+        events: vec![event(5, "id5")],
+        ..Replay::default()
+    });
+    assert!(sent.is_ok());
+    *history.next.lock() = 6;
+    let (mut received, mut id) = (Vec::new(), String::new());
+    while received.len() < 6 || !id.contains("private-b") {
+        let block = client.block().unwrap();
+        if let Some(last) = block.strip_prefix("id: ") {
+            id = last.to_owned();
+        } else if let Some(data) = block.strip_prefix("data: ") {
+            let event: serde_json::Value = serde_json::from_str(data).unwrap();
+            received.push(format!("{} {}", event["channel"], event["event"]).replace('"', ""));
+        }
+    }
+    received.retain(|event| event.starts_with("private-a"));
+    assert_eq!(
+        received,
+        [
+            "private-a pusher_internal:subscription_succeeded",
+            "private-a e5",
+            "private-a realtime:recovered"
+        ]
+    );
+    assert!(id.contains(r#""private-a":"private-a@"#), "{id}");
+    // Without a position of this id, the expired ticket is refused.
+    let client = EventClient::get(&gateway, &path.replace("1.1", "1.2"), last_id);
+    assert!(client.head.starts_with("HTTP/1.1 401 "), "{}", client.head);
+}
+
+fn authorization(socket: &str, channel: &str) -> String {
+    use crate::gateway::protocol::auth::{signature, subscription_text};
+    let text = subscription_text(socket.parse().unwrap(), channel, None);
+    format!("{KEY}:{}", signature(SECRET, &text))
 }
