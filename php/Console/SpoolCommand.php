@@ -69,7 +69,7 @@ final class SpoolCommand extends Command
         try {
             $cluster = $this->cluster($name);
         } catch (RealtimeException) {
-            // Listed all the same: by the addresses of the brokers.
+            // Listed anyway, by the addresses of the brokers.
             $cluster = null;
         }
         $directories = array_filter(

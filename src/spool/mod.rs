@@ -125,7 +125,7 @@ impl Spool {
             return Ok(());
         }
         let _lock = LockedFile::wait(&self.dir.join(".lock"), QUOTA_LOCK_TIMEOUT)?;
-        // Another process may have done it meanwhile.
+        // Another process may have done it since.
         match SpoolOwner::read(&self.dir) {
             Some(about) if about.cluster.is_some() && about.cluster.as_deref() != Some(id) => {
                 self.set_aside(&about, id)

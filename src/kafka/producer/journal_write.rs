@@ -21,7 +21,7 @@ impl Producer {
     }
 
     /// Writes the message to the journal before it is sent. Without `spool_when: always` only while Kafka may be away,
-    /// and a message that cannot be written is sent all the same.
+    /// and a message that cannot be written is sent anyway.
     #[inline]
     pub(super) fn journal_write(&self, message: &ProducerRecord<'_>, sequence: u64) -> Result<()> {
         let Some((journal, spool)) = self.journal() else {
