@@ -48,7 +48,7 @@ final class FpmOutageKafkaTest extends ProducingTestCase
             array_push($answered, ...$client->wait()->assertExit()->lines());
         }
         $this->server->stop();
-        self::assertGreaterThan(200, count($answered), 'requests went on');
+        self::assertGreaterThanOrEqual(150, count($answered), 'requests went on');
         $delivered = array_column($this->envelopes('web', count($answered)), 'id');
         self::assertSame([], array_values(array_diff($answered, $delivered)), 'answered and not delivered');
         self::assertGreaterThanOrEqual(4, substr_count($this->server->log(), 'ready to handle connections') - 1);
