@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::gateway::undeliverable::UndeliverableLog;
+use crate::kafka::oauth::TokenStore;
 use crate::kafka::producer::pool::ProducerPool;
 use crate::log::Log;
 use crate::metrics::Registry;
@@ -62,6 +63,8 @@ pub struct Process {
     /// Log lines waiting to be written by the PHP thread.
     pub log: Log,
     pub counters: ProcessCounters,
+    /// OAUTHBEARER tokens by source.
+    pub tokens: TokenStore,
     pub metrics: Registry,
     /// Warnings about sent events that no browser receives.
     pub undeliverable: UndeliverableLog,
@@ -112,6 +115,7 @@ fn create(stale: *mut Process) -> &'static Process {
         producers: ProducerPool::default(),
         log: Log::default(),
         counters: ProcessCounters::default(),
+        tokens: TokenStore::default(),
         metrics: Registry::default(),
         undeliverable: UndeliverableLog::default(),
     }));

@@ -18,8 +18,8 @@ final class Secrets
     /** Names of settings that hold secrets, at any level. */
     private const NAMES = '/password|passphrase|secret|encryption_master_key|key_password|ssl\.key\.pem|jaas/i';
     private const VARIABLES = [
-        'KAFKA_SASL_PASSWORD', 'KAFKA_SSL_KEY_PASSWORD', 'REALTIME_APP_SECRET', 'REALTIME_ENCRYPTION_MASTER_KEY',
-        'REALTIME_OUTBOX_PASSWORD',
+        'KAFKA_SASL_PASSWORD', 'KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET', 'KAFKA_SSL_KEY_PASSWORD', 'REALTIME_APP_SECRET',
+        'REALTIME_ENCRYPTION_MASTER_KEY', 'REALTIME_OUTBOX_PASSWORD',
     ];
     /** Shorter values would redact ordinary words. */
     private const MIN_LENGTH = 4;

@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Doctor;
 
 use Toporia\Realtime\Doctor\Wire\Security;
 use Toporia\Realtime\Support\Environment;
+use Toporia\Realtime\Security\TokenSources;
 
 /**
  * Order: the broker's own array, the top level of the configuration, INI settings, environment, default; an empty
@@ -47,6 +48,12 @@ final class Settings
         'key' => ['ssl.key.location', 'KAFKA_SSL_KEY_LOCATION'],
         'key_password' => ['ssl.key.password', 'KAFKA_SSL_KEY_PASSWORD'],
         'verify' => ['enable.ssl.certificate.verification', null],
+        'token_endpoint' => ['sasl.oauthbearer.token.endpoint.url', 'KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT'],
+        'client_id' => ['sasl.oauthbearer.client.id', 'KAFKA_SASL_OAUTHBEARER_CLIENT_ID'],
+        'client_secret' => ['sasl.oauthbearer.client.secret', 'KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET'],
+        'scope' => ['sasl.oauthbearer.scope', 'KAFKA_SASL_OAUTHBEARER_SCOPE'],
+        'extensions' => ['sasl.oauthbearer.extensions', 'KAFKA_SASL_OAUTHBEARER_EXTENSIONS'],
+        'region' => ['toporia.token.region', 'AWS_REGION'],
     ];
 
     /** The name of the broker in the configuration. */
@@ -173,9 +180,11 @@ final class Settings
         $protocol = strtolower($find('protocol') ?? 'plaintext');
         $flag = static fn (?string $value): bool => filter_var($value ?? 'true', FILTER_VALIDATE_BOOL);
 
+        $token = $this->token();
+
         return new Security(
             $protocol,
-            strtoupper($find('mechanism') ?? 'PLAIN'),
+            strtoupper($find('mechanism') ?? ($token === null || $find('username') !== null ? 'PLAIN' : 'OAUTHBEARER')),
             $find('username'),
             $find('password'),
             $find('ca'),
@@ -183,8 +192,32 @@ final class Settings
             $find('key'),
             $find('key_password'),
             $flag($find('verify')),
-            ($this->anyProperty('ssl.endpoint.identification.algorithm') ?? 'https') === 'https'
+            ($this->anyProperty('ssl.endpoint.identification.algorithm') ?? 'https') === 'https',
+            $token
         );
+    }
+
+    /**
+     * Returns a token of `security.token`; null: none is configured.
+     *
+     * @return (\Closure(): string)|null
+     */
+    private function token(): ?\Closure
+    {
+        $source = null;
+        foreach ($this->layers as $layer) {
+            $source ??= is_array($layer['security'] ?? null) ? self::set($layer['security']['token'] ?? null) : null;
+        }
+        $source ??= Environment::get('KAFKA_SASL_OAUTHBEARER_TOKEN');
+        $settings = [];
+        foreach (['token_endpoint', 'client_id', 'client_secret', 'scope', 'extensions', 'region'] as $name) {
+            $settings[$name] = $this->securityMember($name);
+        }
+        $settings = array_filter($settings, is_string(...));
+        $isOidc = isset($settings['token_endpoint']) || $this->anyProperty('sasl.oauthbearer.method') === 'oidc';
+        $source ??= $isOidc ? 'oidc' : null;
+
+        return $source === null ? null : static fn (): string => TokenSources::text($source, $settings);
     }
 
     private function securityMember(string $member): ?string

@@ -221,6 +221,13 @@ pub(super) const SECURITY_KEYS: &[&str] = &[
     "key",
     "key_password",
     "verify",
+    "token",
+    "token_endpoint",
+    "client_id",
+    "client_secret",
+    "scope",
+    "extensions",
+    "region",
 ];
 
 /// Keys of one entry of `topic_mapping`.

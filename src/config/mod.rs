@@ -34,6 +34,7 @@ pub use gateway::GatewayConfig;
 pub use logging::{secrets_in, LogConfig};
 pub use monitor::{MonitorConfig, DEFAULT_LIVENESS_TIMEOUT};
 pub use properties::{is_secret, Properties};
+pub use security::{TokenSource, CALLABLE};
 pub(crate) use suggestion::nearest;
 pub use value::Value;
 
@@ -182,6 +183,8 @@ pub struct BrokerConfig {
     pub producer_overrides: Properties,
     /// The user's properties for consumers, including security.
     pub consumer_overrides: Properties,
+    /// Where the OAUTHBEARER tokens of its clients come from.
+    pub token_sources: Vec<TokenSource>,
     /// One debug line for each key that was ignored or translated.
     pub debug_notes: Vec<String>,
     /// Warnings, logged once per process.

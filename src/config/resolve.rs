@@ -39,7 +39,8 @@ impl BrokerConfig {
         let r = &mut reader;
         let mut producer = collect(&r.sources, ClientKind::Producer, &mut r.notes)?;
         let mut consumer = collect(&r.sources, ClientKind::Consumer, &mut r.notes)?;
-        security::apply(&r.sources, &mut producer, &mut consumer, &mut r.warnings)?;
+        let token_sources =
+            security::apply(&r.sources, &mut producer, &mut consumer, &mut r.warnings)?;
         let dlq_prefix = dlq_prefix(r)?;
         let topics = Arc::new(topics::resolve(r, &dlq_prefix)?);
         let deliveries = [
@@ -55,6 +56,7 @@ impl BrokerConfig {
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Ok(Self {
+            token_sources,
             name,
             brokers: addresses(r)?,
             topics,

@@ -5,6 +5,8 @@ use super::properties::{is_secret, Properties};
 use super::sources::Sources;
 use super::value::Value;
 use crate::error::{Error, Result};
+use crate::kafka::oauth::TOKEN_PROPERTY;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Setting, librdkafka property, environment variable.
 const MEMBERS: &[(&str, &str, Option<&str>)] = &[
@@ -29,7 +31,62 @@ const MEMBERS: &[(&str, &str, Option<&str>)] = &[
         Some("KAFKA_SSL_KEY_PASSWORD"),
     ),
     ("verify", "enable.ssl.certificate.verification", None),
+    (
+        "token",
+        TOKEN_PROPERTY,
+        Some("KAFKA_SASL_OAUTHBEARER_TOKEN"),
+    ),
+    (
+        "token_endpoint",
+        "sasl.oauthbearer.token.endpoint.url",
+        Some("KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT"),
+    ),
+    (
+        "client_id",
+        "sasl.oauthbearer.client.id",
+        Some("KAFKA_SASL_OAUTHBEARER_CLIENT_ID"),
+    ),
+    (
+        "client_secret",
+        "sasl.oauthbearer.client.secret",
+        Some("KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET"),
+    ),
+    (
+        "scope",
+        "sasl.oauthbearer.scope",
+        Some("KAFKA_SASL_OAUTHBEARER_SCOPE"),
+    ),
+    (
+        "extensions",
+        "sasl.oauthbearer.extensions",
+        Some("KAFKA_SASL_OAUTHBEARER_EXTENSIONS"),
+    ),
+    ("region", "toporia.token.region", Some("AWS_REGION")),
 ];
+
+/// Settings of a token source, by property. librdkafka's own OIDC support needs libcurl, which this build has not.
+const TOKEN_SETTINGS: &[(&str, &str)] = &[
+    ("token_endpoint", "sasl.oauthbearer.token.endpoint.url"),
+    ("client_id", "sasl.oauthbearer.client.id"),
+    ("client_secret", "sasl.oauthbearer.client.secret"),
+    ("scope", "sasl.oauthbearer.scope"),
+    ("extensions", "sasl.oauthbearer.extensions"),
+    ("ca", "https.ca.location"),
+    ("region", "toporia.token.region"),
+];
+
+/// Begins the name of a token source that is a PHP callable, see `php::token`.
+pub const CALLABLE: &str = "callable:";
+
+/// Where the OAUTHBEARER tokens of a client come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSource {
+    /// Equal for clients that can share a token.
+    pub name: String,
+    /// `oidc`, `aws-msk-iam`, a PHP callable, or the name of an invokable class.
+    pub kind: String,
+    pub settings: Properties,
+}
 
 /// Reads `security` and the environment into the properties of both clients and validates them.
 pub(super) fn apply(
@@ -37,7 +94,7 @@ pub(super) fn apply(
     producer: &mut Properties,
     consumer: &mut Properties,
     warnings: &mut Vec<String>,
-) -> Result<()> {
+) -> Result<Vec<TokenSource>> {
     let given = sources.merged(&SECURITY)?;
     for layer in &sources.arrays {
         let map = layer.map.iter().find(|(k, _)| k == SECURITY.key);
@@ -82,8 +139,57 @@ pub(super) fn apply(
         }
     }
     let in_array = |member: &str| given.iter().any(|(name, _)| *name == member);
-    finalize(producer, "producer", in_array("username"), warnings)?;
-    finalize(consumer, "consumer", in_array("username"), warnings)
+    let mut sources = Vec::new();
+    for (client, which) in [(producer, "producer"), (consumer, "consumer")] {
+        let source = take_token_source(client);
+        finalize(
+            client,
+            which,
+            in_array("username"),
+            source.as_ref(),
+            warnings,
+        )?;
+        let is_used = client.get("sasl.mechanism") == Some("OAUTHBEARER");
+        if let Some(source) = source.filter(|_| is_used) {
+            client.set(TOKEN_PROPERTY, source.name.as_str());
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// Takes the settings that are ours out of the properties. `None`: no source of tokens is set.
+fn take_token_source(client: &mut Properties) -> Option<TokenSource> {
+    let mut settings = Properties::default();
+    for (setting, property) in TOKEN_SETTINGS {
+        if let Some(value) = client.remove(property) {
+            settings.set(setting, value);
+        }
+    }
+    let method = client.get("sasl.oauthbearer.method").unwrap_or_default();
+    let is_oidc = method.eq_ignore_ascii_case("oidc");
+    client.remove("sasl.oauthbearer.method");
+    let kind = match client.remove(TOKEN_PROPERTY) {
+        Some(kind) => kind,
+        None if is_oidc || settings.get("token_endpoint").is_some() => "oidc".to_owned(),
+        None => return None,
+    };
+    let name = if kind.starts_with(CALLABLE) {
+        kind.clone()
+    } else {
+        let mut hasher = DefaultHasher::new();
+        for setting in settings.iter() {
+            setting.hash(&mut hasher);
+        }
+        format!("{kind}:{:016x}", hasher.finish())
+    };
+    Some(TokenSource {
+        name,
+        kind,
+        settings,
+    })
 }
 
 fn normalize(property: &str, value: &Value, place: &str) -> Result<String> {
@@ -115,6 +221,7 @@ fn finalize(
     client: &mut Properties,
     which: &str,
     named_in_array: bool,
+    token_source: Option<&TokenSource>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     if let Some(protocol) = client.get("security.protocol").map(str::to_ascii_lowercase) {
@@ -125,7 +232,12 @@ fn finalize(
         .unwrap_or("plaintext")
         .to_owned();
     if protocol.starts_with("sasl_") {
-        let mechanism = client.get("sasl.mechanism").unwrap_or("PLAIN").to_owned();
+        let default = if token_source.is_some() && client.get("sasl.username").is_none() {
+            "OAUTHBEARER"
+        } else {
+            "PLAIN"
+        };
+        let mechanism = client.get("sasl.mechanism").unwrap_or(default).to_owned();
         if mechanism == "GSSAPI" {
             return Err(Error::configuration(
                 "security.mechanism GSSAPI (Kerberos) is not supported by this build. Use PLAIN, SCRAM-SHA-256 or \
@@ -133,7 +245,7 @@ fn finalize(
             ));
         }
         if mechanism == "OAUTHBEARER" {
-            has_token(client, which)?;
+            check_token_source(client, which, token_source)?;
         }
         let by_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
         for (property, member) in [("sasl.username", "username"), ("sasl.password", "password")] {
@@ -176,20 +288,37 @@ fn push_once(warnings: &mut Vec<String>, message: String) {
 }
 
 /// OAUTHBEARER needs a source of tokens: without one the client would wait forever for the first token.
-fn has_token(client: &Properties, which: &str) -> Result<()> {
-    if client.get("sasl.oauthbearer.method") == Some("oidc") {
+fn check_token_source(
+    client: &Properties,
+    which: &str,
+    source: Option<&TokenSource>,
+) -> Result<()> {
+    let Some(source) = source else {
+        if client.get("enable.sasl.oauthbearer.unsecure.jwt") == Some("true") {
+            return Ok(());
+        }
         return Err(Error::configuration(format!(
-            "{which}_config.sasl.oauthbearer.method 'oidc' is not supported by this build (it needs libcurl). Use \
-             SCRAM-SHA-512, or a client certificate (security.certificate, security.key)."
+            "security.mechanism is OAUTHBEARER, but the {which} has no source of tokens. Set security.token to a \
+             callable that returns a token, to the name of an invokable class, to 'oidc' (with token_endpoint, \
+             client_id and client_secret) or to 'aws-msk-iam'. For development, Kafka accepts unsecured tokens: set \
+             enable.sasl.oauthbearer.unsecure.jwt to true, and sasl.oauthbearer.config, in producer_config and \
+             consumer_config."
         )));
-    }
-    if client.get("enable.sasl.oauthbearer.unsecure.jwt") == Some("true") {
+    };
+    if source.kind != "oidc" {
         return Ok(());
     }
-    Err(Error::configuration(format!(
-        "security.mechanism is OAUTHBEARER, but the {which} has no source of tokens. Use SCRAM-SHA-512 or a client \
-         certificate; for development, unsecured tokens are available: set \
-         enable.sasl.oauthbearer.unsecure.jwt to true, and sasl.oauthbearer.config, in producer_config and \
-         consumer_config."
-    )))
+    for (setting, variable) in [
+        ("token_endpoint", "TOKEN_ENDPOINT"),
+        ("client_id", "CLIENT_ID"),
+        ("client_secret", "CLIENT_SECRET"),
+    ] {
+        if source.settings.get(setting).is_none() {
+            return Err(Error::configuration(format!(
+                "security.token is 'oidc', but the {which} has no {setting}. Set security.{setting} or \
+                 KAFKA_SASL_OAUTHBEARER_{variable}."
+            )));
+        }
+    }
+    Ok(())
 }

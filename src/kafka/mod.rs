@@ -2,13 +2,14 @@
 //!
 //! `client` wraps the C API. `producer` and `consumer` are the two kinds of client, `standalone_consumer` is a consumer
 //! without a group, `transaction` combines a consumer and a producer, `admin` serves admin calls. `embedded` is the
-//! development broker, `dead_letter` builds dead-letter records.
+//! development broker, `dead_letter` builds dead-letter records, `oauth` has the tokens of SASL OAUTHBEARER.
 
 pub mod admin;
 pub mod client;
 pub mod consumer;
 pub mod dead_letter;
 pub mod embedded;
+pub mod oauth;
 pub mod producer;
 pub(crate) mod standalone_consumer;
 pub mod transaction;

@@ -8,7 +8,7 @@ use ext_php_rs::flags::DataType;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::ce;
 
-use super::{arrays, zend};
+use super::{arrays, token, zend};
 use crate::config::Value;
 use crate::envelope::headers;
 use crate::error::Error;
@@ -43,17 +43,22 @@ pub fn finish<T: Default>(result: Result<T, CallError>) -> Result<T, PhpExceptio
     }
 }
 
+/// The type of a value as PHP names it; the class of an object.
+pub fn type_name(value: &Zval) -> String {
+    if let Some(object) = value.object() {
+        return zend::class_name(object);
+    }
+    match value.get_type() {
+        DataType::Long => "int".to_owned(),
+        DataType::Double => "float".to_owned(),
+        DataType::True | DataType::False | DataType::Bool => "bool".to_owned(),
+        other => format!("{other:?}").to_ascii_lowercase(),
+    }
+}
+
 /// A `TypeError` in PHP's own words. `place` is for example `Realtime::broadcast(): Argument #1 ($channel)`.
 pub fn type_error(place: &str, wanted: &str, given: &Zval) -> PhpException {
-    let given = match given.object() {
-        Some(object) => zend::class_name(object),
-        None => match given.get_type() {
-            DataType::Long => "int".to_owned(),
-            DataType::Double => "float".to_owned(),
-            DataType::True | DataType::False | DataType::Bool => "bool".to_owned(),
-            other => format!("{other:?}").to_ascii_lowercase(),
-        },
-    };
+    let given = type_name(given);
     PhpException::new(
         format!("Toporia\\Realtime\\{place} must be of type {wanted}, {given} given"),
         0,
@@ -194,6 +199,9 @@ pub fn configuration(value: &Zval) -> Result<Value, Error> {
 
 fn read_configuration(value: &Zval, path: &str, depth: usize) -> Result<Value, Error> {
     let value = value.dereference();
+    if path.ends_with("security.token.") {
+        return token::setting(value);
+    }
     if let Some(table) = value.array() {
         if depth >= MAX_CONFIGURATION_DEPTH {
             return Err(Error::configuration(format!(

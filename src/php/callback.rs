@@ -108,6 +108,43 @@ impl Callback {
         (!zend::has_exception()).then_some(result)
     }
 
+    /// The same callable: the same object, or the same function of the same object.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.target, &other.target) {
+            (Some(one), Some(two)) => {
+                one.function_handler == two.function_handler
+                    && one.object == two.object
+                    && one.called_scope == two.called_scope
+            }
+            _ => false,
+        }
+    }
+
+    /// Where the code of the callable is, the same in every request: `Class::method` or `file:line`.
+    pub fn origin(&self) -> String {
+        /// `ZEND_USER_FUNCTION`.
+        const USER_FUNCTION: u8 = 2;
+        let class = self
+            .callable
+            .object()
+            .map_or_else(String::new, zend::class_name);
+        let Some(target) = &self.target else {
+            return class;
+        };
+        // SAFETY: resolved in `new`, and kept alive by the callable.
+        unsafe {
+            let function = &*target.function_handler;
+            if function.type_ != USER_FUNCTION {
+                return class;
+            }
+            let code = &function.op_array;
+            let file = code.filename.as_ref().map_or_else(String::new, |name| {
+                String::from_utf8_lossy(name.as_bytes()).into_owned()
+            });
+            format!("{class}@{file}:{}", code.line_start)
+        }
+    }
+
     /// The callable without a reference of its own, for the engine's garbage collector.
     pub fn borrowed_zval(&self) -> ManuallyDrop<Zval> {
         // SAFETY: a copy of the bytes that is never destroyed; the collector only follows it while the original lives.

@@ -10,7 +10,7 @@ use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{blocked_signals, debug_info, gc, logging, signals, signatures, state, zend};
+use super::{blocked_signals, debug_info, gc, logging, signals, signatures, state, token, zend};
 use crate::fiber::{self, Fibers};
 use crate::kafka::{embedded, transaction};
 use crate::log::Level;
@@ -70,6 +70,7 @@ pub fn module_startup() {
         termination::set_serves_requests();
     }
     FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
+    token::install();
 }
 
 /// True if the end of this request is the end of the process: on the command line, but not in the additional threads of
@@ -101,6 +102,7 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
             }
         });
         signals::renew();
+        token::request_startup();
     });
     0
 }
@@ -108,6 +110,8 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
 /// `RSHUTDOWN`. On the command line the end of the request is the end of the process, except in additional threads.
 pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
+        // A client may wait for a token. A fatal error in its callable must not leave the rest undone.
+        drop(try_catch(token::serve));
         logging::reset();
         loop_guard::clear();
         transaction::clear();
@@ -136,6 +140,7 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
             drop(try_catch(logging::deliver));
         }
         state::reset();
+        token::request_shutdown();
         logging::deliver_rest(false);
         RESPONSE_FINISHED.set(false);
     });

@@ -7,6 +7,7 @@
 //! subscriptions consume handler hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
 //! state lifecycle fakes                 state of one request, startup and shutdown, fake() and swap()
 //! signals blocked_signals               signal handlers while consuming, signals that wait during the shutdown
+//! token                                 OAUTHBEARER tokens from PHP code
 //! logging tracing                       where log lines are written; trace context into records and around callbacks
 //! arguments arrays callback debug_info gc json zend    the values and the engine of PHP
 //! ```
@@ -49,6 +50,7 @@ mod signatures;
 mod state;
 mod stats;
 mod subscriptions;
+mod token;
 mod tracing;
 mod zend;
 

@@ -9,7 +9,7 @@ use ext_php_rs::types::{ZendCallable, ZendHashTable, Zval};
 
 use super::arguments::CallError;
 use super::logging::Logger;
-use super::{arrays, tracing, zend};
+use super::{arrays, token, tracing, zend};
 use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
 use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
@@ -166,6 +166,7 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
         env: &PhpEnvironment,
     };
     let config = Arc::new(BrokerConfig::resolve(name, &layers)?);
+    token::remember(&config);
     let log = &process::current().log;
     for array in [constructor, configured.as_ref()].into_iter().flatten() {
         for secret in config::secrets_in(array) {

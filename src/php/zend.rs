@@ -323,6 +323,13 @@ pub fn write(scope: &ClassEntry, object: &Zval, name: &str, mut value: Zval) {
     }
 }
 
+/// The flag that makes the virtual machine call its interrupt function; valid while this thread runs PHP. It is one
+/// byte in every version.
+pub fn interrupt_flag() -> *mut std::sync::atomic::AtomicU8 {
+    // SAFETY: the globals of this thread are alive.
+    unsafe { (&raw mut (*globals()).vm_interrupt).cast() }
+}
+
 /// Runs the engine's interrupt function, as requested by a signal or the time limit; PHP's handlers run inside.
 ///
 /// Native code that waits never reaches the points where the virtual machine checks by itself.

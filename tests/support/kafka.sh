@@ -158,7 +158,9 @@ end_with_owner() { # owner, process
 launch_node() {
     local pid
     : >"$node/server.log"
-    setsid java "-Xmx${KAFKA_HEAP:-512m}" -cp "$LIB/*" kafka.Kafka "$node/server.properties" >"$node/server.log" 2>&1 </dev/null &
+    setsid java "-Xmx${KAFKA_HEAP:-512m}" \
+        "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://$node/tls/jwks.json" \
+        "-Dorg.apache.kafka.sasl.oauthbearer.allowed.files=$node/tls/jwks.json" -cp "$LIB/*" kafka.Kafka "$node/server.properties" >"$node/server.log" 2>&1 </dev/null &
     pid=$!
     disown
     echo "$pid" >"$node/pid"

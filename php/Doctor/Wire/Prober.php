@@ -65,7 +65,8 @@ final class Prober
         $versions = $client->versions();
         if ($this->security->usesSasl()) {
             $client->authenticate($this->security);
-            $probe->passed[] = "{$this->security->mechanism} as {$this->security->username}";
+            $probe->passed[] = $this->security->mechanism
+                . ($this->security->username === null ? '' : " as {$this->security->username}");
         }
         $probe->cluster = $client->cluster();
         $probe->client = $client;

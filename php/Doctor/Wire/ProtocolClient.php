@@ -73,6 +73,11 @@ final class ProtocolClient
 
             return;
         }
+        if ($security->mechanism === 'OAUTHBEARER' && $security->token !== null) {
+            $this->bearer($security->token);
+
+            return;
+        }
         $hash = ['SCRAM-SHA-256' => 'sha256', 'SCRAM-SHA-512' => 'sha512'][$security->mechanism] ?? null;
         if ($hash === null) {
             throw new WireException(WireException::SASL, "$security->mechanism is not supported by the doctor");
@@ -253,6 +258,36 @@ final class ProtocolClient
     public function close(): void
     {
         $this->connection->close();
+    }
+
+    /**
+     * OAUTHBEARER (RFC 7628): the broker answers a valid token with an empty message, any other with its reason.
+     *
+     * @param \Closure(): string $source
+     */
+    private function bearer(\Closure $source): void
+    {
+        try {
+            $token = $source();
+        } catch (\Throwable $error) {
+            throw new WireException(
+                WireException::SASL,
+                'security.token returns no token: ' . $error->getMessage(),
+                'Fix the cause that the exception names.'
+            );
+        }
+        $message = "n,,\x01auth=Bearer $token\x01\x01";
+        $response = $this->connection->request(self::SASL_AUTHENTICATE, 0, Bytes::blob($message));
+        $error = $response->int16();
+        $response->text();
+        if ($error !== 0 || $response->binary() !== '') {
+            throw new WireException(
+                WireException::SASL,
+                'the broker rejects the token of security.token',
+                'Is the token for this cluster (issuer, audience, scope), signed with a key that the broker knows, and '
+                    . 'not expired? The reason is in the log of the broker.'
+            );
+        }
     }
 
     private function token(string $token, Security $security): string

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor\Wire;
 
+use Closure;
+
 /**
  * The resolved `security` settings. Never print this: it contains the password.
  */
@@ -23,7 +25,9 @@ final class Security
         public readonly ?string $key = null,
         #[\SensitiveParameter] public readonly ?string $keyPassword = null,
         public readonly bool $verify = true,
-        public readonly bool $verifyName = true
+        public readonly bool $verifyName = true,
+        /** Returns a token for OAUTHBEARER. */
+        public readonly ?Closure $token = null
     ) {
     }
 

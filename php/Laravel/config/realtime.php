@@ -34,6 +34,12 @@ return [
                 'mechanism' => env('KAFKA_SASL_MECHANISM'),
                 'username' => env('KAFKA_SASL_USERNAME'),
                 'password' => env('KAFKA_SASL_PASSWORD'),
+                // OAUTHBEARER: 'oidc', 'aws-msk-iam' or an invokable class; the rest belongs to 'oidc'.
+                'token' => env('KAFKA_SASL_OAUTHBEARER_TOKEN'),
+                'token_endpoint' => env('KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT'),
+                'client_id' => env('KAFKA_SASL_OAUTHBEARER_CLIENT_ID'),
+                'client_secret' => env('KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET'),
+                'scope' => env('KAFKA_SASL_OAUTHBEARER_SCOPE'),
                 'ca' => env('KAFKA_SSL_CA_LOCATION'),
             ],
             // Any property of librdkafka: 'compression.type' => 'lz4', 'linger.ms' => 5, …

@@ -249,7 +249,11 @@ fn security_is_read_from_the_array_and_the_environment() {
         (
             r#"{"security":{"protocol":"sasl_ssl","mechanism":"oauthbearer"},
                 "producer_config":{"sasl.oauthbearer.method":"oidc"}}"#,
-            "not supported by this build",
+            "the producer has no token_endpoint",
+        ),
+        (
+            r#"{"security":{"protocol":"sasl_ssl","token":"oidc","token_endpoint":"https://id/t","client_id":"a"}}"#,
+            "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET",
         ),
         (
             r#"{"security":{"username":"u","password":"p"}}"#,
@@ -313,4 +317,48 @@ fn oauthbearer_with_unsecured_tokens_is_accepted() {
     for properties in [config.producer_properties(), config.consumer_properties()] {
         assert_eq!(value(&properties, "sasl.mechanism"), Some("OAUTHBEARER"));
     }
+}
+
+#[test]
+fn the_source_of_tokens_is_not_passed_to_librdkafka() {
+    let text = r#"{"security":{"protocol":"sasl_ssl","token_endpoint":"https://id.example/token",
+        "client_id":"shop","client_secret":"hidden","scope":"kafka","region":"eu-west-1"}}"#;
+    let config = from(text).unwrap();
+    let [source] = &config.token_sources[..] else {
+        panic!("{:?}", config.token_sources);
+    };
+    assert_eq!(source.kind, "oidc");
+    assert_eq!(
+        source.settings.get("token_endpoint"),
+        Some("https://id.example/token")
+    );
+    assert!(!format!("{config:?}").contains("hidden"));
+    for properties in [config.producer_properties(), config.consumer_properties()] {
+        assert_eq!(value(&properties, "sasl.mechanism"), Some("OAUTHBEARER"));
+        assert_eq!(
+            value(&properties, "toporia.token"),
+            Some(source.name.as_str())
+        );
+        let ours = |name: &str| name.starts_with("sasl.oauthbearer") || name.ends_with(".region");
+        assert!(!properties.iter().any(|(name, _)| ours(name)));
+    }
+    let other = from(&text.replace("shop", "other")).unwrap();
+    assert_ne!(other.token_sources[0].name, source.name);
+
+    let variables = [
+        ("KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
+        ("KAFKA_SASL_MECHANISM", "OAUTHBEARER"),
+        ("KAFKA_SASL_OAUTHBEARER_TOKEN", "aws-msk-iam"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    let config = with("{}", &variables).unwrap();
+    assert_eq!(config.token_sources.len(), 1);
+    assert_eq!(config.token_sources[0].kind, "aws-msk-iam");
+    assert_eq!(
+        config.token_sources[0].settings.get("region"),
+        Some("eu-west-1")
+    );
+    let config = with("{}", &variables[3..]).unwrap();
+    assert!(config.token_sources.is_empty());
+    assert!(value(&config.producer_properties(), "toporia.token.region").is_none());
 }

@@ -8,6 +8,7 @@ use rdkafka_sys as sys;
 use super::{c_string, text};
 use crate::config::nearest;
 use crate::error::{Error, Result};
+use crate::kafka::oauth;
 use crate::log::Level;
 
 /// Property names librdkafka accepts but does not list; used for "did you mean".
@@ -21,7 +22,11 @@ const ALIASES: [&str; 6] = [
 ];
 
 /// An `rd_kafka_conf_t`, destroyed unless a client took ownership of it.
-pub struct Conf(*mut sys::rd_kafka_conf_t);
+pub struct Conf {
+    raw: *mut sys::rd_kafka_conf_t,
+    /// The source of its OAUTHBEARER tokens.
+    token_source: Option<String>,
+}
 
 impl Conf {
     /// librdkafka's defaults, with log lines redirected to our log.
@@ -34,7 +39,10 @@ impl Conf {
             super::resolve::set_resolve_callback(conf);
             #[cfg(test)]
             super::connectivity::set_connect_callback(conf);
-            Self(conf)
+            Self {
+                raw: conf,
+                token_source: None,
+            }
         }
     }
 
@@ -64,6 +72,11 @@ impl Conf {
     /// # Errors
     /// See [`Conf::new`].
     pub fn set(&mut self, name: &str, value: &str, what: &str) -> Result<()> {
+        if name == oauth::TOKEN_PROPERTY {
+            self.token_source = Some(value.to_owned());
+            oauth::prepare(self);
+            return Ok(());
+        }
         if crate::config::is_secret(name) {
             crate::process::current().log.add_secret(value);
         }
@@ -72,7 +85,7 @@ impl Conf {
         // SAFETY: valid pointers; `reason` is large enough for its stated size.
         let result = unsafe {
             sys::rd_kafka_conf_set(
-                self.0,
+                self.raw,
                 c_name.as_ptr(),
                 c_value.as_ptr(),
                 reason.as_mut_ptr(),
@@ -123,7 +136,7 @@ impl Conf {
         let mut size = buffer.len();
         // SAFETY: valid pointers and size.
         let result = unsafe {
-            sys::rd_kafka_conf_get(self.0, name.as_ptr(), buffer.as_mut_ptr(), &raw mut size)
+            sys::rd_kafka_conf_get(self.raw, name.as_ptr(), buffer.as_mut_ptr(), &raw mut size)
         };
         matches!(result, sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK)
             // SAFETY: librdkafka wrote a NUL-terminated text.
@@ -134,7 +147,7 @@ impl Conf {
         let mut count = 0usize;
         // SAFETY: the dump is an array of `count` strings, name and value in turn, freed below.
         unsafe {
-            let dump = sys::rd_kafka_conf_dump(self.0, &raw mut count);
+            let dump = sys::rd_kafka_conf_dump(self.raw, &raw mut count);
             let names = (0..count).step_by(2).map(|n| text(*dump.add(n))).collect();
             sys::rd_kafka_conf_dump_free(dump, count);
             names
@@ -143,7 +156,7 @@ impl Conf {
 
     /// The raw object, for setting callbacks.
     pub(crate) fn raw(&mut self) -> *mut sys::rd_kafka_conf_t {
-        self.0
+        self.raw
     }
 
     /// Creates the client.
@@ -157,14 +170,17 @@ impl Conf {
         let mut reason = [0 as c_char; 512];
         // SAFETY: on success the client owns the conf, so it is taken out of `self`; on failure it stays ours.
         unsafe {
-            let client = sys::rd_kafka_new(kind, self.0, reason.as_mut_ptr(), reason.len());
+            let client = sys::rd_kafka_new(kind, self.raw, reason.as_mut_ptr(), reason.len());
             if client.is_null() {
                 return Err(Error::configuration(format!(
                     "The Kafka client rejects its configuration: {}.",
                     text(reason.as_ptr())
                 )));
             }
-            self.0 = std::ptr::null_mut();
+            self.raw = std::ptr::null_mut();
+            if let Some(source) = &self.token_source {
+                oauth::attach(client, source);
+            }
             Ok(client)
         }
     }
@@ -172,9 +188,9 @@ impl Conf {
 
 impl Drop for Conf {
     fn drop(&mut self) {
-        if !self.0.is_null() {
+        if !self.raw.is_null() {
             // SAFETY: still ours.
-            unsafe { sys::rd_kafka_conf_destroy(self.0) };
+            unsafe { sys::rd_kafka_conf_destroy(self.raw) };
         }
     }
 }

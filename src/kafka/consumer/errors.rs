@@ -42,9 +42,18 @@ impl Consumer {
     }
 
     pub(super) fn on_error(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
+        if let Some(reason) = crate::process::current().tokens.missing(self.client) {
+            // Not refused by Kafka: the token is requested again.
+            state.last_error = Some(format!("no OAUTHBEARER token: {reason}"));
+            self.stats.reachability.on_error(code);
+            return;
+        }
         state.last_error = Some(reason.to_owned());
         self.stats.reachability.on_error(code);
+        let repeated = client::describe(Code::RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE);
         match code {
+            // Authenticated again within a second: the client reconnects.
+            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION if reason.contains(&repeated) => {}
             Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
             | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
             | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED

@@ -4,6 +4,8 @@
 # Listeners in addition to the plain one:
 #   sasl_ssl        TLS and SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
 #   sasl_plaintext  SASL without TLS: only SCRAM-SHA-512, so that other mechanisms are rejected
+#   oauth           SASL OAUTHBEARER without TLS; tokens need no signature
+#   oauth_jwt       SASL OAUTHBEARER without TLS; tokens are signed with the key jwt_key, for the audience kafka
 #   ssl             TLS without SASL
 #   expired         TLS with a certificate that expired yesterday
 #   ending          TLS with a certificate that expires in five days
@@ -17,7 +19,7 @@
 # full access.
 # shellcheck disable=SC2154
 
-SECURE_LISTENERS=(sasl_ssl sasl_plaintext ssl mutual expired ending other_host lost)
+SECURE_LISTENERS=(sasl_ssl sasl_plaintext oauth oauth_jwt ssl mutual expired ending other_host lost)
 SECURE_USERS=(admin shop guest)
 
 # Creates a key and a certificate of the node's CA in one PEM file, as Kafka expects: name, days, subjectAltName.
@@ -43,7 +45,19 @@ make_certificates() {
         make_certificate "$dir" ending 5 "$here"
         make_certificate "$dir" other_host 365 "DNS:kafka.elsewhere.example"
         make_certificate "$dir" client 365 "DNS:client"
+        openssl genrsa -out "$dir/jwt.key" 2048
     } >"$node/tls.log" 2>&1 || { cat "$node/tls.log" >&2; fail "openssl could not create the certificates."; }
+}
+
+# Kafka reads the public key of the signed tokens as a JSON Web Key Set.
+write_key_set() {
+    # shellcheck disable=SC2016
+    "$PHP" -r '
+        $rsa = openssl_pkey_get_details(openssl_pkey_get_private(file_get_contents($argv[1])))["rsa"];
+        $text = fn (string $bytes): string => rtrim(strtr(base64_encode($bytes), "+/", "-_"), "=");
+        $key = ["kty" => "RSA", "kid" => "test", "alg" => "RS256", "use" => "sig", "n" => $text($rsa["n"]), "e" => $text($rsa["e"])];
+        file_put_contents($argv[2], json_encode(["keys" => [$key]]));
+    ' "$node/tls/jwt.key" "$node/tls/jwks.json" >/dev/null
 }
 
 # The settings of one listener: name, protocol, port, advertised address.
@@ -91,13 +105,26 @@ TEXT
         port=$(free_port)
         case "$listener" in
             sasl_ssl) add_listener "$listener" SASL_SSL "$port" "127.0.0.1:$port" ;;
-            sasl_plaintext) add_listener "$listener" SASL_PLAINTEXT "$port" "127.0.0.1:$port" ;;
+            sasl_plaintext | oauth | oauth_jwt) add_listener "$listener" SASL_PLAINTEXT "$port" "127.0.0.1:$port" ;;
             lost) add_listener "$listener" PLAINTEXT "$port" "kafka-7.invalid:$port" ;;
             *) add_listener "$listener" SSL "$port" "127.0.0.1:$port" ;;
         esac
     done
     secure_listener sasl_ssl good PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
     secure_listener sasl_plaintext "" SCRAM-SHA-512
+    write_key_set
+    for listener in oauth oauth_jwt; do
+        secure_listener "$listener" "" OAUTHBEARER
+        cat >>"$node/server.properties" <<TEXT
+listener.name.$listener.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+listener.name.$listener.oauthbearer.connections.max.reauth.ms=3600000
+TEXT
+    done
+    cat >>"$node/server.properties" <<TEXT
+listener.name.oauth_jwt.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+listener.name.oauth_jwt.sasl.oauthbearer.jwks.endpoint.url=file://$node/tls/jwks.json
+listener.name.oauth_jwt.sasl.oauthbearer.expected.audience=kafka
+TEXT
     secure_listener ssl good ""
     secure_listener mutual good ""
     cat >>"$node/server.properties" <<TEXT
@@ -111,6 +138,7 @@ TEXT
         echo "ca=$node/tls/ca.pem"
         echo "certificate=$node/tls/client.crt"
         echo "key=$node/tls/client.key"
+        echo "jwt_key=$node/tls/jwt.key"
         echo "other_ca=$node/tls/other-ca.pem"
     } >>"$node/secure"
     for user in "${SECURE_USERS[@]}"; do
