@@ -163,6 +163,12 @@ final class Settings
      *
      * @param string $root of the application, for a relative path
      */
+    /** `group.protocol` of the consumers. */
+    public function groupProtocol(): string
+    {
+        return strtolower($this->anyProperty('group.protocol') ?? 'classic');
+    }
+
     public function spool(string $root): ?string
     {
         $spool = $this->get('spool');

@@ -7,7 +7,7 @@
 
 usage() {
     cat <<'TEXT'
-Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--secure] [--owner=PID] [--address=HOST:PORT]
+Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--secure] [--property=NAME=VALUE] [--owner=PID] [--address=HOST:PORT]
 
   jars        downloads Kafka's jars through Maven if they are missing
   start       starts a node with fresh data, waits until it is ready, prints its address
@@ -51,11 +51,13 @@ secure=false
 owner=""
 at=""
 arguments=()
+properties=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --name=*) name=${1#*=} ;;
         --no-auto-create) auto_create=false ;;
         --secure) secure=true ;;
+        --property=*) properties+=("${1#*=}") ;;
         --owner=*) owner=${1#*=} ;;
         --address=*) at=${1#*=} ;;
         *) arguments+=("$1") ;;
@@ -133,6 +135,7 @@ configure_node() {
     controller_port=$(free_port)
     sed -e "s|@PORT@|$port|g; s|@CONTROLLER_PORT@|$controller_port|g; s|@DATA@|$node/data|; s|@AUTO_CREATE@|$auto_create|" \
         "$ROOT/tests/support/kafka/server.properties" >"$node/server.properties"
+    [ ${#properties[@]} -eq 0 ] || printf '%s\n' "${properties[@]}" >>"$node/server.properties"
     echo "127.0.0.1:$port" >"$node/address"
     echo "$auto_create" >"$node/auto_create"
     [ -z "$owner" ] || echo "$owner" >"$node/owner"

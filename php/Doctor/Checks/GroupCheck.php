@@ -12,6 +12,8 @@ use Toporia\Realtime\Doctor\Check;
 use Toporia\Realtime\Doctor\Context;
 use Toporia\Realtime\Doctor\Finding;
 use Toporia\Realtime\Doctor\GroupMembers;
+use Toporia\Realtime\Doctor\Wire\ConnectionClosed;
+use Toporia\Realtime\Doctor\Wire\WireException;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
@@ -45,6 +47,7 @@ final class GroupCheck implements Check
     public function run(Context $context): iterable
     {
         $where = "group $context->group";
+        yield from $this->protocol($context, $where);
         try {
             $group = $this->stableGroup($context);
         } catch (RealtimeException $e) {
@@ -84,6 +87,36 @@ final class GroupCheck implements Check
                 . Text::count(count(array_unique(array_column($group['members'], 'host'))), 'host'), $facts);
         }
         yield from GroupMembers::findings($context, $group);
+    }
+
+    /**
+     * The new group protocol on brokers that do not have it: every worker ends with an exception.
+     *
+     * @return iterable<Finding>
+     */
+    private function protocol(Context $context, string $where): iterable
+    {
+        if ($context->settings->groupProtocol() !== 'consumer') {
+            return;
+        }
+        foreach ($context->probes as $probe) {
+            try {
+                if ($probe->client === null || $probe->client->supportsConsumerProtocol($context->group)) {
+                    continue;
+                }
+            } catch (ConnectionClosed | WireException) {
+                continue;
+            }
+            yield Finding::error(
+                $where,
+                "group.protocol is 'consumer', which the broker $probe->address does not support or has disabled: no "
+                    . 'worker can join the group',
+                'Remove group.protocol from consumer_config to use the classic protocol, or use Kafka 4.0 or later with '
+                    . 'consumer in group.coordinator.rebalance.protocols.'
+            );
+
+            return;
+        }
     }
 
     /**

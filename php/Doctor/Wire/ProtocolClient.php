@@ -23,6 +23,9 @@ final class ProtocolClient
     private const SASL_AUTHENTICATE = 36;
     private const CREATE_TOPICS = 19;
     private const DESCRIBE_QUORUM = 55;
+    private const CONSUMER_GROUP_HEARTBEAT = 68;
+    private const CONSUMER_GROUP_DESCRIBE = 69;
+    private const UNSUPPORTED_VERSION = 35;
     private const TOPIC_REFUSED = 29;
     private const CLUSTER_REFUSED = 31;
     private const EXISTS = 36;
@@ -212,6 +215,22 @@ final class ProtocolClient
     public function supportsTime(array $versions): bool
     {
         return ($versions[self::DESCRIBE_QUORUM] ?? 0) >= 1;
+    }
+
+    /**
+     * True if the broker supports `group.protocol=consumer` (KIP-848) and has it enabled.
+     */
+    public function supportsConsumerProtocol(string $group): bool
+    {
+        // Kafka before 4.0 has a preview, which librdkafka cannot use.
+        if (($this->versions()[self::CONSUMER_GROUP_HEARTBEAT] ?? 0) < 1) {
+            return false;
+        }
+        $request = "\x02" . Bytes::compact($group) . "\0\0";
+        $response = $this->connection->request(self::CONSUMER_GROUP_DESCRIBE, 0, $request, true);
+        $response->int32();
+
+        return $response->varint() < 2 || $response->int16() !== self::UNSUPPORTED_VERSION;
     }
 
     /**

@@ -73,7 +73,9 @@ impl Consumer {
                     self.config.brokers, self.config.consumer_group
                 );
                 state.fatal_error = Some(if group_protocol::is_unsupported(code, reason) {
-                    group_protocol::error(&doing)
+                    let error = group_protocol::error(&doing);
+                    state.last_error = Some(error.message().to_owned());
+                    error
                 } else {
                     client::to_error(code, &doing, reason, &self.config.brokers)
                 });

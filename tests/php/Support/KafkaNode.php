@@ -19,13 +19,18 @@ final class KafkaNode
 
     /**
      * Starts a node (3 s); stop() it in tearDown(). The next start removes forgotten ones.
+     *
+     * @param string $properties further properties of the broker, `name=value`
      */
-    public static function start(bool $autoCreate = true): self
+    public static function start(bool $autoCreate = true, string ...$properties): self
     {
         $name = 'phpunit-' . getmypid() . '-' . bin2hex(random_bytes(2));
         $arguments = ['start', "--name=$name", '--owner=' . getmypid()];
         if (!$autoCreate) {
             $arguments[] = '--no-auto-create';
+        }
+        foreach ($properties as $property) {
+            $arguments[] = "--property=$property";
         }
 
         return new self($name, trim(self::script($arguments)));
