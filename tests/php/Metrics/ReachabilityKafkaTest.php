@@ -14,6 +14,7 @@ use Toporia\Realtime\Tests\Support\KafkaNode;
 
 final class ReachabilityKafkaTest extends MetricsTestCase
 {
+    use FiresAlerts;
     use RunsGateways;
 
     /** A broker counts as reachable for 25 s after its last response. */
@@ -49,9 +50,13 @@ final class ReachabilityKafkaTest extends MetricsTestCase
         );
         $ops = $gateway->waitForOutput('/"metrics".*"address":"(127\.0\.0\.1:\d+)"/', 30)[1];
         $this->waitFor($address, $ops, 1.0, 40);
+        $before = [self::scrape($address), self::scrape($ops)];
 
         $this->node->kill();
         $this->waitFor($address, $ops, 0.0, 15);
+        $alerts = ['RealtimeConsumerDisconnected', 'RealtimeBrokerUnreachable'];
+        $this->assertFires($alerts, $before[0], self::scrape($address), 1.0, 'realtime-consume');
+        $this->assertFires(['RealtimeGatewayNotReady'], $before[1], self::scrape($ops), 1.0, 'realtime-gateway');
         self::assertSame(503, self::ask($address, "GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")[0]);
         $worker->waitForOutput('/"type":"disconnected"/');
         $this->node->restart();
