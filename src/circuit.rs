@@ -91,6 +91,11 @@ impl Circuit {
         self.state.borrow().open.map(|open| open.until)
     }
 
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.failures.get() > 0 && self.open_until().is_some()
+    }
+
     /// The callback handled a record.
     #[inline]
     pub fn succeeded(&self, now: impl FnOnce() -> Instant) -> Transition {

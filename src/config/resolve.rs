@@ -55,6 +55,7 @@ impl BrokerConfig {
         let (spool, spool_always) = super::spool::resolve(r)?;
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let max_retries = small(r.count(&k::MAX_RETRIES, 3, (0, 1_000_000), "")?);
         Ok(Self {
             token_sources,
             name,
@@ -87,7 +88,7 @@ impl BrokerConfig {
             commit_interval_ms: r.count(&k::COMMIT_INTERVAL_MS, 1000, (1, HOUR), "ms")?,
             dlq: r.flag(&k::DLQ, true)?,
             dlq_prefix,
-            max_retries: small(r.count(&k::MAX_RETRIES, 3, (0, 1_000_000), "")?),
+            max_retries,
             retry_backoff_ms,
             retry_backoff_max_ms,
             retry_max_parked: size(r.count(&k::RETRY_MAX_PARKED, 1000, (1, 1_000_000), "")?),
@@ -98,7 +99,13 @@ impl BrokerConfig {
                 (0, 366 * 24 * 3600),
                 "s",
             )?,
-            circuit_failures: small(r.count(&k::CIRCUIT_FAILURES, 5, (0, 1_000_000), "")?),
+            circuit_failures: small(r.count(
+                &k::CIRCUIT_FAILURES,
+                // Without retries a failure is meant to be a dead letter at once.
+                if max_retries == 0 { 0 } else { 5 },
+                (0, 1_000_000),
+                "",
+            )?),
             permanent_exceptions: classes(r, &k::PERMANENT_EXCEPTIONS)?,
             transient_exceptions: classes(r, &k::TRANSIENT_EXCEPTIONS)?,
             producer_overrides: producer,

@@ -220,11 +220,13 @@ impl<C> Subscriptions<C> {
     /// The names of subscriptions whose circuit is open.
     #[must_use]
     pub fn open_circuits(&self) -> Vec<String> {
-        let open = self
-            .all
-            .iter()
-            .filter(|one| one.circuit.open_until().is_some());
+        let open = self.all.iter().filter(|one| one.circuit.is_open());
         open.map(|one| one.name().to_owned()).collect()
+    }
+
+    #[must_use]
+    pub fn has_open_circuit(&self) -> bool {
+        self.all.iter().any(|one| one.circuit.is_open())
     }
 
     /// The topics to read, without duplicates.

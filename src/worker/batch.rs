@@ -15,9 +15,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         subscription: &Rc<Subscription<H::Callback>>,
         capacity: u64,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let is_single = first.crashes() > 0
-            || first.is_isolated()
-            || subscription.circuit.open_until().is_some();
+        let is_single =
+            first.crashes() > 0 || first.is_isolated() || subscription.circuit.is_open();
         let most = usize::try_from(capacity)
             .unwrap_or(usize::MAX)
             .min(if is_single { 1 } else { self.limits.batch });

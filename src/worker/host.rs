@@ -52,6 +52,8 @@ pub trait Source {
     }
     /// Keeps the group membership alive while there are many records to hand out; cheap.
     fn keep_alive(&self);
+    /// True where a rebalance waits to be processed.
+    fn is_rebalancing(&self) -> bool;
     /// Processes rebalances.
     ///
     /// # Errors

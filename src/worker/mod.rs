@@ -284,9 +284,11 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         })
     }
 
-    /// How many records to fetch. At-most-once commits all of them, so it fetches no more than it will handle.
+    /// How many records to fetch. At-most-once commits all of them, so it fetches no more than it will handle, and only
+    /// one while a circuit is open.
     fn capacity(&self, handled: u64) -> usize {
         let capacity = match self.delivery {
+            DeliveryMode::AtMostOnce if self.subscriptions.borrow().has_open_circuit() => 1,
             DeliveryMode::AtMostOnce => self.limits.remaining(handled),
             _ => u64::MAX,
         };
@@ -312,8 +314,12 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             .subscriptions
             .borrow()
             .route(self.topics, item.topic(), copy.value());
+        if let Route::To(subscription, _) = &route {
+            if self.is_paused(subscription, &item)? {
+                return Ok(Step::Passed);
+            }
+        }
         match route {
-            Route::To(subscription, _) if self.is_paused(&subscription, &item) => Ok(Step::Passed),
             Route::To(subscription, _) if subscription.style == Style::Batch => {
                 if !self.handler.wants(&item) {
                     return self.apply_outcome(&item, Outcome::Skipped, None);
@@ -357,11 +363,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         outcome: Outcome<H::Abort>,
         subscription: Option<&Subscription<H::Callback>>,
     ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let nothing_can_be_sent = match self.delivery {
-            DeliveryMode::ExactlyOnce(transactions) => transactions.has_failed(),
-            _ => false,
-        };
-        if let Some(subscription) = subscription.filter(|_| !nothing_can_be_sent) {
+        if let Some(subscription) = subscription {
             self.update_circuit(subscription, item, &outcome);
         }
         match outcome {

@@ -9,6 +9,7 @@ use super::fetch::Record;
 use super::records::Attempt;
 use super::Consumer;
 use crate::clock::coarse_ms;
+use crate::config::Delivery;
 use crate::kafka::client::TopicPartitionList;
 
 /// A consumer whose callbacks take long still polls this often: otherwise the group revokes its partitions after
@@ -55,7 +56,13 @@ impl Consumer {
         self.polled.set(now);
         self.retry_pending();
         if let Some(next) = self.poll_message(0) {
-            self.state.borrow_mut().records.push_fetched(next);
+            let records = &mut self.state.borrow_mut().records;
+            // No record joins a batch that is committed before it is handled.
+            if self.config.delivery == Delivery::AtMostOnce {
+                records.push_next_batch(next);
+            } else {
+                records.push_fetched(next);
+            }
         }
     }
 

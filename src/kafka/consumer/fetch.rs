@@ -110,6 +110,10 @@ impl Consumer {
             return 0;
         }
         self.polled.set(coarse_ms());
+        let earlier = self.state.borrow_mut().records.begin_batch(max);
+        if earlier > 0 {
+            return earlier;
+        }
         let wait = self.until_due(wait);
         // Waiting for a whole batch would cost latency: wait for one record, then take what is there.
         let Some(first) = self.poll_message(wait) else {

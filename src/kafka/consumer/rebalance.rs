@@ -57,6 +57,14 @@ impl Events {
         self.waiting.lock().push_back(Event::Error(code, reason));
     }
 
+    /// True where an assignment or revocation waits to be processed.
+    pub fn has_rebalance(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting
+            .iter()
+            .any(|event| matches!(event, Event::Assign(_) | Event::Revoke(_)))
+    }
+
     /// The oldest event.
     pub fn next(&self) -> Option<Event> {
         self.waiting.lock().pop_front()

@@ -69,6 +69,10 @@ impl Source for Consumer {
         Self::keep_alive(self);
     }
 
+    fn is_rebalancing(&self) -> bool {
+        self.events.has_rebalance()
+    }
+
     fn serve_events<W: RebalanceListener>(&self, listener: &W) -> Result<(), W::Abort> {
         Self::serve_events(self, listener)
     }

@@ -145,6 +145,23 @@ fn a_transaction_waits_for_the_circuit_before_it_begins_again() {
 }
 
 #[test]
+fn at_most_once_waits_with_its_batch_and_drops_few_records() {
+    for style in [Style::Single, Style::Batch] {
+        let (calls, callback) =
+            dependency(|call| call <= 8, |_| Outcome::Dropped { permanent: false });
+        let mut fixture = fixture(style, &["a"], callback, &Rc::default());
+        fixture.circuit = OPENS;
+        let batch = if style == Style::Batch { 1 } else { 10 };
+        fixture.put(0..40, "t_a", "a");
+        let limits = Limits { batch, ..limits() };
+        let ended = fixture.run_with(DeliveryMode::AtMostOnce, limits);
+        assert_eq!(ended, Ok((32, Reason::Empty)));
+        assert_eq!((fixture.counters.dropped.get(), calls.get()), (8, 40));
+        assert!(fixture.source.elapsed.get() >= Duration::from_millis(21_200));
+    }
+}
+
+#[test]
 fn a_stop_ends_the_wait_of_a_transaction() {
     let stop = Rc::new(StopSignal::default());
     let stop_handle = Rc::clone(&stop);

@@ -147,6 +147,10 @@ impl Source for Numbers {
 
     fn keep_alive(&self) {}
 
+    fn is_rebalancing(&self) -> bool {
+        false
+    }
+
     fn results(&self, _: Duration) -> Result<bool> {
         let mut since = self.since_commit.borrow_mut();
         let last = since.last().map(|last| last.place);

@@ -107,6 +107,31 @@ final class TransientBrokerTest extends DeliveryTestCase
         ];
     }
 
+    public function testAtMostOnceDropsFewRecords(): void
+    {
+        $config = ['delivery' => 'at-most-once', 'retry_backoff_ms' => 20, 'retry_backoff_max_ms' => 1000];
+        $broker = $this->twenty(true, false, $config, new RuntimeException('away'));
+        $handled = self::within(20.0, $broker)->consume(stopWhenEmpty: true);
+        $stats = $broker->stats();
+        self::assertSame(20, $handled + $stats['dropped']);
+        self::assertLessThanOrEqual(9, $stats['dropped'], 'five, and single ones after pauses');
+        self::assertGreaterThanOrEqual(5, $stats['dropped']);
+        self::assertSame(range($stats['dropped'] + 1, 20), $this->handled);
+        self::assertSame(0, $stats['dead_lettered']);
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testAStopWithAtMostOnceFinishesTheBatch(): void
+    {
+        $config = ['delivery' => 'at-most-once', 'retry_backoff_ms' => 60_000, 'retry_backoff_max_ms' => 60_000];
+        $broker = $this->twenty(true, false, $config, new RuntimeException('away'));
+        $start = microtime(true);
+        self::stopWhen($broker, static fn (): bool => $broker->stats()['open_circuits'] !== [])->consume();
+        self::assertLessThan(5.0, microtime(true) - $start);
+        self::assertSame(20, $broker->stats()['dropped'] + count($this->handled) + count($this->rest('user.1')));
+    }
+
     public function testOneBadRecordPausesNothing(): void
     {
         $this->produce(['A1', 'B1', 'A2', 'B2', 'C1', 'C2', 'B3', 'C3']);

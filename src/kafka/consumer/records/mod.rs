@@ -127,6 +127,8 @@ pub struct AssignedRecords<M> {
     partitions: Vec<Option<Partition>>,
     index: HashMap<(Rc<str>, i32), usize>,
     fetched: VecDeque<M>,
+    /// Fetched while the records before them were handled, and not part of their batch (at-most-once).
+    next_batch: VecDeque<M>,
     in_flight: VecDeque<InFlight<M>>,
     retry_queue: RetryQueue<M>,
     /// Fetched records of partitions that are paused because they ran too far ahead, with their slots.
@@ -150,6 +152,7 @@ impl<M> Default for AssignedRecords<M> {
             partitions: Vec::new(),
             index: HashMap::new(),
             fetched: VecDeque::new(),
+            next_batch: VecDeque::new(),
             in_flight: VecDeque::new(),
             retry_queue: RetryQueue::default(),
             held_back: VecDeque::new(),
@@ -169,6 +172,18 @@ impl<M: Fetched> AssignedRecords<M> {
     #[inline]
     pub fn push_fetched(&mut self, message: M) {
         self.fetched.push_back(message);
+    }
+
+    /// A message that librdkafka delivered, for the next batch.
+    pub fn push_next_batch(&mut self, message: M) {
+        self.next_batch.push_back(message);
+    }
+
+    /// The next batch begins with messages of [`AssignedRecords::push_next_batch`]; how many.
+    pub fn begin_batch(&mut self, max: usize) -> usize {
+        let count = self.next_batch.len().min(max);
+        self.fetched.extend(self.next_batch.drain(..count));
+        count
     }
 
     /// How many messages are fetched and not handed out.
@@ -191,7 +206,10 @@ impl<M: Fetched> AssignedRecords<M> {
 
     /// True where no record is fetched, held back or waiting for a retry.
     pub fn is_drained(&self) -> bool {
-        self.fetched.is_empty() && self.held_back.is_empty() && self.retry_queue.is_empty()
+        self.fetched.is_empty()
+            && self.next_batch.is_empty()
+            && self.held_back.is_empty()
+            && self.retry_queue.is_empty()
     }
 
     /// When the first retry is due.
@@ -431,7 +449,8 @@ impl<M: Fetched> AssignedRecords<M> {
         let held = self.held_back.iter();
         let held = held.filter(|(other, _)| *other == slot);
         let first_held = held.map(|(_, message)| message.offset()).min();
-        let fetched = self.fetched.iter().filter(|message| {
+        let fetched = self.fetched.iter().chain(&self.next_batch);
+        let fetched = fetched.filter(|message| {
             message.is_record() && message.partition() == number && message.topic() == topic
         });
         fetched.map(Fetched::offset).chain(first_held).min()
@@ -446,10 +465,11 @@ impl<M: Fetched> AssignedRecords<M> {
     }
 
     fn discard_from(&mut self, slot: usize, offset: i64) {
-        let fetched = std::mem::take(&mut self.fetched);
-        for message in fetched {
-            if self.slot(&message) != Some(slot) || message.offset() < offset {
-                self.fetched.push_back(message);
+        for is_next in [false, true] {
+            for message in std::mem::take(self.batch(is_next)) {
+                if self.slot(&message) != Some(slot) || message.offset() < offset {
+                    self.batch(is_next).push_back(message);
+                }
             }
         }
         let dropped = |record: &M| record.offset() >= offset;
@@ -457,6 +477,14 @@ impl<M: Fetched> AssignedRecords<M> {
             .retain(|(other, message)| *other != slot || !dropped(message));
         self.retry_queue
             .discard(|other, message| other == slot && dropped(message));
+    }
+
+    fn batch(&mut self, is_next: bool) -> &mut VecDeque<M> {
+        if is_next {
+            &mut self.next_batch
+        } else {
+            &mut self.fetched
+        }
     }
 
     /// Drops everything that is fetched and was not handed out: how many records, and of which topics.

@@ -84,5 +84,6 @@ impl<M: Fetched> AssignedRecords<M> {
         self.retry_queue.discard(|_, _| true);
         self.held_back.clear();
         self.fetched.clear();
+        self.next_batch.clear();
     }
 }

@@ -334,6 +334,10 @@ impl Source for Process<'_> {
 
     fn keep_alive(&self) {}
 
+    fn is_rebalancing(&self) -> bool {
+        self.world.choose(4) == 3
+    }
+
     fn serve_events<W: RebalanceListener>(&self, _: &W) -> Result<(), W::Abort> {
         let partition = i32::try_from(self.world.choose(3)).expect("small");
         let is_assigned = self.positions.borrow().contains_key(&partition);
