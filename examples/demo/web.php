@@ -23,6 +23,7 @@ require_once __DIR__ . '/Visitor.php';
 $root = dirname(__DIR__, 2);
 $files = [
     '/' => [__DIR__ . '/page.html', 'text/html'],
+    '/stream' => [__DIR__ . '/stream.html', 'text/html'],
     '/pusher.js' => [$root . '/build/npm/node_modules/pusher-js/dist/web/pusher.min.js', 'text/javascript'],
     '/recovery.js' => [$root . '/clients/js/recovery.js', 'text/javascript'],
 ];

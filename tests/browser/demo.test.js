@@ -95,3 +95,11 @@ test('the order board stays correct while offline and across gateway restarts', 
   await first.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }, { name: 'prefers-color-scheme', value: 'dark' }])
   await picture(first, 'demo-1280-dark', { fullPage: true })
 })
+
+test('the same orders are received by an EventSource', { timeout: 60_000 }, async () => {
+  const page = await browser.window(`${url.replace(/\/$/, '')}/stream`)
+  await page.waitForFunction("document.querySelector('#state').textContent === 'connected'")
+  await page.waitForFunction("document.querySelectorAll('#orders li').length >= 2", { timeout: 20_000 })
+  assert.match(await text(page, '#orders li'), /^#\d+ shop\.\w+ · \S/)
+  assert.deepEqual(page.problems, [])
+})
