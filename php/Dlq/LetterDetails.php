@@ -60,7 +60,8 @@ final class LetterDetails
     }
 
     /**
-     * @return array<string, mixed> Letter::toArray() with the exception chain, key, headers and payload; values that are not UTF-8 in base64
+     * @return array<string, mixed> Letter::toArray() with the exception chain, key, headers and payload; values that
+     *                              are not UTF-8 are in base64
      */
     public function toArray(): array
     {

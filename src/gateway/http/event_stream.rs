@@ -1,8 +1,8 @@
 //! `GET /sse`: server-sent events with the names, signatures and bounds of WebSocket connections.
 //!
 //! An `EventSource` reconnects with the URL it was created with, so its signatures must stay valid. They are made for
-//! the socket id of a ticket, which this gateway issues (`GET /sse/ticket`) and accepts for ten minutes, and longer from
-//! a client that comes back with a position (`Last-Event-ID`) that was sent to this id within ten minutes.
+//! the socket id of a ticket, which this gateway issues (`GET /sse/ticket`) and accepts for ten minutes, and longer
+//! from a client that comes back with a position (`Last-Event-ID`) that was sent to this id within ten minutes.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! HTTP: bounded request parsing, the WebSocket handshake, event streams, the HTTP API, `/up` and the operations endpoints.
+//! HTTP: bounded request parsing, the WebSocket handshake, event streams, the HTTP API, `/up` and the operations
+//! endpoints.
 //!
 //! Every response other than 101 closes the connection, so a second request on it is never read.
 

@@ -8,7 +8,6 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Delivery;
 
-
 use PHPUnit\Framework\Attributes\DataProvider;
 use RuntimeException;
 use Throwable;
