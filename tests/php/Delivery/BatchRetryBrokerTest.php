@@ -178,9 +178,13 @@ final class BatchRetryBrokerTest extends DeliveryTestCase
         $this->publishKeyed(['a' => 1, 'b' => 2, 'c' => 3, 'd' => 4]);
         $broker = $this->broker();
         $broker->subscribeBatch('user.1', function (array $messages) use ($broker): void {
+            if (end($messages)->getData() !== 4) {
+                // The first message of a producer is sent alone, and may be fetched alone.
+                return;
+            }
             $this->lists[] = self::tried($messages);
             $broker->stopConsuming();
-            throw new BatchException(2, new DomainException('no'));
+            throw new BatchException(count($messages) - 2, new DomainException('no'));
         });
         self::assertSame(2, self::within(10.0, $broker)->consume(), 'those before it are handled');
         self::assertCount(1, $this->lists);
