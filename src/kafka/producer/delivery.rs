@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
-use super::in_flight::{InFlight, PINNED};
+use super::in_flight::{refusal_code, InFlight, PINNED};
 use crate::error::{FailedMessage, Kind};
 use crate::kafka::client;
 use crate::spool::SpoolRecord;
@@ -51,6 +51,7 @@ pub(super) unsafe fn undelivered(
     let refusal = in_flight
         .take_refusal(opaque)
         .filter(|text| !text.is_empty());
+    let code = refusal_code(raw.err, refusal.as_deref().unwrap_or_default());
     let reason = match refusal {
         _ if purged => "no acknowledgement in time".to_owned(),
         Some(text) => text,
@@ -67,7 +68,7 @@ pub(super) unsafe fn undelivered(
             timestamp_ms: produced_at_ms(message),
             reason,
         },
-        code: raw.err,
+        code,
         opaque,
     }
 }

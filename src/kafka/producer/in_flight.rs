@@ -44,6 +44,19 @@ fn is_invalid_batch(code: Code) -> bool {
     )
 }
 
+/// librdkafka's text for a valid message of a batch that was refused because of another one.
+const OTHER_RECORD: &str = "Failed to append record because it was part of a batch";
+
+/// The code of a refused message. Where exactly one record of a batch is invalid, librdkafka passes that record's code
+/// for all of them, and only the text tells them apart.
+pub fn refusal_code(code: Code, text: &str) -> Code {
+    if is_invalid_batch(code) && text.starts_with(OTHER_RECORD) {
+        Code::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD
+    } else {
+        code
+    }
+}
+
 /// True for a valid message of a batch that was refused because of another one.
 pub fn is_innocent(code: Code) -> bool {
     code == Code::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD
@@ -327,6 +340,7 @@ unsafe extern "C" fn on_acknowledgement(
     let in_flight = &*in_flight.cast::<InFlight>();
     let opaque = (*message)._private as u64;
     let failed = (*message).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let mut code = (*message).err;
     let mut has_text = false;
     if failed {
         // Copied here, because the text belongs to the response, which is destroyed before the delivery report is read.
@@ -334,10 +348,10 @@ unsafe extern "C" fn on_acknowledgement(
         if !text.is_null() {
             let text = client::text(text);
             has_text = !text.is_empty();
+            code = refusal_code(code, &text);
             in_flight.refusals.lock().insert(opaque, text);
         }
     }
-    let code = (*message).err;
     if failed && !in_flight.transactional && (refuses_batch(code, has_text) || is_innocent(code)) {
         stop_after_refused_batch(client, code);
     } else if REFUSED.get().1 > 0 {
@@ -352,10 +366,25 @@ unsafe extern "C" fn on_acknowledgement(
 
 #[cfg(test)]
 mod tests {
-    use super::{InFlight, ProcessCounters, TRACKED_MESSAGES};
+    use super::{refusal_code, Code, InFlight, ProcessCounters, OTHER_RECORD, TRACKED_MESSAGES};
 
     fn in_flight() -> InFlight {
         InFlight::new(Box::leak(Box::new(ProcessCounters::default())), None, false)
+    }
+
+    #[test]
+    fn valid_records_of_a_refused_batch_are_told_apart_by_code_or_text() {
+        let invalid = Code::RD_KAFKA_RESP_ERR_INVALID_RECORD;
+        let other = Code::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD;
+        let text = format!("{OTHER_RECORD} which had one more more invalid records");
+        assert_eq!(refusal_code(invalid, &text), other);
+        assert_eq!(
+            refusal_code(invalid, "Compacted topic cannot accept"),
+            invalid
+        );
+        assert_eq!(refusal_code(other, &text), other);
+        let large = Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        assert_eq!(refusal_code(large, ""), large);
     }
 
     #[test]

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Message;
@@ -31,7 +32,21 @@ final class RefusedRecordsKafkaTest extends ProducingTestCase
         }
     }
 
-    public function testOnlyTheInvalidRecordsOfABatchFail(): void
+    /** @return iterable<string, array{list<int>}> */
+    public static function culprits(): iterable
+    {
+        yield 'several in a batch' => [[2, 3, 250, 599]];
+        // librdkafka passes its code for the valid ones as well.
+        yield 'one in a batch' => [[250]];
+    }
+
+    /**
+     * @dataProvider culprits
+     *
+     * @param list<int> $culprits
+     */
+    #[DataProvider('culprits')]
+    public function testOnlyTheInvalidRecordsOfABatchFail(array $culprits): void
     {
         $topic = $this->topic('compacted');
         (new Admin(['brokers' => self::address()]))->createTopic($topic, 1, 1, ['cleanup.policy' => 'compact']);
@@ -39,7 +54,7 @@ final class RefusedRecordsKafkaTest extends ProducingTestCase
         $failed = $expected = [];
         // From the first batch on, which a second one must not overtake.
         for ($n = 0; $n < 600; $n++) {
-            $isBad = in_array($n, [2, 3, 250, 599], true);
+            $isBad = in_array($n, $culprits, true);
             $id = $broker->send($topic, sprintf('%04d', $n) . str_repeat('x', 200), $isBad ? null : "$n", [], 0);
             if ($isBad) {
                 $failed[] = $id;
