@@ -221,10 +221,11 @@ impl Producer {
     /// Moves all queued messages to the spool.
     fn spool_queue(&self, bound: Duration) {
         self.spooling_queue.store(true, Ordering::Release);
-        self.purge();
-        // Not with librdkafka's flush, which waits in slices: the reports arrive within a millisecond or two.
+        // Not with librdkafka's flush, which waits in slices: the reports arrive within a millisecond or two. Repeated,
+        // because the delivery thread may have been about to send messages.
         let until = Instant::now() + bound;
         while self.waiting() > 0 && Instant::now() < until {
+            self.purge();
             std::thread::sleep(Duration::from_micros(500));
         }
         self.spooling_queue.store(false, Ordering::Release);

@@ -315,9 +315,13 @@ impl Producer {
                 let code = match passed {
                     Passed::Produced(code) => code,
                     Passed::Waits(gate) => {
+                        let mut gated = self.gated.lock();
+                        // Checked under the lock under which the messages of a client with a fatal error are taken out.
+                        if self.fatal.load(Ordering::Acquire) {
+                            Code::RD_KAFKA_RESP_ERR__FATAL
                         // librdkafka's limit is for both queues.
-                        if self.waiting() <= self.max_gated
-                            && self.gated.lock().push(message, sequence, usize::MAX)
+                        } else if self.waiting() <= self.max_gated
+                            && gated.push(message, sequence, usize::MAX)
                         {
                             gate.waiting.fetch_add(1, Ordering::AcqRel);
                             Code::RD_KAFKA_RESP_ERR_NO_ERROR

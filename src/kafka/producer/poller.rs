@@ -90,7 +90,7 @@ impl<'a> Poller<'a> {
     fn run(mut self) {
         // SAFETY: a live client; the reference is released below.
         let queue = unsafe { sys::rd_kafka_queue_get_main(self.producer.client) };
-        let mut purged = false;
+        let (mut purged, mut purged_at_close) = (false, false);
         let mut quiet_since = Instant::now();
         loop {
             let wait = match (self.needs_warm_up(), self.is_busy()) {
@@ -122,6 +122,10 @@ impl<'a> Poller<'a> {
                 // After a refused batch the invalid records of the spool are reported first.
                 if closing {
                     self.replay.release_claim();
+                    if !std::mem::replace(&mut purged_at_close, true) {
+                        // Again in this thread, which may have sent or held back messages since the first time.
+                        self.producer.purge();
+                    }
                 }
                 // SAFETY: a live client.
                 let empty = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
