@@ -180,7 +180,7 @@ impl SpoolReplay {
                         claim.path().to_owned(),
                         claim.record_number(self.batch.len()),
                     );
-                    if failed.lock().remove(&key) {
+                    if failed.lock().contains(&key) {
                         self.batch.push(record);
                         self.failed += 1;
                         continue;
@@ -234,6 +234,11 @@ impl SpoolReplay {
         if let Some(claim) = self.claim.as_mut() {
             let done = usize::try_from(claim.position()).unwrap_or(usize::MAX);
             claim.mark_done(done);
+            let done = claim.record_number(0);
+            let failed = &process::current().producers.failed_replays;
+            failed
+                .lock()
+                .retain(|(path, number)| path != claim.path() || *number >= done);
         }
         self.batch.clear();
     }

@@ -54,7 +54,7 @@ final class SpoolRefusedKafkaTest extends SpoolTestCase
             self::DRAIN . 'Realtime::broadcast("other", "e"); Realtime::flush(); drain();',
             ['KAFKA_BROKERS' => self::address()]
         );
-        self::assertSame(['drained'], $result->assertExit()->lines());
+        self::assertSame(['drained'], $result->assertExit()->lines(), $result->stderr);
         $lines = [];
         foreach (glob("$this->spool/*/failed/*.jsonl") ?: [] as $file) {
             array_push($lines, ...file($file, FILE_IGNORE_NEW_LINES) ?: []);
