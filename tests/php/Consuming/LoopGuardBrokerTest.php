@@ -215,7 +215,8 @@ final class LoopGuardBrokerTest extends ConsumingTestCase
             }
         });
         self::assertSame(3, $this->drain($broker));
-        self::assertSame($given, array_reverse($ids));
+        // The first one may come in a list of its own.
+        self::assertEqualsCanonicalizing($given, $ids);
         self::assertSame($dropped + 3, Realtime::stats()['loop_dropped']);
     }
 
