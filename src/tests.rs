@@ -30,6 +30,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "collects the counters of consumers and producers",
     ),
     ("metrics", "worker", "collects the counters of workers"),
+    (
+        "process",
+        "gateway",
+        "owns the log of events that no browser receives",
+    ),
     ("process", "kafka", "owns the producer pool"),
     ("process", "metrics", "owns the metrics registry"),
 ];

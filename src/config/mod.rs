@@ -34,7 +34,7 @@ pub use gateway::GatewayConfig;
 pub use logging::{secrets_in, LogConfig};
 pub use monitor::{MonitorConfig, DEFAULT_LIVENESS_TIMEOUT};
 pub use properties::{is_secret, Properties};
-pub use security::{TokenSource, CALLABLE};
+pub use security::{TokenSource, CALLABLE, TOKEN_PROPERTY};
 pub(crate) use suggestion::nearest;
 pub use value::Value;
 

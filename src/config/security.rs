@@ -5,8 +5,10 @@ use super::properties::{is_secret, Properties};
 use super::sources::Sources;
 use super::value::Value;
 use crate::error::{Error, Result};
-use crate::kafka::oauth::TOKEN_PROPERTY;
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// The property that names the token source of a client. librdkafka does not know it.
+pub const TOKEN_PROPERTY: &str = "toporia.token";
 
 /// Setting, librdkafka property, environment variable.
 const MEMBERS: &[(&str, &str, Option<&str>)] = &[

@@ -14,11 +14,9 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::client::{self, Conf};
+pub use crate::config::TOKEN_PROPERTY;
 use crate::error::{Error, Result};
 use crate::process;
-
-/// The property that names the token source of a client. librdkafka does not know it.
-pub const TOKEN_PROPERTY: &str = "toporia.token";
 
 /// The interrupt flag of PHP's virtual machine, a byte; null while no request runs.
 static INTERRUPT: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::null_mut());
