@@ -253,9 +253,13 @@ fn a_client_that_is_kicked_does_not_reconnect_and_a_restart_ends_the_stream() {
 
 #[test]
 fn streams_count_as_connections_and_are_told_to_come_back_later() {
-    let gateway = gateway(|settings| settings.max_connections = 1);
-    let mut first = EventClient::get(&gateway, "/sse?channels=public.a", "");
-    first.event();
+    let gateway = gateway(|settings| settings.max_connections = 2);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut client = EventClient::get(&gateway, "/sse?channels=public.a", "");
+        client.event();
+        open.push(client);
+    }
     let refused = EventClient::get(&gateway, "/sse?channels=public.a", "");
     assert!(refused.head.starts_with("HTTP/1.1 200 OK"));
     assert!(refused.body().starts_with("retry: 15000\n\n"));
