@@ -243,6 +243,12 @@ const SAMPLES: &[&str] = &[
 ];
 
 impl Settings {
+    /// `position_ttl` in ms.
+    #[must_use]
+    pub fn position_ttl_ms(&self) -> u64 {
+        u64::try_from(self.position_ttl.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Validates the settings before a start.
     ///
     /// # Errors

@@ -48,19 +48,14 @@ impl EventStream {
     /// `recovered: false` after a reconnect.
     pub fn id(&mut self, changed: Vec<(String, String)>) -> Bytes {
         self.tokens.extend(changed);
-        let mut json = b"{".to_vec();
-        for (channel, token) in &self.tokens {
-            if json.len() + channel.len() + token.len() + 8 > MAX_ID {
-                continue;
-            }
-            if json.len() > 1 {
-                json.push(b',');
-            }
-            frame::quote_into(&mut json, channel.as_bytes());
-            json.push(b':');
-            frame::quote_into(&mut json, token.as_bytes());
-        }
-        [b"id: ", json.as_slice(), b"}\n\n"].concat().into()
+        let mut left = MAX_ID - 2;
+        let object = frame::token_object(self.tokens.iter().filter(|(channel, token)| {
+            // With their quotes, a colon and a comma.
+            let rest = left.checked_sub(channel.len() + token.len() + 6);
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        }));
+        [b"id: ", object.as_slice(), b"\n\n"].concat().into()
     }
 
     /// The end of the stream. `is_final`: the client must not reconnect.

@@ -165,9 +165,11 @@ impl Writer {
         if tokens.is_empty() {
             return;
         }
-        let frame = match &mut self.event_stream {
-            Some(stream) => stream.id(tokens),
-            None => frame::positions(&tokens),
+        let frame = if let Some(stream) = &mut self.event_stream {
+            stream.id(tokens)
+        } else {
+            let pairs = tokens.iter().map(|(channel, token)| (channel, token));
+            frame::connection_event("realtime:position", &frame::token_object(pairs))
         };
         self.append(session, frame);
     }

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::Engine;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -19,7 +17,7 @@ use super::signature::query_pairs;
 use crate::gateway::connection::event_stream::CLOSED;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::recovery::token::Keys;
+use crate::gateway::recovery::token::{Keys, Token};
 use crate::gateway::settings::Settings;
 use crate::ids::unix_ms;
 
@@ -29,10 +27,8 @@ pub const TICKET_PATH: &str = "/sse/ticket";
 /// Delay before a client reconnects, in ms; after a refusal for lack of capacity the longer one.
 const RETRY_MS: u32 = 1000;
 const BUSY_RETRY_MS: u32 = 15_000;
-/// Maximum difference between the clocks of two servers, ms.
-const SKEW_MS: u64 = 60_000;
-/// Bytes of a ticket's signature.
-const MAC: usize = 16;
+/// What the token of a ticket is for, instead of a channel.
+const TICKET: &str = "ticket";
 
 /// A valid request for an event stream.
 pub struct StreamRequest {
@@ -145,7 +141,13 @@ pub fn issue_ticket(settings: &Settings, request: &Request) -> Response {
             "The system provides no random numbers for a socket id.\n",
         );
     };
-    let ticket = ticket(settings, id, unix_ms());
+    let ticket = Token {
+        issued_ms: unix_ms(),
+        socket: id.to_string(),
+        user: None,
+        topics: Vec::new(),
+    };
+    let ticket = ticket.encode(TICKET, &keys(settings));
     Response {
         allowed_origin,
         ..Response::json(json!({"socket_id": id.to_string(), "ticket": ticket}).to_string())
@@ -156,26 +158,11 @@ fn keys(settings: &Settings) -> Keys {
     Keys::new(&settings.secrets, "toporia_realtime event stream")
 }
 
-fn ticket(settings: &Settings, id: SocketId, issued_ms: u64) -> String {
-    let issued = issued_ms.to_string();
-    let signature = keys(settings).sign(&[id.to_string().as_bytes(), issued.as_bytes()]);
-    format!("{issued}.{}", URL_SAFE_NO_PAD.encode(&signature[..MAC]))
-}
-
 /// True for a ticket of this id that was issued within `position_ttl`.
 fn is_valid(settings: &Settings, id: SocketId, ticket: &str) -> bool {
-    let Some((issued, signature)) = ticket.split_once('.') else {
-        return false;
-    };
-    let (Ok(issued_ms), Ok(signature)) = (issued.parse::<u64>(), URL_SAFE_NO_PAD.decode(signature))
-    else {
-        return false;
-    };
-    let now = unix_ms();
-    let age = u128::from(now.saturating_sub(issued_ms));
-    age <= settings.position_ttl.as_millis()
-        && issued_ms <= now + SKEW_MS
-        && keys(settings).verify(&[id.to_string().as_bytes(), issued.as_bytes()], &signature)
+    let longest = settings.position_ttl_ms();
+    Token::decode(ticket, TICKET, &keys(settings), unix_ms(), longest)
+        .is_ok_and(|ticket| ticket.socket == id.to_string())
 }
 
 /// True if the client presents a recent position that was sent to this id.

@@ -63,9 +63,9 @@ pub fn header(out: &mut Vec<u8>, opcode: u8, len: usize) {
     }
 }
 
-/// `realtime:position`: the tokens of channels.
+/// A JSON object of channels and their tokens.
 #[must_use]
-pub fn positions(tokens: &[(String, String)]) -> Bytes {
+pub fn token_object<'a>(tokens: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<u8> {
     let mut json = b"{".to_vec();
     for (channel, token) in tokens {
         if json.len() > 1 {
@@ -76,7 +76,7 @@ pub fn positions(tokens: &[(String, String)]) -> Bytes {
         quote_into(&mut json, token.as_bytes());
     }
     json.push(b'}');
-    connection_event("realtime:position", &json)
+    json
 }
 
 /// An event on a channel. `data` is encoded JSON (for broadcasts a JSON string that contains JSON); `user_id` is the

@@ -153,7 +153,7 @@ impl History for Recovery {
 
 impl Inner {
     fn decode(&self, token: &str, channel: &str) -> Result<Token, TokenError> {
-        let longest = u64::try_from(self.settings.position_ttl.as_millis()).unwrap_or(u64::MAX);
+        let longest = self.settings.position_ttl_ms();
         Token::decode(token, channel, &self.keys, unix_ms(), longest)
     }
 
