@@ -300,10 +300,8 @@ impl Producer {
             return;
         };
         self.wait_before_end(started + UNREACHABLE_WAIT, until);
+        // The thread purges what is left: nothing is sent or held back afterwards.
         self.closing.store(true, Ordering::Release);
-        if self.waiting() > 0 {
-            self.purge();
-        }
         poller::wake(self);
         if thread.join().is_err() {
             process::current().log.write(

@@ -123,7 +123,7 @@ impl<'a> Poller<'a> {
                 if closing {
                     self.replay.release_claim();
                     if !std::mem::replace(&mut purged_at_close, true) {
-                        // Again in this thread, which may have sent or held back messages since the first time.
+                        // In this thread, because it may have been sending messages that waited.
                         self.producer.purge();
                     }
                 }
@@ -357,11 +357,15 @@ impl<'a> Poller<'a> {
         let pending = std::mem::take(&mut self.producer.pending.lock().drained);
         // Behind the first message of their partition, which librdkafka reports.
         // SAFETY: a live client.
-        let reported = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
-        let gated = if reported || quiet > 2 * IN_FLIGHT_WAIT {
-            std::mem::take(&mut self.producer.gated.lock().drained)
-        } else {
-            Vec::new()
+        let is_reported = || unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
+        let gated = {
+            let mut gated = self.producer.gated.lock();
+            let waits = gated.drained.is_empty() || (quiet <= 2 * IN_FLIGHT_WAIT && !is_reported());
+            if waits {
+                Vec::new()
+            } else {
+                std::mem::take(&mut gated.drained)
+            }
         };
         if pending.is_empty() && gated.is_empty() {
             return;
