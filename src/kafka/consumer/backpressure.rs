@@ -22,7 +22,7 @@ impl Consumer {
         let mut state = self.state.borrow_mut();
         state
             .records
-            .schedule_retry(record.raw, attempt, Instant::now(), wait);
+            .schedule_retry(record.id, attempt, Instant::now(), wait);
     }
 
     /// Resumes partitions that need not be held back any more.

@@ -1,7 +1,6 @@
 //! Fetching records in batches and handing them out one by one.
 #![allow(unsafe_code)]
 
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,42 +16,21 @@ use crate::kafka::producer::delivery::{self, Header};
 
 /// A record in flight. Valid until it is completed, requeued or scheduled for a retry.
 #[derive(Clone)]
-pub struct Record {
-    pub(super) raw: RawMessage,
-    pub(super) slot: usize,
-    pub topic: Rc<str>,
-    pub partition: i32,
-    pub offset: i64,
-    /// 1 for the first attempt.
-    pub attempt: u32,
-    /// Earlier attempts that do not count, as they failed transiently.
-    pub transient: u32,
-    /// Since when it has failed transiently.
-    pub transient_since: Option<Instant>,
-    /// Attempts until its callback last ended the process, by `exit` or a fatal error; 0 where it never did.
-    pub crashes: u32,
-    /// Handed out alone, because Kafka refused a result of this record or of one near it for good.
-    pub isolated: bool,
-    /// It is handled again: its callback returned before.
-    pub was_handled: bool,
-}
+pub struct Record(Handle<RawMessage>);
 
 impl From<Handle<RawMessage>> for Record {
     #[inline]
     fn from(handle: Handle<RawMessage>) -> Self {
-        Self {
-            raw: handle.id,
-            slot: handle.slot,
-            topic: handle.topic,
-            partition: handle.partition,
-            offset: handle.offset,
-            attempt: handle.attempt,
-            transient: handle.transient,
-            transient_since: handle.transient_since,
-            crashes: handle.crashes,
-            isolated: handle.isolated,
-            was_handled: handle.was_handled,
-        }
+        Self(handle)
+    }
+}
+
+impl std::ops::Deref for Record {
+    type Target = Handle<RawMessage>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
@@ -62,7 +40,7 @@ impl Record {
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
         // SAFETY: the message is alive while the record is in flight.
-        unsafe { slice((*self.raw).payload.cast(), (*self.raw).len) }
+        unsafe { slice((*self.id).payload.cast(), (*self.id).len) }
     }
 
     /// Key; `None` for no key.
@@ -70,26 +48,20 @@ impl Record {
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         // SAFETY: as above.
-        unsafe { slice((*self.raw).key.cast(), (*self.raw).key_len) }
+        unsafe { slice((*self.id).key.cast(), (*self.id).key_len) }
     }
 
     #[must_use]
     pub fn headers(&self) -> Vec<Header> {
         // SAFETY: as above.
-        unsafe { delivery::headers(self.raw) }
-    }
-
-    /// The number of this attempt without those that do not count.
-    #[must_use]
-    pub const fn counted_attempt(&self) -> u32 {
-        self.attempt - self.transient
+        unsafe { delivery::headers(self.id) }
     }
 
     /// Timestamp in ms; -1 where there is none.
     #[must_use]
     pub fn timestamp_ms(&self) -> i64 {
         // SAFETY: as above.
-        unsafe { sys::rd_kafka_message_timestamp(self.raw, std::ptr::null_mut()) }
+        unsafe { sys::rd_kafka_message_timestamp(self.id, std::ptr::null_mut()) }
     }
 }
 
@@ -214,12 +186,12 @@ impl Consumer {
     #[inline]
     pub fn complete(&self, record: &Record) {
         let mut state = self.state.borrow_mut();
-        state.records.complete(record.raw, Instant::now);
+        state.records.complete(record.id, Instant::now);
     }
 
     /// The record was returned by `poll()`: it is complete when the application acknowledges it.
     pub fn await_ack(&self, record: &Record) {
-        self.state.borrow_mut().records.await_ack(record.raw);
+        self.state.borrow_mut().records.await_ack(record.id);
     }
 
     /// The application acknowledged a record; false where it is not in progress.
@@ -239,7 +211,7 @@ impl Consumer {
     /// The record was not handled: it is handed out again next.
     pub fn requeue(&self, record: &Record, attempt: Attempt) {
         let mut state = self.state.borrow_mut();
-        state.records.requeue(record.raw, attempt, Instant::now());
+        state.records.requeue(record.id, attempt, Instant::now());
     }
 
     /// Every record in flight was not handled: a fatal error skipped the rest of the loop.

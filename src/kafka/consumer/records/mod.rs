@@ -74,12 +74,20 @@ pub struct Handle<I> {
     pub transient: u32,
     /// Since when it has failed transiently.
     pub transient_since: Option<Instant>,
-    /// Attempts until its callback last ended the process; 0 where it never did.
+    /// Attempts until its callback last ended the process, by `exit` or a fatal error; 0 where it never did.
     pub crashes: u32,
-    /// See [`Partition::is_isolated`].
+    /// Handed out alone, see [`Partition::is_isolated`].
     pub isolated: bool,
     /// See [`Partition::was_handled`].
     pub was_handled: bool,
+}
+
+impl<I> Handle<I> {
+    /// The number of this attempt without those that do not count.
+    #[must_use]
+    pub const fn counted_attempt(&self) -> u32 {
+        self.attempt - self.transient
+    }
 }
 
 /// Result of [`AssignedRecords::next`].
