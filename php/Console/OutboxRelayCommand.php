@@ -22,10 +22,7 @@ use Toporia\Realtime\Outbox\SignalReceived;
 use Toporia\Realtime\Outbox\TextRelayReporter;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Worker\Heartbeat;
-use Toporia\Realtime\Worker\MaxMemory;
-use Toporia\Realtime\Worker\MaxTime;
 use Toporia\Realtime\Worker\MonitorOptions;
-use Toporia\Realtime\Worker\RestartRequested;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\StopConditions;
 
@@ -99,18 +96,12 @@ final class OutboxRelayCommand extends Command
             'shutdown_flush_ms' => 100,
         ]);
         $signal = new SignalReceived();
-        $conditions = [new Heartbeat(), $signal, new RestartRequested(RestartSignal::of($config, $this->host->directory()))];
-        if ($options->maxTime > 0) {
-            $conditions[] = new MaxTime($options->maxTime);
-        }
-        if ($options->maxMemory > 0) {
-            $conditions[] = new MaxMemory($options->maxMemory);
-        }
+        $restart = RestartSignal::of($config, $this->host->directory());
         $relay = new Relay(
             $database,
             new Sender($broker, Realtime::flush(...)),
             $options,
-            new StopConditions(...$conditions),
+            StopConditions::limits($options->maxTime, $options->maxMemory, $restart, new Heartbeat(), $signal),
             $reporter,
             static fn (): ?string => Realtime::stats()['last_error']
         );

@@ -19,11 +19,8 @@ use Toporia\Realtime\Webhooks\Endpoint;
 use Toporia\Realtime\Webhooks\WebhookSender;
 use Toporia\Realtime\Worker\Heartbeat;
 use Toporia\Realtime\Worker\JsonReporter;
-use Toporia\Realtime\Worker\MaxMemory;
-use Toporia\Realtime\Worker\MaxTime;
 use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\OptionValue;
-use Toporia\Realtime\Worker\RestartRequested;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
@@ -84,16 +81,13 @@ final class WebhooksSendCommand extends Command
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
         MonitorOptions::fromArray($raw)->report($reporter);
         $signal = new SignalReceived();
-        $conditions = [
-            new Heartbeat(), $signal, new RestartRequested(RestartSignal::of($config, $this->host->directory())),
-        ];
-        $maxTime = OptionValue::int('--max-time', $raw['max-time'], 0, self::MAX_INT);
-        if ($maxTime > 0) {
-            $conditions[] = new MaxTime($maxTime);
-        }
-        if (isset($raw['max-memory'])) {
-            $conditions[] = new MaxMemory(OptionValue::memory('--max-memory', $raw['max-memory']));
-        }
+        $stop = StopConditions::limits(
+            OptionValue::int('--max-time', $raw['max-time'], 0, self::MAX_INT),
+            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
+            RestartSignal::of($config, $this->host->directory()),
+            new Heartbeat(),
+            $signal
+        );
         $sender = new WebhookSender(
             $this->broker($broker, [
                 'consumer_group' => "$prefix.webhooks",
@@ -107,7 +101,7 @@ final class WebhooksSendCommand extends Command
             "$prefix.__events",
             $endpoints,
             $retry,
-            new StopConditions(...$conditions),
+            $stop,
             $reporter
         );
         $signal->listen();

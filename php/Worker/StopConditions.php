@@ -33,10 +33,15 @@ final class StopConditions implements StopCondition
     /**
      * @param int $maxTime seconds; 0: no limit
      * @param int $maxMemory bytes; 0: no limit
+     * @param StopCondition ...$others evaluated first
      */
-    public static function limits(int $maxTime, int $maxMemory, RestartSignal $restart): self
-    {
-        $conditions = [new RestartRequested($restart)];
+    public static function limits(
+        int $maxTime,
+        int $maxMemory,
+        RestartSignal $restart,
+        StopCondition ...$others
+    ): self {
+        $conditions = [...$others, new RestartRequested($restart)];
         if ($maxTime > 0) {
             $conditions[] = new MaxTime($maxTime);
         }
