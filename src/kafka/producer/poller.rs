@@ -125,6 +125,8 @@ impl<'a> Poller<'a> {
                     if !std::mem::replace(&mut purged_at_close, true) {
                         // In this thread, because it may have been sending messages that waited.
                         self.producer.purge();
+                        // The messages are reported from now on, however long nothing was reported before.
+                        quiet_since = Instant::now();
                     }
                 }
                 // SAFETY: a live client.
