@@ -108,13 +108,17 @@ impl Consumer {
             })
     }
 
-    /// For a consumer that reads from the end: the topics that exist already. Later ones are read from their
-    /// beginning.
+    /// The topics that exist already, before patterns are subscribed. A consumer that reads from the end reads later
+    /// topics from their beginning. It also waits for a broker: librdkafka, which lists the topics for a pattern,
+    /// tries again after two seconds if only the coordinator is connected.
     pub(super) fn snapshot_topics(&self) {
         let patterns = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
-        let wanted = self.reads_from_end && self.state.borrow().filters.iter().any(patterns);
-        if wanted {
-            let topics = self.topics(Duration::from_secs(2));
+        if !self.state.borrow().filters.iter().any(patterns) {
+            return;
+        }
+        let bound = if self.reads_from_end { 2000 } else { 500 };
+        let topics = self.topics(Duration::from_millis(bound));
+        if self.reads_from_end {
             self.state.borrow_mut().known_topics = topics;
         }
     }
