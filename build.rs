@@ -1,7 +1,15 @@
-//! Links with `nodelete` so that the library stays mapped until the process exits: librdkafka's threads may still run
-//! while PHP unloads its extensions, and would crash at exit.
+//! Linker arguments.
+//!
+//! - `nodelete`: the library stays mapped until the process exits. librdkafka's threads may still run while PHP unloads
+//!   its extensions, and would crash at exit.
+//! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/busy_poll.rs`, which says why. Also in tests and
+//!   examples, and by the name that fortified builds of C use.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        println!("cargo:rustc-link-arg=-Wl,--wrap=poll");
+        println!("cargo:rustc-link-arg=-Wl,--wrap=__poll_chk");
+    }
 }

@@ -13,6 +13,8 @@ use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys::bindings as sys;
+// The linker takes `poll` from it: the same librdkafka as in the extension.
+use toporia_realtime as _;
 
 const VALUE: &[u8] = br#"{"id":"019a9f5e-2b7c-7c41-9d2e-3f6a1b0c8d7e","type":"event","channel":"user.1","event":"order.created","data":{"order_id":1000000,"status":"created","total":149.95,"currency":"EUR","paid":true,"items":[{"sku":"TS-1042-XL","quantity":2}]},"timestamp":1763700000}"#;
 const KEY: &[u8] = b"user.1";

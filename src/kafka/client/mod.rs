@@ -2,6 +2,8 @@
 //! errors.
 #![allow(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod busy_poll;
 mod conf;
 #[cfg(test)]
 pub(crate) mod connectivity;

@@ -26,9 +26,17 @@ final class Meter
      */
     public function report(int $messages, array $more = []): void
     {
-        $line = ['messages' => $messages, 'cpu_us' => self::cpu() - $this->cpu]
-            + ['wall_us' => (hrtime(true) - $this->wall) / 1000] + $more;
+        $line = $more + ['messages' => $messages, 'cpu_us' => $this->cpuTime()]
+            + ['wall_us' => (hrtime(true) - $this->wall) / 1000];
         echo json_encode($line, JSON_THROW_ON_ERROR), "\n";
+    }
+
+    /**
+     * User and system time of every thread since the start, in µs.
+     */
+    public function cpuTime(): int
+    {
+        return self::cpu() - $this->cpu;
     }
 
     /**
