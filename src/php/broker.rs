@@ -12,7 +12,8 @@ use ext_php_rs::prelude::*;
 use ext_php_rs::types::Zval;
 
 use super::callback::Callback;
-use super::consume::{Hooks, Redelivery};
+use super::hooks::Hooks;
+use super::poll::Redelivery;
 use super::state::Sender;
 use super::{interfaces, metrics};
 use crate::config::{BrokerConfig, Delivery};

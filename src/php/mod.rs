@@ -40,6 +40,7 @@ mod lifecycle;
 mod logging;
 mod message;
 mod metrics;
+mod poll;
 mod position;
 mod publish;
 mod realtime;

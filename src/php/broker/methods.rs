@@ -14,7 +14,8 @@ use crate::php::arguments::{self, finish, CallError};
 use crate::php::message::Message;
 use crate::php::subscriptions::style;
 use crate::php::{
-    batch, binary, consume, fakes, json, logging, position, publish, retry, state, stats, zend,
+    batch, binary, consume, fakes, json, logging, poll, position, publish, retry, shutdown, state,
+    stats, zend,
 };
 use crate::worker::Limits;
 
@@ -420,7 +421,7 @@ impl Broker {
             return fakes::run(&fake, "poll", &[Some(&fakes::int(timeoutMs))]);
         }
         let this = zend::this();
-        finish(consume::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
+        finish(poll::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
             .map(Flatten::flatten_value)
     }
 
@@ -430,7 +431,7 @@ impl Broker {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
             return fakes::call(&fake, "ack", &[Some(&message)]).map(drop);
         }
-        finish(consume::ack(self, message))
+        finish(poll::ack(self, message))
     }
 
     /// Rejects a message: it is delivered again after a delay, or dead-lettered.
@@ -440,7 +441,7 @@ impl Broker {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
             return fakes::call(&fake, "nack", &[Some(&message), why]).map(drop);
         }
-        finish(consume::nack(self, message, why))
+        finish(poll::nack(self, message, why))
     }
 
     /// Counters and state of this broker's consumer.
@@ -450,7 +451,7 @@ impl Broker {
 
     /// Leaves the group and closes the connection, after flushing queued messages.
     pub fn close(&self) -> PhpResult<()> {
-        finish(consume::close(self))
+        finish(shutdown::close(self))
     }
 }
 
