@@ -13,7 +13,7 @@ use ext_php_rs::types::Zval;
 
 use super::callback::Callback;
 use super::hooks::Hooks;
-use super::poll::Redelivery;
+use super::poll::Polled;
 use super::state::Sender;
 use super::{interfaces, metrics};
 use crate::config::{BrokerConfig, Delivery};
@@ -45,7 +45,7 @@ pub struct Broker {
     /// The metrics of its consumer, and when they are updated next, in ms.
     pub(super) series: RefCell<Option<Arc<ConsumerMetrics>>>,
     pub(super) next_report_ms: Cell<u64>,
-    pub(super) redelivery: RefCell<Redelivery>,
+    pub(super) polled: RefCell<Polled>,
     pub(super) strategy: RefCell<Option<Zval>>,
     pub(super) transaction: RefCell<Option<Rc<TransactionalProducer>>>,
     pub(super) generation: u32,
@@ -69,7 +69,7 @@ impl Broker {
             counters: Arc::default(),
             series: RefCell::default(),
             next_report_ms: Cell::new(0),
-            redelivery: RefCell::default(),
+            polled: RefCell::default(),
             strategy: RefCell::default(),
             transaction: RefCell::default(),
             generation: process::generation(),

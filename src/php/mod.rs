@@ -15,6 +15,7 @@
 // PHP's argument names are the Rust ones.
 #![allow(non_snake_case)]
 
+mod acknowledge;
 mod admin;
 mod arguments;
 mod arrays;

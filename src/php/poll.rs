@@ -1,4 +1,4 @@
-//! `poll()`, `ack()` and `nack()` of a broker.
+//! `poll()` of a broker, and the messages that its caller has.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -11,39 +11,115 @@ use super::broker::Broker;
 use super::consume::{abort, check};
 use super::handler::{self, PhpHandler};
 use super::message::Message;
-use super::retry::{self, Decision, FailureKind};
-use super::{dead_letter, zend};
 use crate::clock;
 use crate::dispatch::Route;
 use crate::error::Error;
 use crate::kafka::consumer::records::Attempt;
 use crate::kafka::consumer::{Consumer, Record};
-use crate::kafka::dead_letter::Failure;
+use crate::log::Level;
 use crate::loop_guard;
 use crate::message::{Message as Inner, Origin};
 use crate::metrics::number::SingleWriterCounter;
-use crate::retry::RetryStrategy;
-use crate::worker::{Handler, Item, Source};
+use crate::process;
+use crate::worker::{log_isolation, Handler, Item, Source};
 
 /// `poll()` lets signal handlers run at this interval.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Messages that were rejected, with the time of their redelivery.
+/// What the caller of `poll()` has.
 #[derive(Default)]
-pub struct Redelivery {
-    waiting: VecDeque<(Instant, Rc<Inner>)>,
+pub struct Polled {
+    /// Rejected messages, with the time of their redelivery.
+    rejected: VecDeque<(Instant, Rc<Inner>)>,
+    /// An isolated message: no other is handed out before its acknowledgement.
+    isolated: Option<Place>,
+    /// The log says that it is waited for.
+    is_reported: bool,
+    /// The only message since the last commit, handed out when all results before it were acknowledged: a result that
+    /// is refused is one of its own.
+    single: Option<Place>,
 }
 
-impl Redelivery {
-    fn due(&mut self) -> Option<Rc<Inner>> {
-        let now = Instant::now();
-        let place = self.waiting.iter().position(|(due, _)| *due <= now)?;
-        self.waiting.remove(place).map(|(_, message)| message)
+pub type Place = (Rc<str>, i32, i64);
+
+pub fn place(origin: &Origin) -> Place {
+    (Rc::clone(&origin.topic), origin.partition, origin.offset)
+}
+
+pub fn is_isolated(consumer: &Consumer, (topic, partition, offset): &Place) -> bool {
+    consumer.is_isolated(topic, *partition, *offset)
+}
+
+impl Polled {
+    pub fn is_single(&self, place: &Place) -> bool {
+        self.single.as_ref() == Some(place)
     }
 
-    fn next_due(&self) -> Option<Instant> {
-        self.waiting.iter().map(|(due, _)| *due).min()
+    /// A rejected message that is due, and not behind another one of its key.
+    fn due(&mut self, consumer: &Consumer) -> Option<Rc<Inner>> {
+        let now = Instant::now();
+        self.discard_stale(consumer);
+        let due = self
+            .rejected
+            .iter()
+            .position(|(due, message)| *due <= now && may_retry(consumer, message) == Some(true))?;
+        self.rejected.remove(due).map(|(_, message)| message)
     }
+
+    fn next_due(&self, consumer: &Consumer) -> Option<Instant> {
+        let free = self.rejected.iter();
+        let free = free.filter(|(_, message)| may_retry(consumer, message) == Some(true));
+        free.map(|(due, _)| *due).min()
+    }
+
+    fn open(&mut self, isolated: Option<Place>) {
+        self.isolated = isolated;
+        self.is_reported = false;
+    }
+
+    fn report_open(&mut self) {
+        let Some((topic, partition, offset)) = &self.isolated else {
+            return;
+        };
+        if !std::mem::replace(&mut self.is_reported, true) {
+            process::current().log.write(
+                Level::Warning,
+                format!(
+                    "Broker::poll() waits for ack() or nack() of the message in topic \"{topic}\" partition \
+                     {partition} offset {offset}: Kafka refused a result, so messages are handed out one by one."
+                ),
+            );
+        }
+    }
+
+    /// Messages that are read again, or belong to another member.
+    fn discard_stale(&mut self, consumer: &Consumer) {
+        self.rejected
+            .retain(|(_, message)| may_retry(consumer, message).is_some());
+    }
+
+    pub fn waits(&self, origin: &Origin) -> bool {
+        let mut rejected = self.rejected.iter();
+        rejected.any(|(_, message)| is_same(message, origin))
+    }
+
+    pub fn remove(&mut self, origin: &Origin) {
+        self.rejected
+            .retain(|(_, message)| !is_same(message, origin));
+    }
+}
+
+fn may_retry(consumer: &Consumer, message: &Inner) -> Option<bool> {
+    let origin = message.origin.as_ref()?;
+    consumer.may_retry(&origin.topic, origin.partition, origin.offset)
+}
+
+fn is_same(message: &Inner, origin: &Origin) -> bool {
+    message.origin.as_ref().is_some_and(|other| {
+        other.topic == origin.topic
+            && other.partition == origin.partition
+            && other.offset == origin.offset
+    })
 }
 
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
@@ -85,13 +161,10 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
         if let Some(error) = consumer.take_fatal_error() {
             return Err(error.into());
         }
-        consumer.commit_if_due(round)?;
-        let again = broker.redelivery.borrow_mut().due();
-        if let Some(message) = again {
-            return Ok(Some(super::object(Message::new(message))));
-        }
-        while let Some(record) = consumer.next() {
-            if let Some(message) = take(&php, &consumer, &record)? {
+        isolate_refused(consumer.commit_if_due(round))?;
+        let awaits_ack = awaits_ack(broker, &consumer);
+        if !awaits_ack {
+            if let Some(message) = next_message(&php, &consumer)? {
                 return Ok(Some(super::object(Message::new(message))));
             }
         }
@@ -99,19 +172,164 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
         if now >= until {
             return Ok(None);
         }
-        let next = broker
-            .redelivery
-            .borrow()
-            .next_due()
+        if awaits_ack {
+            broker.polled.borrow_mut().report_open();
+            consumer.keep_alive();
+            std::thread::sleep(SLICE.min(until - now));
+            continue;
+        }
+        let due = broker.polled.borrow().next_due(&consumer);
+        let wait = due
             .unwrap_or(until)
-            .min(until);
-        let wait = next
+            .min(until)
             .saturating_duration_since(now)
-            .min(SLICE)
-            .max(Duration::from_millis(1));
+            .clamp(Duration::from_millis(1), SLICE);
         let came = Source::fetch(&*consumer, wait, 100);
         if came > 0 {
             broker.counters.timing.sizes.observe(came as u64);
+        }
+    }
+}
+
+/// A result that Kafka refuses for good: the records since the last commit are read again one by one, which has begun.
+pub fn isolate_refused(committed: Result<(), Error>) -> Result<(), Error> {
+    match committed {
+        Err(error) if error.is_permanent() => {
+            log_isolation(&error);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// The message is handed out again after `wait`.
+pub fn reject(
+    broker: &Broker,
+    consumer: &Consumer,
+    message: &Rc<Inner>,
+    attempt: Attempt,
+    wait: Duration,
+) {
+    let mut again = Inner::clone(message);
+    let Some(origin) = again.origin.as_mut() else {
+        return;
+    };
+    origin.attempt += 1;
+    if attempt == Attempt::Transient {
+        origin.transient += 1;
+        origin.transient_since.get_or_insert_with(Instant::now);
+    } else {
+        origin.transient_since = None;
+    }
+    let (topic, partition, offset) = place(origin);
+    consumer.reject((&topic, partition, offset), message.key(), attempt);
+    let mut polled = broker.polled.borrow_mut();
+    polled.isolated = None;
+    polled
+        .rejected
+        .push_back((Instant::now() + wait, again.into()));
+}
+
+/// True while an isolated message is neither acknowledged nor rejected.
+fn awaits_ack(broker: &Broker, consumer: &Consumer) -> bool {
+    let mut polled = broker.polled.borrow_mut();
+    let open = polled
+        .isolated
+        .as_ref()
+        .is_some_and(|(topic, partition, offset)| {
+            consumer.is_in_progress(topic, *partition, *offset)
+        });
+    if !open {
+        polled.isolated = None;
+    }
+    open
+}
+
+/// The next message to hand out. Results of messages before an isolated one are settled first.
+fn next_message(php: &PhpHandler<'_>, consumer: &Consumer) -> Result<Option<Rc<Inner>>, CallError> {
+    let again = php.broker.polled.borrow_mut().due(consumer);
+    if let Some(message) = again {
+        return hand_out_again(php.broker, consumer, message);
+    }
+    loop {
+        let is_first = consumer.is_committed();
+        let Some(record) = consumer.next() else {
+            return Ok(None);
+        };
+        let mut is_settled = false;
+        if record.isolated || is_first {
+            let wait = if record.isolated {
+                SLICE
+            } else {
+                Duration::ZERO
+            };
+            let requeue = || consumer.requeue(&record, Attempt::NotMade);
+            match settle(consumer, wait, requeue)? {
+                Settled::Yes => is_settled = true,
+                Settled::NotYet if !record.isolated => {}
+                Settled::NotYet => {
+                    requeue();
+                    return Ok(None);
+                }
+                Settled::ReadAgain => return Ok(None),
+            }
+        }
+        let Some(message) = take(php, consumer, &record)? else {
+            continue;
+        };
+        let place = (Rc::clone(&record.topic), record.partition, record.offset);
+        let mut polled = php.broker.polled.borrow_mut();
+        polled.single = (is_first && is_settled).then(|| place.clone());
+        polled.open(record.isolated.then_some(place));
+        return Ok(Some(message));
+    }
+}
+
+fn hand_out_again(
+    broker: &Broker,
+    consumer: &Consumer,
+    message: Rc<Inner>,
+) -> Result<Option<Rc<Inner>>, CallError> {
+    let place = message.origin.as_ref().map(place);
+    let isolated = place.filter(|place| is_isolated(consumer, place));
+    if isolated.is_some() {
+        match settle(consumer, SLICE, || ())? {
+            Settled::Yes => {}
+            Settled::NotYet => {
+                let mut polled = broker.polled.borrow_mut();
+                polled.rejected.push_front((Instant::now(), message));
+                return Ok(None);
+            }
+            Settled::ReadAgain => return Ok(None),
+        }
+    }
+    let mut polled = broker.polled.borrow_mut();
+    polled.single = None;
+    polled.open(isolated);
+    Ok(Some(message))
+}
+
+enum Settled {
+    Yes,
+    NotYet,
+    /// Kafka refused one for good: the records since the last commit are read again one by one.
+    ReadAgain,
+}
+
+/// Waits for the results of earlier messages, so that a refusal from here on belongs to the next one.
+fn settle(
+    consumer: &Consumer,
+    wait: Duration,
+    requeue: impl FnOnce(),
+) -> Result<Settled, CallError> {
+    match Source::results(consumer, wait) {
+        Ok(true) => Ok(Settled::Yes),
+        Ok(false) => Ok(Settled::NotYet),
+        Err(error) => {
+            requeue();
+            Source::read_again(consumer, error.is_permanent());
+            isolate_refused(Err(error))?;
+            Ok(Settled::ReadAgain)
         }
     }
 }
@@ -148,122 +366,4 @@ fn take(
     }
     consumer.complete(record);
     Ok(None)
-}
-
-fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a crate::message::Origin, Error> {
-    message.inner.origin.as_ref().ok_or_else(|| {
-        Error::configuration(format!(
-            "Broker::{method}(): this message was not received from Kafka; there is nothing \
-        to acknowledge."
-        ))
-    })
-}
-
-/// `Broker::ack()`. A message whose partition was reassigned is left to the new owner.
-pub fn ack(broker: &Broker, message: &Message) -> Result<(), CallError> {
-    let origin = origin_of(message, "ack")?;
-    let consumer = broker.consumer.borrow().clone();
-    let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) else {
-        return Err(Error::configuration(
-            "Broker::ack(): this broker is not consuming; the message was received by another Broker.",
-        )
-        .into());
-    };
-    let same = |waiting: &Inner| is_same(waiting, origin);
-    broker
-        .redelivery
-        .borrow_mut()
-        .waiting
-        .retain(|(_, waiting)| !same(waiting));
-    if consumer.acknowledge(&origin.topic, origin.partition, origin.offset) {
-        broker.counters.handled.add(1);
-        consumer.commit_soon()?;
-    }
-    Ok(())
-}
-
-fn is_same(waiting: &Inner, origin: &Origin) -> bool {
-    waiting.origin.as_ref().is_some_and(|other| {
-        other.topic == origin.topic
-            && other.partition == origin.partition
-            && other.offset == origin.offset
-    })
-}
-
-/// `Broker::nack()`. Does nothing for a message that is acknowledged already or waits for its redelivery.
-pub fn nack(broker: &Broker, message: &Message, why: Option<&Zval>) -> Result<(), CallError> {
-    let origin = origin_of(message, "nack")?;
-    let consumer = broker.consumer.borrow().clone();
-    let open = consumer.is_some_and(|consumer| {
-        consumer.is_in_progress(&origin.topic, origin.partition, origin.offset)
-    });
-    let waits = broker
-        .redelivery
-        .borrow()
-        .waiting
-        .iter()
-        .any(|(_, waiting)| is_same(waiting, origin));
-    if !open || waits {
-        return Ok(());
-    }
-    let why = why.map(Zval::dereference).filter(|why| why.is_object());
-    broker.counters.failures.add(1);
-    let config = &broker.config;
-    let decision = match why {
-        Some(why) => retry::decide(broker, &message.inner, why).map_err(abort)?,
-        None => Decision {
-            wait: retry::configured(config).delay(origin.counted_attempt()),
-            ..Decision::give_up(FailureKind::Other)
-        },
-    };
-    let wait = decision.wait;
-    let longest = retry::configured(config).max;
-    if let Some(why) = why {
-        if !broker.hooks.call_failed(&message.inner, why, decision) {
-            return Err(CallError::Pending);
-        }
-    }
-    if let Some(wait) = wait.or_else(|| (!config.dlq).then_some(longest)) {
-        broker.counters.retries.add(1);
-        let mut again = Inner::clone(&message.inner);
-        if let Some(origin) = again.origin.as_mut() {
-            origin.attempt += 1;
-            if decision.kind == FailureKind::Transient {
-                origin.transient += 1;
-                origin.transient_since.get_or_insert_with(Instant::now);
-            } else {
-                origin.transient_since = None;
-            }
-        }
-        broker
-            .redelivery
-            .borrow_mut()
-            .waiting
-            .push_back((Instant::now() + wait, again.into()));
-        return Ok(());
-    }
-    let class = why.map(zend::class_of).unwrap_or_default();
-    let reason = why.map_or_else(|| "not acknowledged (nack)".to_owned(), zend::message_of);
-    let chain = why.map(zend::chain_of).unwrap_or_default();
-    let failure = Failure {
-        topic: &origin.topic,
-        partition: origin.partition,
-        offset: origin.offset,
-        timestamp_ms: origin.timestamp_ms,
-        class: &class,
-        reason: &reason,
-        chain: &chain,
-        attempts: origin.attempt,
-    };
-    let inner = &message.inner;
-    dead_letter::write(
-        broker,
-        &failure,
-        inner.key(),
-        inner.value(),
-        inner.headers.clone(),
-        dead_letter::Form::Whole,
-    )?;
-    broker.counters.dead_lettered.add(1);
-    ack(broker, message)
 }

@@ -102,7 +102,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 }
 
 /// The error that ends the worker where the dead-letter topic refuses a dead letter for good.
-pub(super) fn refused_dead_letter(place: &(String, i32, i64), error: &Error) -> Error {
+pub fn refused_dead_letter(place: &(String, i32, i64), error: &Error) -> Error {
     let (topic, partition, offset) = place;
     let reason = error.failed().first().map_or_else(
         || error.message().to_owned(),

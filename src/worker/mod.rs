@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 pub use host::{DeadLetter, Handler, Item, Outcome, Source};
+pub use isolation::refused_dead_letter;
 pub use stop::{
     defer_signal, deferred_signals, holds_signals, take_deferred_signal, Limits, Reason, StopSignal,
 };
@@ -78,7 +79,7 @@ impl WorkerCounters {
     }
 }
 
-fn log_isolation(error: &Error) {
+pub fn log_isolation(error: &Error) {
     process::current().log.write(
         Level::Warning,
         format!(

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Contract;
 use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
+use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
@@ -108,12 +109,17 @@ interface Consumer
     public function poll(int $timeoutMs = 1000): ?Message;
 
     /**
-     * Acknowledges a message returned by poll(): commits up to the lowest offset that is not yet acknowledged.
+     * Acknowledges a message returned by poll(): commits up to the lowest offset that is not yet acknowledged. If Kafka
+     * refuses a message sent since that poll() for good, the acknowledged one becomes a dead letter instead.
+     *
+     * @throws DeliveryException a message sent before was not delivered, or was refused and `dlq` is off: the offset is
+     *         not committed
      */
     public function ack(Message $message): void;
 
     /**
-     * Marks a message returned by poll() as failed.
+     * Marks a message returned by poll() as failed: poll() returns it again after its delay, later ones of its key
+     * after that; after the last attempt it becomes a dead letter.
      *
      * @param Throwable|null $why the cause, for the log
      */

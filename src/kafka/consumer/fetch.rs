@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 
 use super::message::{FetchedMessage, RawMessage};
+use super::partition::Partition;
 use super::records::{Attempt, Handle, Next, RetryBounds};
 use super::state::State;
 use super::Consumer;
@@ -191,21 +192,55 @@ impl Consumer {
 
     /// The record was returned by `poll()`: it is complete when the application acknowledges it.
     pub fn await_ack(&self, record: &Record) {
-        self.state.borrow_mut().records.await_ack(record.id);
+        let mut state = self.state.borrow_mut();
+        state.records.await_ack(record.id, Instant::now);
     }
 
     /// The application acknowledged a record; false where it is not in progress.
     pub fn acknowledge(&self, topic: &str, number: i32, offset: i64) -> bool {
         let mut state = self.state.borrow_mut();
-        let partition = state.records.find(topic, number);
-        partition.is_some_and(|partition| partition.complete(offset))
+        state
+            .records
+            .acknowledge(topic, number, offset, Instant::now())
+    }
+
+    /// The application rejected a record; it keeps it for another attempt.
+    pub fn reject(&self, place: (&str, i32, i64), key: Option<&[u8]>, attempt: Attempt) {
+        let mut state = self.state.borrow_mut();
+        state.records.reject(place, key, attempt, Instant::now());
+    }
+
+    /// See [`AssignedRecords::may_retry`](super::records::AssignedRecords::may_retry).
+    pub fn may_retry(&self, topic: &str, number: i32, offset: i64) -> Option<bool> {
+        self.state.borrow().records.may_retry(topic, number, offset)
     }
 
     /// True while a record was handed out and has no result.
     pub fn is_in_progress(&self, topic: &str, number: i32, offset: i64) -> bool {
+        self.partition(topic, number, |partition| partition.is_in_progress(offset))
+    }
+
+    /// True for a record in progress that is handed out alone.
+    pub fn is_isolated(&self, topic: &str, number: i32, offset: i64) -> bool {
+        self.partition(topic, number, |partition| partition.is_isolated(offset))
+    }
+
+    /// True for an isolated record that was acknowledged before.
+    pub fn was_handled(&self, topic: &str, number: i32, offset: i64) -> bool {
+        self.partition(topic, number, |partition| partition.was_handled(offset))
+    }
+
+    /// True where everything taken is committed.
+    pub fn is_committed(&self) -> bool {
+        let state = self.state.borrow();
+        let committed = !state.records.partitions().any(Partition::has_uncommitted);
+        committed
+    }
+
+    fn partition(&self, topic: &str, number: i32, is: impl FnOnce(&Partition) -> bool) -> bool {
         let mut state = self.state.borrow_mut();
         let partition = state.records.find(topic, number);
-        partition.is_some_and(|partition| partition.is_in_progress(offset))
+        partition.is_some_and(|partition| is(partition))
     }
 
     /// The record was not handled: it is handed out again next.

@@ -96,6 +96,17 @@ impl<R> RetryQueue<R> {
         self.update_next_due();
     }
 
+    /// A record of this queue is handled elsewhere: the others wait until [`RetryQueue::advance`].
+    pub fn hold(&mut self, queue: KeyQueue) {
+        let queue = self.queues.entry(queue).or_insert_with(|| Queue {
+            records: VecDeque::new(),
+            failed: None,
+            due: None,
+        });
+        queue.due = None;
+        self.update_next_due();
+    }
+
     /// A later record waits behind the others of its queue.
     pub fn follow(&mut self, queue: &KeyQueue, record: R) {
         if let Some(queue) = self.queues.get_mut(queue) {
@@ -183,6 +194,24 @@ mod tests {
         assert_eq!(retries.take_due(later), Some((queue("a"), 2)));
         retries.advance(&queue("a"), later);
         assert!(retries.is_empty());
+    }
+
+    #[test]
+    fn records_behind_one_that_is_held_wait_for_it() {
+        let now = Instant::now();
+        let mut retries = RetryQueue::default();
+        retries.hold(queue("a"));
+        retries.follow(&queue("a"), 2);
+        assert_eq!((retries.take_due(now), retries.next_due()), (None, None));
+        retries.advance(&queue("a"), now);
+        assert_eq!(retries.take_due(now), Some((queue("a"), 2)));
+        // A record of the queue that failed is held again.
+        retries.follow(&queue("a"), 3);
+        retries.hold(queue("a"));
+        assert_eq!(retries.take_due(now), None);
+        retries.advance(&queue("a"), now);
+        retries.advance(&queue("a"), now);
+        assert_eq!(retries.take_due(now), Some((queue("a"), 3)));
     }
 
     #[test]

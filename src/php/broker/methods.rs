@@ -14,8 +14,8 @@ use crate::php::arguments::{self, finish, CallError};
 use crate::php::message::Message;
 use crate::php::subscriptions::style;
 use crate::php::{
-    batch, binary, consume, fakes, json, logging, poll, position, publish, retry, shutdown, state,
-    stats, zend,
+    acknowledge, batch, binary, consume, fakes, json, logging, poll, position, publish, retry,
+    shutdown, state, stats, zend,
 };
 use crate::worker::Limits;
 
@@ -426,22 +426,26 @@ impl Broker {
     }
 
     /// Acknowledges a message: its offset is committed once all messages before it are acknowledged too.
-    pub fn ack(&self, message: &Message) -> PhpResult<()> {
+    pub fn ack(self_: &ZendClassObject<Self>, message: &Message) -> PhpResult<()> {
         if let Some(fake) = fakes::consumer() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
             return fakes::call(&fake, "ack", &[Some(&message)]).map(drop);
         }
-        finish(poll::ack(self, message))
+        finish(acknowledge::ack(self_, &zend::this(), message))
     }
 
     /// Rejects a message: it is delivered again after a delay, or dead-lettered.
     #[php(optional = why)]
-    pub fn nack(&self, message: &Message, why: Option<&Zval>) -> PhpResult<()> {
+    pub fn nack(
+        self_: &ZendClassObject<Self>,
+        message: &Message,
+        why: Option<&Zval>,
+    ) -> PhpResult<()> {
         if let Some(fake) = fakes::consumer() {
             let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
             return fakes::call(&fake, "nack", &[Some(&message), why]).map(drop);
         }
-        finish(poll::nack(self, message, why))
+        finish(acknowledge::nack(self_, &zend::this(), message, why))
     }
 
     /// Counters and state of this broker's consumer.

@@ -13,6 +13,7 @@ use DomainException;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\PermanentException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
 
 final class PollBrokerTest extends ConsumingTestCase
 {
@@ -153,7 +154,9 @@ final class PollBrokerTest extends ConsumingTestCase
             }
         }
         self::assertSame([1, 2, 3], $attempts);
-        self::assertSame(1, $other);
+        self::assertSame(0, $other, 'the key waits with its message');
+        self::assertSame(2, ($second = $broker->poll(5000))?->getData());
+        $broker->ack($second);
         self::assertNull($broker->poll(300));
         $broker->close();
         self::assertSame([], $this->rest('user.1'), 'its offset moved on');
@@ -219,6 +222,66 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertNull($broker->poll(400));
         $broker->close();
         self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testLaterMessagesOfTheKeyWaitForARejectedOne(): void
+    {
+        foreach (['a1', 'b1', 'a2', '-1', 'a3', 'b2'] as $value) {
+            Realtime::broker()->send($this->topic(), $value, $value[0] === '-' ? null : $value[0], [], 0);
+        }
+        Realtime::flush();
+        $broker = $this->broker(['retry_backoff_ms' => 400])->subscribeTopic($this->topic());
+        $values = [];
+        for ($end = microtime(true) + 20; count($values) < 9 && microtime(true) < $end;) {
+            $message = $broker->poll(1000);
+            if ($message === null) {
+                continue;
+            }
+            $values[] = "{$message->getPayload()}#{$message->getAttempt()}";
+            if ($message->getAttempt() === 1 && in_array($message->getPayload(), ['a1', 'a2', '-1'], true)) {
+                $broker->nack($message);
+            } else {
+                $broker->ack($message);
+            }
+        }
+        $of = static fn (string $key) => array_values(array_filter($values, static fn ($v) => $v[0] === $key));
+        self::assertSame(['a1#1', 'a1#2', 'a2#1', 'a2#2', 'a3#1'], $of('a'));
+        self::assertSame(['b1#1', 'b2#1'], $of('b'));
+        self::assertSame(['-1#1', '-1#2'], $of('-'));
+        self::assertLessThan(array_search('a1#2', $values, true), array_search('b2#1', $values, true));
+        $broker->close();
+        self::assertSame([6], array_values($this->committed($this->topic())));
+    }
+
+    public function testTwoRejectedMessagesOfAKeyKeepTheirOrder(): void
+    {
+        $this->publish('user.1', [1, 2, 3]);
+        $broker = $this->broker(['retry_backoff_ms' => 200])->subscribe('user.1');
+        [$first, $second] = $this->poll($broker, 2);
+        $broker->nack($second);
+        $broker->nack($first);
+        $data = [];
+        for ($n = 0; $n < 3; $n++) {
+            [$message] = $this->poll($broker, 1);
+            $data[] = $message->getData();
+            $broker->ack($message);
+        }
+        self::assertSame([1, 2, 3], $data);
+        $broker->close();
+        self::assertSame([], $this->rest('user.1'));
+    }
+
+    public function testAMessageOfADeadLetterTopicIsNotDeadLetteredAgain(): void
+    {
+        $topic = 'dlq.' . $this->topic();
+        $this->send($topic, ['letter']);
+        $broker = $this->broker(['retry_backoff_max_ms' => 300, 'retry_backoff_ms' => 10])->subscribeTopic($topic);
+        [$message] = $this->poll($broker, 1);
+        $broker->nack($message, new PermanentException('never'));
+        [$again] = $this->poll($broker, 1);
+        self::assertSame(['letter', 2], [$again->getPayload(), $again->getAttempt()]);
+        self::assertSame(0, $broker->stats()['dead_lettered']);
+        $broker->close();
     }
 
     public function testRawTopics(): void

@@ -4,16 +4,20 @@
 //! in the retry queue, or held back. Results and offsets are kept in its [`Partition`]. Generic over the message, so
 //! that tests run the same code without Kafka.
 
+mod attempts;
 mod held_back;
 mod offsets;
 mod partitions;
+mod polled;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use self::attempts::Failures;
 use super::partition::Partition;
 use super::retry_queue::{KeyQueue, RetryQueue};
+pub use attempts::Attempt;
 
 /// A message as librdkafka delivers it: a record, an error, or the end of a partition.
 pub trait Fetched {
@@ -37,26 +41,6 @@ pub trait Fetched {
 
 /// Topic and partition, and the offset after its last fetched record.
 pub type Ends = BTreeMap<(Rc<str>, i32), i64>;
-
-/// The attempt after which a record is handed out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// The callback was not called, or not for this record.
-    NotMade,
-    /// It failed, and is one of the record's attempts.
-    Counted,
-    /// It failed because something that the callback needs is unavailable: it does not count.
-    Transient,
-}
-
-/// Failed attempts of a record without a result.
-#[derive(Debug, Clone, Copy, Default)]
-struct Failures {
-    counted: u32,
-    transient: u32,
-    /// When the first of its consecutive transient failures was.
-    transient_since: Option<Instant>,
-}
 
 /// A record that was handed out, by the id of its message.
 #[derive(Debug, Clone)]
@@ -139,6 +123,8 @@ pub struct AssignedRecords<M> {
     next_batch: VecDeque<M>,
     in_flight: VecDeque<InFlight<M>>,
     retry_queue: RetryQueue<M>,
+    /// Records rejected by the caller of `poll()`, with the queues that they hold.
+    rejected: BTreeMap<(usize, i64), KeyQueue>,
     /// Fetched records of partitions that are paused because they ran too far ahead, with their slots.
     held_back: VecDeque<(usize, M)>,
     /// Partitions to pause, as they were just held back.
@@ -163,6 +149,7 @@ impl<M> Default for AssignedRecords<M> {
             next_batch: VecDeque::new(),
             in_flight: VecDeque::new(),
             retry_queue: RetryQueue::default(),
+            rejected: BTreeMap::new(),
             held_back: VecDeque::new(),
             to_pause: Vec::new(),
             recent: None,
@@ -347,11 +334,6 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
-    /// The record was given to the caller of `poll()`, and waits for its acknowledgement.
-    pub fn await_ack(&mut self, id: M::Id) {
-        self.take_in_flight(id);
-    }
-
     /// The record was not handled and is handed out again next.
     pub fn requeue(&mut self, id: M::Id, attempt: Attempt, now: Instant) {
         if let Some(record) = self.take_in_flight(id) {
@@ -360,37 +342,6 @@ impl<M: Fetched> AssignedRecords<M> {
                 self.count_attempt(slot, offset, attempt, now);
             }
         }
-    }
-
-    fn count_attempt(&mut self, slot: usize, offset: i64, attempt: Attempt, now: Instant) {
-        if attempt == Attempt::NotMade {
-            return;
-        }
-        let failures = self.attempts.entry((slot, offset)).or_default();
-        if attempt == Attempt::Transient {
-            failures.transient += 1;
-            failures.transient_since.get_or_insert(now);
-        } else {
-            failures.counted += 1;
-            failures.transient_since = None;
-        }
-    }
-
-    /// Records whose last attempt failed transiently: their number, and since when the first of them has failed.
-    pub fn transient_failures(&self) -> (usize, Option<Instant>) {
-        let since = self
-            .attempts
-            .values()
-            .filter_map(|failures| failures.transient_since);
-        since.fold(
-            (0, None),
-            |(count, first): (usize, Option<Instant>), since| {
-                (
-                    count + 1,
-                    Some(first.map_or(since, |first| first.min(since))),
-                )
-            },
-        )
     }
 
     /// Every record in flight was not handled: a fatal error skipped the rest of the loop.
@@ -485,6 +436,7 @@ impl<M: Fetched> AssignedRecords<M> {
             .retain(|(other, message)| *other != slot || !dropped(message));
         self.retry_queue
             .discard(|other, message| other == slot && dropped(message));
+        self.discard_rejected(slot, offset);
     }
 
     fn batch(&mut self, is_next: bool) -> &mut VecDeque<M> {

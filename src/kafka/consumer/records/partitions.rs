@@ -82,6 +82,7 @@ impl<M: Fetched> AssignedRecords<M> {
     pub fn clear(&mut self) {
         self.in_flight.clear();
         self.retry_queue.discard(|_, _| true);
+        self.rejected.clear();
         self.held_back.clear();
         self.fetched.clear();
         self.next_batch.clear();
