@@ -26,7 +26,7 @@ $seed = (int) ($options['seed'] ?? 1);
 if (!isset($options['worker'])) {
     $until = microtime(true) + (float) ($options['seconds'] ?? 60);
     $journal = (string) tempnam(sys_get_temp_dir(), 'realtime-fuzz-');
-    for ($workers = 0; $workers === 0 || microtime(true) < $until; $workers++) {
+    for ($workers = $calls = 0; $workers === 0 || microtime(true) < $until; $workers++) {
         $command = [
             PHP_BINARY, '-d', 'extension=' . $options['extension'], '-d', 'memory_limit=512M', '-d', 'error_log=/dev/null', '-d',
             'display_errors=stderr', __FILE__, '--worker', '--seed=' . ($seed + $workers), '--calls=' . ($options['calls'] ?? 2000),
@@ -39,10 +39,12 @@ if (!isset($options['worker'])) {
                 substr((string) file_get_contents("$journal.err"), -2000), "\n";
             exit(1);
         }
+        // The journal begins with the number of the last call.
+        $calls += (int) file_get_contents($journal) + 1;
     }
     @unlink($journal);
     @unlink("$journal.err");
-    echo "$workers workers, no panic, no crash.\n";
+    echo "$calls calls by $workers workers, no panic, no crash.\n";
     exit(0);
 }
 
@@ -93,7 +95,7 @@ final class Hostile
         $array = [];
         for ($count = mt_rand(0, 6); $count > 0; $count--) {
             $value = $this->value($depth + 1);
-            if (mt_rand(0, 3) === 0 && !isset($array[PHP_INT_MAX])) {
+            if (mt_rand(0, 3) === 0 && !array_key_exists(PHP_INT_MAX, $array)) {
                 $array[] = $value;
             } elseif (mt_rand(0, 3) === 0) {
                 $this->kept[] = $value;
@@ -156,16 +158,20 @@ final class Hostile
 }
 
 $hostile = new Hostile();
-Realtime::configure(['default_broker' => 'k', 'brokers' => ['k' => ['brokers' => 'embedded', 'queue_full_ms' => 1]]]);
-$objects = static fn (): array => [
-    Broker::class => new Broker(['brokers' => 'embedded', 'queue_full_ms' => 1]),
-    Admin::class => new Admin(['brokers' => 'embedded']),
-    Message::class => Message::event('user.1', 'e', [1]),
-    Gateway::class => new Gateway(['app_id' => 'a', 'key' => 'k', 'secret' => 's', 'port' => 0]),
-    EmbeddedBroker::class => EmbeddedBroker::shared(),
-    Exception\BatchException::class => new Exception\BatchException(1),
-    Exception\DeliveryException::class => new Exception\DeliveryException(),
-];
+$objects = static function (): array {
+    // A call may have changed the configuration.
+    Realtime::configure(['default_broker' => 'k', 'brokers' => ['k' => ['brokers' => 'embedded', 'queue_full_ms' => 1]]]);
+
+    return [
+        Broker::class => new Broker(['brokers' => 'embedded', 'queue_full_ms' => 1]),
+        Admin::class => new Admin(['brokers' => 'embedded']),
+        Message::class => Message::event('user.1', 'e', [1]),
+        Gateway::class => new Gateway(['app_id' => 'a', 'key' => 'k', 'secret' => 's', 'port' => 0]),
+        EmbeddedBroker::class => EmbeddedBroker::shared(),
+        Exception\BatchException::class => new Exception\BatchException(1),
+        Exception\DeliveryException::class => new Exception\DeliveryException(),
+    ];
+};
 $methods = [];
 foreach ([Realtime::class, Broker::class, Admin::class, Message::class, Gateway::class, EmbeddedBroker::class, Metrics::class,
     Exception\BatchException::class, Exception\DeliveryException::class] as $class) {
