@@ -46,6 +46,17 @@ final class AlertsEmbeddedTest extends DeployTestCase
         self::assertEqualsCanonicalizing($alerts, array_unique($quiet), 'and to stay quiet');
     }
 
+    public function testEachRuleIsFiredByACauseInARealProcess(): void
+    {
+        $files = (array) glob(self::root() . '/tests/php/Metrics/*Test.php');
+        $tests = implode('', array_map(static fn ($file): string => (string) file_get_contents((string) $file), $files));
+        $missing = array_filter(
+            array_keys(self::alerts()),
+            static fn (string $alert): bool => !str_contains($tests, "'$alert'")
+        );
+        self::assertSame([], array_values($missing));
+    }
+
     public function testEachRuleHasASectionInTheRunbook(): void
     {
         $runbook = (string) file_get_contents(self::root() . '/docs/alerts.md');

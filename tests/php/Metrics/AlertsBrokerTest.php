@@ -105,14 +105,39 @@ final class AlertsBrokerTest extends MetricsTestCase
     public function testTransactionsThatAreAborted(): void
     {
         $this->handler('throw new \RuntimeException("no");');
-        $file = "$this->directory/config/realtime.php";
-        $code = (string) file_get_contents($file);
-        file_put_contents($file, str_replace('return [', 'return ["delivery" => "exactly-once", ', $code));
+        $this->configure('"delivery" => "exactly-once"');
         [, $address] = $this->worker(self::CONSUME);
         $before = $this->consuming($address);
         $this->send('user.1', 2);
         $this->until($address, 'realtime_consumer_transactions_aborted_total', 1);
         $this->assertFires(['RealtimeTransactionsAborted'], $before, self::scrape($address), 1.0, 'realtime-consume');
+    }
+
+    public function testMessagesThatAreDropped(): void
+    {
+        $this->handler('throw new \RuntimeException("no");');
+        $this->configure('"delivery" => "at-most-once", "circuit_failures" => 0');
+        [, $address] = $this->worker(self::CONSUME);
+        $before = $this->consuming($address);
+        $this->send('user.1', 3);
+        $this->until($address, 'realtime_consumer_dropped_total', 3);
+        $this->assertFires(['RealtimeMessagesDropped'], $before, self::scrape($address), 1.0, 'realtime-consume');
+    }
+
+    public function testAProcessThatEndsAgainAndAgain(): void
+    {
+        $this->handler('');
+        $starts = [];
+        for ($n = 0; $n < 5; $n++) {
+            [$child, $address] = $this->worker(self::CONSUME);
+            $starts[] = (float) self::scrape($address)->value('process_start_time_seconds');
+            $child->signal(9)->wait(30);
+        }
+        self::assertSame($starts, array_unique($starts), 'each start has a time of its own');
+        $name = 'process_start_time_seconds{job="realtime-consume",instance="a:9101"}';
+        $series = [['series' => $name, 'values' => "{$starts[0]}x20 " . implode(' ', $starts) . " {$starts[4]}x20"]];
+        self::assertStringContainsString('SUCCESS', $this->evaluate($series, 'RealtimeRestartLoop', ['10m', '20m']));
+        self::assertStringContainsString('got:[', $this->evaluate($series, 'RealtimeRestartLoop', ['27m']));
     }
 
     public function testAGatewayThatLosesConnectionsAndReadsForgedRecords(): void
@@ -220,6 +245,14 @@ final class AlertsBrokerTest extends MetricsTestCase
             $this->assertFires([...$alerts, 'RealtimeBrokerUnreachable'], $before, $after, 1.0, 'realtime-textfile');
             $child->signal(9);
         }
+    }
+
+    /** Adds settings to the application of handler(). */
+    private function configure(string $settings): void
+    {
+        $file = "$this->directory/config/realtime.php";
+        $code = (string) file_get_contents($file);
+        file_put_contents($file, str_replace('return [', "return [$settings, ", $code));
     }
 
     private function consuming(string $address): Scrape
