@@ -62,6 +62,41 @@ final class QueueBrokerTest extends LaravelTestCase
         self::assertSame([['private-user.1', 'order.placed', ['id' => 1, 'total' => 9.5]]], self::summary($this->sent()));
     }
 
+    public function testAJobThatBroadcastsWhileTheWorkerIsStoppedIsFinished(): void
+    {
+        $this->migrate();
+        $this->write('app/Jobs/Slow.php', <<<'PHP'
+            <?php
+
+            namespace App\Jobs;
+
+            use Toporia\Realtime\Realtime;
+
+            final class Slow implements \Illuminate\Contracts\Queue\ShouldQueue
+            {
+                use \Illuminate\Bus\Queueable;
+                use \Illuminate\Queue\InteractsWithQueue;
+
+                public function handle(): void
+                {
+                    Realtime::broadcast('news', 'begun');
+                    Realtime::flush();
+                    echo "the job runs\n";
+                    for ($until = microtime(true) + 1.5; microtime(true) < $until;) {
+                        usleep(20_000);
+                    }
+                    Realtime::broadcast('news', 'done');
+                }
+            }
+            PHP);
+        $this->inApp('dispatch(new App\Jobs\Slow()); dispatch(new App\Jobs\Slow());');
+        $worker = $this->startArtisan('queue:work');
+        $worker->waitForOutput('/the job runs/');
+        $worker->signal()->wait()->assertExit();
+        self::assertSame(1, $this->jobs(), 'the second one is left');
+        self::assertSame([['news', 'begun', null], ['news', 'done', null]], self::summary($this->sent(2)));
+    }
+
     public function testWithKafkaUnreachableTheJobIsRetried(): void
     {
         $this->placeOrder();

@@ -209,19 +209,28 @@ final class WorkerBrokerTest extends LaravelTestCase
                     $id = $message->getData()['id'];
                     Log::info("message $id");
                     $seen = [$this->counter->calls, app(Counter::class)->calls, CounterFacade::getFacadeRoot()->calls,
-                        App::getLocale(), Auth::id(), app('auth.driver')->id()];
+                        App::getLocale(), Auth::id(), app('auth.driver')->id(), self::context()?->get('leaked')];
                     file_put_contents(base_path('log'), json_encode($seen) . "\n", FILE_APPEND);
                     $this->counter->calls++;
                     App::setLocale('fr');
                     Auth::setUser(new \Illuminate\Auth\GenericUser(['id' => $id]));
                     Log::withContext(['leaked' => $id]);
+                    self::context()?->add('leaked', $id);
+                }
+
+                /** Since Laravel 11. */
+                private static function context(): ?object
+                {
+                    $class = 'Illuminate\Log\Context\Repository';
+
+                    return class_exists($class) ? app($class) : null;
                 }
             }
             PHP);
         $this->publish('user.1', ['id' => 1], ['id' => 2], ['id' => 3]);
         $this->realtime('[' . self::SHORT . ']');
         $worker = $this->artisan(self::ONCE . ' --channels=user.1 --handler=App\Realtime\Stateful')->assertExit();
-        $clean = [0, 0, 0, 'en', null, null];
+        $clean = [0, 0, 0, 'en', null, null, null];
         $log = array_map('json_decode', (array) file("$this->app/log", FILE_IGNORE_NEW_LINES));
         self::assertSame([$clean, $clean, $clean], $log, $worker->describe());
         $lines = (string) file_get_contents("$this->app/storage/logs/laravel.log");
@@ -288,6 +297,69 @@ final class WorkerBrokerTest extends LaravelTestCase
         $worker->waitForOutput('/waiting for topic|assigned:/');
         $this->artisan('realtime:restart')->assertExit();
         self::assertStringContainsString('Stopped by realtime:restart.', $worker->wait()->assertExit()->stdout);
+    }
+
+    public function testASignalHandlerOfACommandRunsAfterTheMessage(): void
+    {
+        $this->write('app/Console/Commands/Listen.php', <<<'PHP'
+            <?php
+
+            namespace App\Console\Commands;
+
+            use Toporia\Realtime\Message;
+            use Toporia\Realtime\Realtime;
+
+            final class Listen extends \Illuminate\Console\Command
+            {
+                protected $signature = 'app:listen';
+
+                public function handle(): int
+                {
+                    $broker = Realtime::broker();
+                    $stop = function (int $signal) use ($broker): void {
+                        echo "signal $signal\n";
+                        $broker->stopConsuming();
+                    };
+                    pcntl_async_signals(true);
+                    // Since Laravel 9.
+                    method_exists($this, 'trap') ? $this->trap([SIGTERM], $stop) : pcntl_signal(SIGTERM, $stop);
+                    $broker->subscribe('user.1', function (Message $message): void {
+                        echo "begun {$message->getData()['id']}\n";
+                        for ($until = microtime(true) + 1; microtime(true) < $until;) {
+                            usleep(20_000);
+                        }
+                        Realtime::broadcast('user.2', 'forwarded', $message->getData());
+                        echo "done {$message->getData()['id']}\n";
+                    });
+                    $broker->consume();
+                    echo "left\n";
+                    return 0;
+                }
+            }
+            PHP);
+        $this->write('app/Console/Kernel.php', <<<'PHP'
+            <?php
+
+            namespace App\Console;
+
+            final class Kernel extends \Illuminate\Foundation\Console\Kernel
+            {
+                protected $commands = [Commands\Listen::class];
+            }
+            PHP);
+        $this->publish('user.1', ['id' => 1], ['id' => 2]);
+        $this->realtime('[' . self::SHORT . ']');
+        $worker = $this->startArtisan('app:listen');
+        $worker->waitForOutput('/begun 1/');
+        $end = $worker->signal()->wait()->assertExit();
+        self::assertStringContainsString("begun 1\ndone 1\nsignal 15\nleft\n", $end->stdout, $end->describe());
+        self::assertSame([1, 2, 1], array_map(
+            static fn (Message $message) => json_decode((string) $message->getPayload(), true)['data']['id'],
+            $this->sent(3)
+        ));
+        $worker = $this->startArtisan('app:listen');
+        self::assertSame('2', $worker->waitForOutput('/begun (\d+)/')[1], 'the first one is committed');
+        $worker->signal()->wait()->assertExit();
     }
 
     public function testAnIdleWorkerIsWarnedOfTheSimilarPrivateChannel(): void
