@@ -1,4 +1,5 @@
-// PM2: workers of one group and two gateways. `pm2 start ecosystem.config.cjs && pm2 save`; `pm2 startup` starts PM2 at boot.
+// PM2: workers of one group, two gateways and, with REALTIME_WEBHOOK_URLS, the sender of webhooks.
+// `pm2 start ecosystem.config.cjs && pm2 save`; `pm2 startup` starts PM2 at boot.
 
 // The credentials come from the environment in which PM2 is started (REALTIME_APP_ID, REALTIME_APP_KEY, REALTIME_APP_SECRET).
 const environment = {
@@ -46,7 +47,15 @@ const gateway = port => ({
   kill_timeout: 20_000,
 })
 
+const webhooks = {
+  ...common,
+  name: 'realtime-webhooks',
+  args: [...php, program, 'realtime:webhooks:send', '--max-memory=256M', '--max-time=86400'],
+  env: { ...environment, REALTIME_WEBHOOK_URLS: process.env.REALTIME_WEBHOOK_URLS },
+  kill_timeout: 30_000,
+}
+
 module.exports = {
   // At most one worker per partition of the topic: further workers would be idle.
-  apps: [worker(1), worker(2), gateway(6001), gateway(6002)],
+  apps: [worker(1), worker(2), gateway(6001), gateway(6002), ...(process.env.REALTIME_WEBHOOK_URLS ? [webhooks] : [])],
 }

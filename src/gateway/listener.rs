@@ -215,7 +215,8 @@ impl Acceptor {
         mut pending: PendingGuard,
         end: tokio::time::Instant,
     ) -> Result<Response, RequestError> {
-        if request.content_length > self.hub.settings().max_body {
+        let max_body = self.hub.settings().max_body;
+        if request.content_length > max_body {
             return Err(RequestError::Status(
                 413,
                 "The request body is too large (realtime.gateway.max_body).",
@@ -241,7 +242,7 @@ impl Acceptor {
                     invite_body(stream).await;
                 }
                 let body = pending
-                    .run_until_evicted(request::read_body(stream, request, end))
+                    .run_until_evicted(request::read_body(stream, request, max_body, end))
                     .await;
                 let body = body.unwrap_or(Err(RequestError::Evicted))?;
                 drop(pending);

@@ -117,11 +117,14 @@ pub(super) fn ports(settings: &Settings) -> Result<Ports> {
         })?;
     let main = match handed {
         Some(listener) => listener,
-        None => listen_shared(&format!("{}:{}", bracketed(&settings.host), settings.port))?,
+        None => listen_shared(
+            &format!("{}:{}", bracketed(&settings.host), settings.port),
+            "REALTIME_GATEWAY_PORT",
+        )?,
     };
     let mut ports = vec![(role, main)];
     if let Some(address) = &settings.api_listen {
-        ports.push((Role::Api, listen_shared(address)?));
+        ports.push((Role::Api, listen_shared(address, "REALTIME_API_LISTEN")?));
     }
     let mut busy_ops = None;
     if let Some(address) = &settings.ops_listen {
@@ -212,8 +215,8 @@ fn bind_error(address: &str, e: &io::Error) -> String {
     format!("The gateway cannot listen on {address} ({e}).{hint}")
 }
 
-/// Binds a port that a successor may share during a restart.
-fn listen_shared(address: &str) -> Result<TcpListener> {
+/// Binds a port that a successor may share during a restart, so that it refuses neither browsers nor API requests.
+fn listen_shared(address: &str, setting: &str) -> Result<TcpListener> {
     let resolved = resolve(address)?;
     let is_shared = sys::is_in_use(resolved);
     let bound =
@@ -224,7 +227,7 @@ fn listen_shared(address: &str) -> Result<TcpListener> {
             &format!(
                 "Another gateway already listens on {address}, and connections are spread over both until one stops. \
                 During a restart that is intended: stop the old one now. Otherwise give this one a port of \
-                its own (REALTIME_GATEWAY_PORT). To find the other: ss -ltnp."
+                its own ({setting}). To find the other: ss -ltnp."
             ),
         );
     }

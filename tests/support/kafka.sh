@@ -7,7 +7,7 @@
 
 usage() {
     cat <<'TEXT'
-Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--secure] [--property=NAME=VALUE] [--owner=PID] [--address=HOST:PORT]
+Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--secure] [--property=NAME=VALUE] [--proxy=PORT] [--owner=PID] [--address=HOST:PORT]
 
   jars        downloads Kafka's jars through Maven if they are missing
   start       starts a node with fresh data, waits until it is ready, prints its address
@@ -32,7 +32,8 @@ Usage: tests/support/kafka.sh <command> [--name=NAME] [--no-auto-create] [--secu
 The commands from "topics" on use --address if it is given, otherwise the named node.
 Several nodes can run side by side under different names. The default name is "main", or "strict" with --no-auto-create
 (topics must be created first). With --secure a node also has listeners with TLS and SASL, users and ACLs:
-kafka/secure.sh. A node that was started with --owner=PID stops when that process exits.
+kafka/secure.sh. A node that was started with --owner=PID stops when that process exits. With --proxy=PORT a node
+has another listener that is advertised as 127.0.0.1:PORT, for a proxy there; the command secure prints its port.
 TEXT
 }
 
@@ -49,6 +50,7 @@ name=""
 auto_create=true
 secure=false
 owner=""
+proxy=""
 at=""
 arguments=()
 properties=()
@@ -58,6 +60,7 @@ while [ $# -gt 0 ]; do
         --no-auto-create) auto_create=false ;;
         --secure) secure=true ;;
         --property=*) properties+=("${1#*=}") ;;
+        --proxy=*) proxy=${1#*=} ;;
         --owner=*) owner=${1#*=} ;;
         --address=*) at=${1#*=} ;;
         *) arguments+=("$1") ;;
@@ -126,6 +129,13 @@ admin() {
     java_tool "$class" --bootstrap-server "$at" "$@"
 }
 
+proxied_listener() {
+    local port
+    port=$(free_port)
+    echo "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT" >>"$node/server.properties"
+    add_listener proxied PLAINTEXT "$port" "127.0.0.1:$proxy"
+}
+
 configure_node() {
     local port controller_port
     local format=()
@@ -139,6 +149,7 @@ configure_node() {
     echo "127.0.0.1:$port" >"$node/address"
     echo "$auto_create" >"$node/auto_create"
     [ -z "$owner" ] || echo "$owner" >"$node/owner"
+    [ -z "$proxy" ] || proxied_listener
     if [ "$secure" = true ]; then
         secure_node >"$node/format.arguments"
         mapfile -t format <"$node/format.arguments"

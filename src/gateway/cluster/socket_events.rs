@@ -1,5 +1,5 @@
 //! Events of single sockets for webhooks: client events and misses of cache channels. The gateway of the socket writes
-//! them to `<prefix>.__events`.
+//! them to `<prefix>.__events`. All gateways read the misses there, and then report none of the channel for a while.
 
 use std::collections::HashMap;
 
@@ -43,17 +43,28 @@ pub(super) fn envelope(event: &SocketEvent) -> (&str, Vec<u8>) {
             (EventKind::ClientEvent, channel, Some(json))
         }
     };
-    let mut value = Vec::with_capacity(160 + data.as_ref().map_or(0, Vec::len));
+    let value = webhook_envelope(&new_id(), kind, channel, data.as_deref());
+    (channel, value)
+}
+
+/// The record value of a webhook: an envelope whose event is the name of the webhook.
+pub(super) fn webhook_envelope(
+    id: &str,
+    kind: EventKind,
+    channel: &str,
+    data: Option<&[u8]>,
+) -> Vec<u8> {
+    let mut value = Vec::with_capacity(160 + data.map_or(0, <[u8]>::len));
     write_envelope(
         &mut value,
-        new_id().as_bytes(),
+        id.as_bytes(),
         EnvelopeKind::Event.as_str(),
         Some(channel),
         Some(kind.as_str()),
-        data.as_deref(),
+        data,
         i64::try_from(unix_ms() / 1000).unwrap_or(0),
     );
-    (channel, value)
+    value
 }
 
 /// The times of the last misses, so that many subscribers of an empty channel cause one event.
@@ -61,7 +72,7 @@ pub(super) fn envelope(event: &SocketEvent) -> (&str, Vec<u8>) {
 pub(super) struct CacheMisses(HashMap<String, u64>);
 
 impl CacheMisses {
-    /// True if a miss must be reported now.
+    /// True if a miss must be reported now, because neither this gateway nor another has reported one recently.
     pub fn is_due(&mut self, channel: &str, now: u64) -> bool {
         let is_recent = |at: &u64| now.saturating_sub(*at) < CACHE_MISS_INTERVAL_MS;
         if self.0.get(channel).is_some_and(is_recent) {

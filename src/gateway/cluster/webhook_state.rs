@@ -22,16 +22,19 @@ pub enum EventKind {
     ClientEvent,
     /// A socket subscribed to a cache channel without an event.
     CacheMiss,
+    /// The number of subscriptions changed.
+    SubscriptionCount,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Occupied,
         Self::Vacated,
         Self::MemberAdded,
         Self::MemberRemoved,
         Self::ClientEvent,
         Self::CacheMiss,
+        Self::SubscriptionCount,
     ];
 
     /// Pusher's name of the event.
@@ -44,6 +47,7 @@ impl EventKind {
             Self::MemberRemoved => "member_removed",
             Self::ClientEvent => "client_event",
             Self::CacheMiss => "cache_miss",
+            Self::SubscriptionCount => "subscription_count",
         }
     }
 
@@ -62,12 +66,13 @@ pub struct WebhookEvent {
     pub user: Option<String>,
     /// A hash of the event and its cause. It is the same on every gateway, so that the event is written once.
     pub id: String,
-    /// Caused by the timeout of a node: another gateway may derive the same event from another cause, with another id.
-    pub by_timeout: bool,
+    /// Caused by the timeout or return of a node: another gateway may derive the same event from another cause, with
+    /// another id.
+    pub by_absence: bool,
 }
 
 impl WebhookEvent {
-    fn new(kind: EventKind, channel: &str, user: Option<&str>, cause: &str) -> Self {
+    pub(super) fn new(kind: EventKind, channel: &str, user: Option<&str>, cause: &str) -> Self {
         let mut hash = Sha256::new();
         for part in [kind.as_str(), channel, user.unwrap_or_default(), cause] {
             hash.update((part.len() as u64).to_be_bytes());
@@ -78,7 +83,7 @@ impl WebhookEvent {
             channel: channel.to_owned(),
             user: user.map(str::to_owned),
             id: hex::encode(&hash.finalize()[..16]),
-            by_timeout: false,
+            by_absence: false,
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Webhooks by topic: each event is written to `<prefix>.__events` once, by the leader, the lowest live node. The other
 //! nodes keep the event until they read it there, so that none is lost when the leader crashes.
 //!
-//! An event derived from a record has the same id on every node. An event derived from the timeout of a node has not:
+//! An event derived from a record has the same id on every node. An event derived from the absence of a node has not:
 //! every node uses its own clock, and if two nodes time out, the later one vacates a channel. Such an event is matched
 //! by kind, channel and user.
+//!
+//! A node that was cut off has not removed its own members, but the others have, and the topic says so. As the leader
+//! it writes that they are present again.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::socket_events::webhook_envelope;
 use super::webhook_state::{EventKind, WebhookEvent};
-use crate::envelope::{write_envelope, EnvelopeKind};
-use crate::ids::unix_ms;
 
 /// Retention of unwritten events and of ids, ms.
 const RETENTION_MS: u64 = 60_000;
@@ -26,6 +28,8 @@ pub(super) struct Webhooks {
     written: HashMap<String, u64>,
     /// Events written by other nodes and not derived here yet.
     early: VecDeque<(u64, SentWebhook)>,
+    /// Time of the last entry of `early` that was compared with the state.
+    compared_until: u64,
     leader_since: Option<u64>,
     swept_at: u64,
 }
@@ -41,7 +45,20 @@ pub(super) struct SentWebhook {
 
 impl SentWebhook {
     fn is_about(&self, event: &WebhookEvent) -> bool {
-        self.kind == event.kind && self.channel == event.channel && self.user == event.user
+        self.kind == event.kind && self.concerns(&event.channel, event.user.as_deref())
+    }
+
+    fn concerns(&self, channel: &str, user: Option<&str>) -> bool {
+        self.channel == channel && self.user.as_deref() == user
+    }
+
+    /// The kind that reverses a removal.
+    fn addition(&self) -> Option<EventKind> {
+        match self.kind {
+            EventKind::MemberRemoved => Some(EventKind::MemberAdded),
+            EventKind::Vacated => Some(EventKind::Occupied),
+            _ => None,
+        }
     }
 }
 
@@ -53,7 +70,7 @@ impl Webhooks {
             self.early.retain(|(_, sent)| sent.id != event.id);
             return None;
         }
-        if event.by_timeout {
+        if event.by_absence {
             let mut early = self.early.iter();
             if let Some(at) = early.position(|(_, sent)| sent.is_about(&event)) {
                 self.early.remove(at);
@@ -61,7 +78,7 @@ impl Webhooks {
             }
         }
         if is_leader {
-            self.written.insert(event.id.clone(), now);
+            self.set_written(&event, now);
             return Some(event);
         }
         if self.pending.len() < MAX_ENTRIES {
@@ -77,7 +94,7 @@ impl Webhooks {
             return;
         }
         let same = |(_, one): &(u64, WebhookEvent)| one.id == sent.id;
-        let alike = |(_, one): &(u64, WebhookEvent)| one.by_timeout && sent.is_about(one);
+        let alike = |(_, one): &(u64, WebhookEvent)| one.by_absence && sent.is_about(one);
         let mut pending = self.pending.iter();
         let at = pending.position(same);
         match at.or_else(|| self.pending.iter().position(alike)) {
@@ -108,9 +125,57 @@ impl Webhooks {
         }
         let pending = std::mem::take(&mut self.pending);
         for (_, one) in &pending {
-            self.written.insert(one.id.clone(), now);
+            self.set_written(one, now);
         }
         pending.into_iter().map(|(_, one)| one).collect()
+    }
+
+    /// The additions that this node must write as the leader: the topic ends with a removal by another node, read
+    /// `settle` ms ago or more, of something that is present. `is_present` is called with it and the time it was read.
+    pub fn take_contradicted(
+        &mut self,
+        is_leader: bool,
+        now: u64,
+        settle: u64,
+        is_present: impl Fn(&SentWebhook, u64) -> bool,
+    ) -> Vec<WebhookEvent> {
+        if !self.is_leader(is_leader, now) {
+            return Vec::new();
+        }
+        let until = now.saturating_sub(settle);
+        let from = std::mem::replace(&mut self.compared_until, until);
+        let mut contradicted = Vec::new();
+        for (i, (at, sent)) in self.early.iter().enumerate() {
+            let Some(kind) = sent.addition().filter(|_| *at > from && *at <= until) else {
+                continue;
+            };
+            let event = WebhookEvent {
+                by_absence: true,
+                ..WebhookEvent::new(kind, &sent.channel, sent.user.as_deref(), &sent.id)
+            };
+            let is_added = self
+                .early
+                .iter()
+                .skip(i + 1)
+                .any(|(_, later)| later.is_about(&event));
+            if !is_added && is_present(sent, *at) {
+                contradicted.push(event);
+            }
+        }
+        for event in &contradicted {
+            self.set_written(event, now);
+        }
+        contradicted
+    }
+
+    /// This node writes the event: what others wrote about the same member or channel is no longer the last word.
+    fn set_written(&mut self, event: &WebhookEvent, now: u64) {
+        self.written.insert(event.id.clone(), now);
+        if !self.early.is_empty() {
+            let user = event.user.as_deref();
+            self.early
+                .retain(|(_, sent)| !sent.concerns(&event.channel, user));
+        }
     }
 
     fn is_leader(&mut self, is_leader: bool, now: u64) -> bool {
@@ -131,17 +196,7 @@ impl WebhookEvent {
             data.push(b'}');
             data
         });
-        let mut value = Vec::with_capacity(160);
-        write_envelope(
-            &mut value,
-            self.id.as_bytes(),
-            EnvelopeKind::Event.as_str(),
-            Some(&self.channel),
-            Some(self.kind.as_str()),
-            data.as_deref(),
-            i64::try_from(unix_ms() / 1000).unwrap_or(0),
-        );
-        value
+        webhook_envelope(&self.id, self.kind, &self.channel, data.as_deref())
     }
 }
 
@@ -154,8 +209,8 @@ impl SentWebhook {
         }
         let scanned = crate::envelope::scan_envelope(value).ok()?;
         let kind = EventKind::read(scanned.event.as_deref()?)?;
-        // Written by the gateway of the socket alone: other gateways do not derive them.
-        if matches!(kind, EventKind::ClientEvent | EventKind::CacheMiss) {
+        // Written by one gateway alone: other gateways do not derive them.
+        if matches!(kind, EventKind::ClientEvent | EventKind::SubscriptionCount) {
             return None;
         }
         let user = match scanned.data {
@@ -175,13 +230,13 @@ impl SentWebhook {
 mod tests {
     use super::*;
 
-    fn event(id: &str, by_timeout: bool) -> WebhookEvent {
+    fn event(id: &str, by_absence: bool) -> WebhookEvent {
         WebhookEvent {
             kind: EventKind::MemberRemoved,
             channel: "presence-x".to_owned(),
             user: Some("7".to_owned()),
             id: id.to_owned(),
-            by_timeout,
+            by_absence,
         }
     }
 
@@ -261,6 +316,66 @@ mod tests {
             // A later event is distinct.
             assert!(hooks.add(event("gone c", true), true, 26_000).is_some());
         }
+    }
+
+    #[test]
+    fn a_leader_that_was_cut_off_writes_that_its_members_are_present_again() {
+        let removed_by_others = || {
+            let mut hooks = leader();
+            hooks.after_absence();
+            hooks.record_sent(sent("gone b"), 30_000);
+            assert!(hooks.take_due(true, 30_000).is_empty());
+            hooks
+        };
+        let present = |sent: &SentWebhook, at: u64| {
+            assert_eq!((sent.channel.as_str(), at), ("presence-x", 30_000));
+            true
+        };
+        let mut hooks = removed_by_others();
+        assert!(hooks
+            .take_contradicted(true, 32_400, 2_500, present)
+            .is_empty());
+        let written = hooks.take_contradicted(true, 32_500, 2_500, present);
+        let [added] = &written[..] else {
+            panic!("{written:?}");
+        };
+        assert_eq!(added.kind, EventKind::MemberAdded);
+        assert_eq!(added.user.as_deref(), Some("7"));
+        assert!(hooks
+            .take_contradicted(true, 60_000, 2_500, present)
+            .is_empty());
+
+        // The others derive the addition from the snapshot of the node that came back, with another id.
+        let mut other = Webhooks::default();
+        let from_snapshot = WebhookEvent {
+            kind: EventKind::MemberAdded,
+            ..event("snapshot", true)
+        };
+        assert_eq!(other.add(from_snapshot, false, 31_000), None);
+        other.record_sent(SentWebhook::read(&added.envelope()).expect("ours"), 32_600);
+        assert!(other.take_due(true, 40_000).is_empty() && other.take_due(true, 42_000).is_empty());
+
+        // Not what is gone, nor what the interim leader has added again, nor before this node is the leader.
+        let mut hooks = removed_by_others();
+        assert!(hooks
+            .take_contradicted(true, 40_000, 2_500, |_, _| false)
+            .is_empty());
+        let mut hooks = removed_by_others();
+        hooks.record_sent(SentWebhook::read(&added.envelope()).expect("ours"), 30_100);
+        assert!(hooks
+            .take_contradicted(true, 40_000, 2_500, present)
+            .is_empty());
+        let mut hooks = removed_by_others();
+        assert!(hooks
+            .take_contradicted(false, 40_000, 2_500, present)
+            .is_empty());
+        assert!(hooks
+            .take_contradicted(true, 41_000, 2_500, present)
+            .is_empty());
+        assert_eq!(
+            hooks.take_contradicted(true, 42_000, 2_500, present).len(),
+            1
+        );
     }
 
     #[test]

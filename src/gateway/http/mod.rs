@@ -4,6 +4,7 @@
 //! Every response other than 101 closes the connection, so a second request on it is never read.
 
 pub mod api;
+pub mod chunked;
 pub mod event_stream;
 pub mod handshake;
 pub mod ops;

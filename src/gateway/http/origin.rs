@@ -9,9 +9,10 @@ pub fn is_allowed(settings: &Settings, origin: Option<&str>) -> bool {
     let Some(origin) = origin else {
         return !settings.require_origin;
     };
-    // Sandboxed frames and local files, which any page can create.
-    if origin.eq_ignore_ascii_case("null") {
-        return false;
+    if is_opaque(origin) {
+        let mut allowed = settings.allowed_origins.iter();
+        return allowed
+            .any(|allowed| allowed == "*" || allowed.trim().eq_ignore_ascii_case(origin));
     }
     if settings.allowed_origins.is_empty() {
         return true;
@@ -23,6 +24,12 @@ pub fn is_allowed(settings: &Settings, origin: Option<&str>) -> bool {
         .allowed_origins
         .iter()
         .any(|allowed| allowed == "*" || matches(allowed, &given))
+}
+
+/// True for the origins of local files, of applications in a web view, and of sandboxed frames, which any page can
+/// create: allowed only where they are listed, and under `*`.
+fn is_opaque(origin: &str) -> bool {
+    origin.eq_ignore_ascii_case("null") || origin.eq_ignore_ascii_case("file://")
 }
 
 /// True if the normal form `given` of an origin matches an entry of `allowed_origins`.
@@ -56,6 +63,7 @@ fn wildcard(allowed: &str) -> Option<(&str, &str)> {
 #[must_use]
 pub fn is_valid(allowed: &str) -> bool {
     allowed == "*"
+        || is_opaque(allowed.trim())
         || normal(allowed).is_some()
         || wildcard(allowed)
             .is_some_and(|(scheme, domain)| normal(&format!("{scheme}://x.{domain}")).is_some())
@@ -163,6 +171,8 @@ mod tests {
         }
         for entry in [
             "https://a",
+            "null",
+            "file://",
             "http://a:1",
             "*",
             "https://*.a",
@@ -194,5 +204,20 @@ mod tests {
         assert!(
             is_allowed(&open, Some("https://anywhere.test")) && !is_allowed(&open, Some("null"))
         );
+        for (entry, null, file) in [
+            ("https://shop.example", false, false),
+            ("https://*.shop.example", false, false),
+            ("null", true, false),
+            ("File://", false, true),
+            ("*", true, true),
+        ] {
+            let one = Settings {
+                allowed_origins: vec![entry.into()],
+                ..Settings::default()
+            };
+            assert_eq!(is_allowed(&one, Some("Null")), null, "{entry}");
+            assert_eq!(is_allowed(&one, Some("file://")), file, "{entry}");
+        }
+        assert!(!is_allowed(&open, Some("file://")));
     }
 }

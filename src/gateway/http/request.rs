@@ -7,6 +7,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{timeout_at, Instant};
 
+use super::chunked::ChunkedBody;
+
 /// Maximum number of header fields.
 const MAX_HEADERS: usize = 64;
 
@@ -22,8 +24,10 @@ pub struct Request {
     pub is_http_1_0: bool,
     /// Header fields with names in lower case.
     headers: Vec<(String, String)>,
-    /// Length of the body in bytes.
+    /// Length of the body in bytes; 0 if it is chunked.
     pub content_length: usize,
+    /// The body is sent in chunks.
+    pub is_chunked: bool,
     /// Bytes received behind the head.
     pub remaining: Vec<u8>,
 }
@@ -71,16 +75,31 @@ pub async fn read_head(
     }
 }
 
-/// Reads the body of a request. The caller has checked its length.
+/// Reads the body of a request, of at most `max` bytes. The caller has checked its Content-Length.
 ///
 /// # Errors
 /// [`RequestError`].
 pub async fn read_body(
     stream: &mut TcpStream,
     request: &mut Request,
+    max: usize,
     end: Instant,
 ) -> Result<Vec<u8>, RequestError> {
     let mut body = std::mem::take(&mut request.remaining);
+    if request.is_chunked {
+        let mut chunks = ChunkedBody::new(body, max);
+        loop {
+            if let Some(body) = chunks.take()? {
+                return Ok(body);
+            }
+            let mut received = [0_u8; 4096];
+            match timeout_at(end, stream.read(&mut received)).await {
+                Err(_) => return Err(RequestError::Timeout),
+                Ok(Ok(n)) if n > 0 => chunks.push(&received[..n]),
+                Ok(_) => return Err(RequestError::Disconnected),
+            }
+        }
+    }
     // Drops a pipelined second request: the connection closes after the response.
     body.truncate(request.content_length);
     while body.len() < request.content_length {
@@ -126,6 +145,7 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError>
         is_http_1_0: raw.version == Some(0),
         headers: Vec::with_capacity(raw.headers.len()),
         content_length: 0,
+        is_chunked: false,
         remaining: buffer[used..].to_vec(),
     };
     let target = raw.path.unwrap_or_default();
@@ -226,12 +246,18 @@ impl Request {
             ));
         }
         let length = self.header("content-length").map(str::to_owned);
-        if self.header("transfer-encoding").is_some() {
-            return Err(if length.is_some() || self.is_upgrade() {
-                RequestError::Status(400, "Transfer-Encoding is not supported here.")
-            } else {
-                RequestError::Status(411, "Send the body with Content-Length.")
-            });
+        if let Some(encoding) = self.header("transfer-encoding") {
+            let is_supported = encoding.eq_ignore_ascii_case("chunked")
+                && length.is_none()
+                && !self.is_upgrade()
+                && !self.is_http_1_0;
+            if !is_supported {
+                return Err(RequestError::Status(
+                    400,
+                    "This Transfer-Encoding is not supported here.",
+                ));
+            }
+            self.is_chunked = true;
         }
         if let Some(length) = length {
             let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
@@ -275,7 +301,11 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n", 0),
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n", 200),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nContent-Length: 3, 3\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n", 400),

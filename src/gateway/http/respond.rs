@@ -47,7 +47,6 @@ fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
-        411 => "Length Required",
         413 => "Content Too Large",
         417 => "Expectation Failed",
         426 => "Upgrade Required",

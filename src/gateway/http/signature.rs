@@ -92,7 +92,7 @@ pub fn check(
     if time.abs_diff(unix_seconds) > settings.api_clock_skew.as_secs() {
         return Err("auth_timestamp is too far from the server's clock");
     }
-    if get("body_md5").is_none() && request.content_length > 0 {
+    if get("body_md5").is_none() && (request.content_length > 0 || request.is_chunked) {
         return Err("body_md5 is missing");
     }
     let path = decode(&request.path).ok_or("the path is not UTF-8")?;

@@ -112,6 +112,93 @@ fn an_event_reaches_only_the_channel_it_names() {
 }
 
 #[test]
+fn parameters_of_an_event_may_be_in_the_query() {
+    let gateway = gateway(|_| {});
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-a", None);
+    let query = [
+        ("name", "e"),
+        ("channel", "private-a"),
+        ("data", "{\"id\":7}"),
+    ];
+    call_ok(&gateway, "POST", "/apps/app/events", &query, "");
+    assert_eq!(client.expect("e", "private-a"), json!({"id": 7}));
+    // The body takes precedence.
+    let body = json!({"name": "f", "channels": ["private-a"], "data": "1"}).to_string();
+    let id = client.id.to_string();
+    let more = [
+        ("name", "e"),
+        ("channel", "private-b"),
+        ("socket_id", id.as_str()),
+        ("info", "subscription_count"),
+    ];
+    let counts = call_ok(&gateway, "POST", "/apps/app/events", &more, &body);
+    assert_eq!(
+        counts,
+        json!({"channels": {"private-a": {"subscription_count": 1}}})
+    );
+    client.expect_silence();
+    let (status, why) = call(
+        &gateway,
+        "POST",
+        "/apps/app/events",
+        &query[..2],
+        "",
+        |_, _| {},
+    );
+    assert_eq!((status, why), (400, json!("name and data are required.")));
+}
+
+#[test]
+fn a_chunked_body_is_read_within_its_bound() {
+    let gateway = gateway(|settings| settings.max_body = 1000);
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-a", None);
+    let body = json!({"name": "e", "channel": "private-a", "data": "{}"}).to_string();
+    let post = |body: &str, chunks: &str, with_md5: bool| {
+        let now = (crate::ids::unix_ms() / 1000).to_string();
+        let md5 = hex::encode(Md5::digest(body.as_bytes()));
+        let mut pairs = vec![
+            ("auth_key", KEY),
+            ("auth_timestamp", &now),
+            ("auth_version", "1.0"),
+        ];
+        if with_md5 {
+            pairs.push(("body_md5", &md5));
+        }
+        let mut pairs: Vec<(String, String)> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let signature = auth::signature(SECRET, &signed_text("POST", "/apps/app/events", &pairs));
+        pairs.push(("auth_signature".into(), signature));
+        let query: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let mut raw = TestClient::raw(gateway.address());
+        raw.write(
+            format!(
+                "POST /apps/app/events?{} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+                query.join("&")
+            )
+            .as_bytes(),
+        );
+        raw.write(chunks.as_bytes());
+        raw.read_to_end()[9..12].parse::<u16>().unwrap()
+    };
+    let (one, two) = body.split_at(7);
+    let chunks = format!("7\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", two.len());
+    assert_eq!(post(&body, &chunks, true), 200);
+    client.expect("e", "private-a");
+    assert_eq!(
+        post(&body, &chunks.replace("private-a", "private-b"), true),
+        401
+    );
+    assert_eq!(post(&body, &chunks, false), 401);
+    assert_eq!(post(&body, "3e9\r\n", true), 413);
+    assert_eq!(post(&body, "nonsense\r\n", true), 400);
+    client.expect_silence();
+}
+
+#[test]
 fn invalid_events_are_rejected() {
     let gateway = gateway(|_| {});
     let event = |name: &str, channels: Value, data: String| {
@@ -161,7 +248,7 @@ fn invalid_events_are_rejected() {
             |_, _| {}
         )
         .0,
-        413
+        400
     );
     assert_eq!(gateway.hub().counters().broadcasts.get(), 0);
 }

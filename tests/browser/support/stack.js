@@ -15,11 +15,11 @@ export class Stack {
   #processes = []
   gateways = []
 
-  /** Uses the embedded broker, unless REALTIME_TEST_BROKERS is set. */
-  static async start({ settings = {} } = {}) {
+  /** Uses the embedded broker, unless REALTIME_TEST_BROKERS is set. gatewayEnv: for the first gateway only. */
+  static async start({ settings = {}, gatewayEnv = {} } = {}) {
     const stack = new Stack()
     try {
-      await stack.#start(settings)
+      await stack.#start(settings, gatewayEnv)
     } catch (error) {
       await stack.stop()
       throw error
@@ -27,7 +27,7 @@ export class Stack {
     return stack
   }
 
-  async #start(settings) {
+  async #start(settings, gatewayEnv) {
     this.key = randomBytes(10).toString('hex')
     this.secret = randomBytes(32).toString('hex')
     this.env = {
@@ -49,18 +49,18 @@ export class Stack {
     const web = this.web = this.#run([...php, '-S', '127.0.0.1:0', 'web.php'])
     this.url = (await web.prints(/http:\/\/[0-9.]+:\d+/))[0]
     this.env.REALTIME_ALLOWED_ORIGINS = this.url
-    await this.startGateway()
+    await this.startGateway(0, gatewayEnv)
   }
 
-  #run(args) {
-    const started = new Process(PHP, args, { cwd: APP, env: this.env })
+  #run(args, env = {}) {
+    const started = new Process(PHP, args, { cwd: APP, env: { ...this.env, ...env } })
     this.#processes.push(started)
     return started
   }
 
   /** Starts another gateway; by default it shares the port of the first one. */
-  async startGateway(port = this.port ?? 0) {
-    const gateway = this.#run([...php, path.join(ROOT, 'console'), 'realtime:gateway', `--port=${port}`])
+  async startGateway(port = this.port ?? 0, env = {}) {
+    const gateway = this.#run([...php, path.join(ROOT, 'console'), 'realtime:gateway', `--port=${port}`], env)
     gateway.port = Number((await gateway.prints(/listens on [0-9.]+:(\d+)/))[1])
     this.port ??= gateway.port
     this.gateways.push(gateway)

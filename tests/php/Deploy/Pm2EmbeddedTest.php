@@ -18,10 +18,11 @@ final class Pm2EmbeddedTest extends DeployTestCase
             'REALTIME_APP_DIRECTORY' => $this->app,
             'KAFKA_BROKERS' => self::address(),
             'REALTIME_PHP_OPTIONS' => '-d memory_limit=512M',
+            'REALTIME_WEBHOOK_URLS' => 'https://shop.example/webhooks',
         ];
         $file = self::root() . '/deploy/pm2/ecosystem.config.cjs';
         $apps = $this->execute([self::program('node'), '-e', $script, $file], $environment)->json();
-        self::assertCount(4, array_unique(array_column($apps, 'name')));
+        self::assertCount(5, array_unique(array_column($apps, 'name')));
         foreach ($apps as $app) {
             self::assertSame($this->php(), $app['script']);
             self::assertSame('none', $app['interpreter'], 'PHP does not run in Node.js');
@@ -47,7 +48,7 @@ final class Pm2EmbeddedTest extends DeployTestCase
 
         $sockets = [];
         $shared = $this->application();
-        foreach (array_slice($apps, 2) as $app) {
+        foreach (array_slice($apps, 2, 2) as $app) {
             [$port, $ops] = [self::freePort(), '127.0.0.1:' . self::freePort()];
             self::assertMatchesRegularExpression('/:1600\d$/', $app['env']['REALTIME_OPS_LISTEN']);
             $gateways[] = $this->start(
@@ -61,5 +62,11 @@ final class Pm2EmbeddedTest extends DeployTestCase
         foreach ($gateways ?? [] as $gateway) {
             $gateway->signal(SIGINT)->wait(20.0)->assertExit();
         }
+        $webhooks = $this->start([$apps[4]['script'], ...$apps[4]['args']], $apps[4]['env'] + $shared);
+        $webhooks->waitForOutput('~are sent to https://shop\.example/webhooks~');
+        $webhooks->signal(SIGINT)->wait(20.0)->assertExit();
+        unset($environment['REALTIME_WEBHOOK_URLS']);
+        $apps = $this->execute([self::program('node'), '-e', $script, $file], $environment)->json();
+        self::assertNotContains('realtime-webhooks', array_column($apps, 'name'));
     }
 }

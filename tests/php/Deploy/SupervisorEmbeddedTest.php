@@ -62,7 +62,20 @@ final class SupervisorEmbeddedTest extends DeployTestCase
             self::waitUntilReady("127.0.0.1:$this->operations$number");
         }
         self::assertBrowsersConnect(["127.0.0.1:{$this->sockets}1", "127.0.0.1:{$this->sockets}2"]);
-        self::assertSame('STOPPED', $this->processes()['realtime-outbox']['state']);
+        foreach (['realtime-outbox', 'realtime-webhooks'] as $off) {
+            self::assertSame('STOPPED', $this->processes()[$off]['state']);
+        }
+        $this->control('start', 'realtime-webhooks')->assertExit();
+        self::eventually(
+            fn () => str_contains((string) @file_get_contents("$this->app/output/realtime-webhooks.log"), 'https://shop.example'),
+            'the sender of webhooks reads the topic',
+            20.0
+        );
+        $this->control('stop', 'realtime-webhooks')->assertExit();
+        self::assertStringContainsString(
+            'stopped: realtime-webhooks (exit status 0)',
+            (string) file_get_contents("$this->app/supervisord.log")
+        );
 
         $this->publish('order.1', 'a', 'b', 'c');
         $this->waitForEvents(3);

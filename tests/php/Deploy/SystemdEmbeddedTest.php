@@ -16,6 +16,7 @@ final class SystemdEmbeddedTest extends DeployTestCase
         'toporia-realtime-consume@.service',
         'toporia-realtime-gateway@.service',
         'toporia-realtime-outbox.service',
+        'toporia-realtime-webhooks.service',
     ];
 
     public function testTheUnitsAreValidAndHardened(): void

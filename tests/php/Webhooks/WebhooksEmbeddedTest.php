@@ -19,6 +19,7 @@ final class WebhooksEmbeddedTest extends ConsoleTestCase
 
     private const ALL = [
         'channel_occupied', 'channel_vacated', 'member_added', 'member_removed', 'client_event', 'cache_miss',
+        'subscription_count',
     ];
 
     private string $receiver;
@@ -71,6 +72,12 @@ final class WebhooksEmbeddedTest extends ConsoleTestCase
         $bob->say('client-typing', ['on' => true], 'presence-room');
         $ann->event('client-typing');
         $ann->subscribe('private-cache-order.7');
+        // Read by the other gateway, the miss is not reported a second time.
+        self::eventually(
+            fn () => array_diff(['cache_miss', 'subscription_count'], array_column($this->events(), 'name')) === [],
+            'the miss and the number of subscriptions are posted',
+            20.0
+        );
         $bob->subscribe('private-cache-order.7');
         $bob->say('pusher:unsubscribe', ['channel' => 'presence-room']);
         $ann->event('pusher_internal:member_removed');
@@ -86,8 +93,8 @@ final class WebhooksEmbeddedTest extends ConsoleTestCase
             ],
             ['name' => 'channel_occupied', 'channel' => 'private-cache-order.7'],
             ['name' => 'cache_miss', 'channel' => 'private-cache-order.7'],
-            // Once per gateway: the other one does not know of it.
-            ['name' => 'cache_miss', 'channel' => 'private-cache-order.7'],
+            ['name' => 'subscription_count', 'channel' => 'private-cache-order.7', 'subscription_count' => 1],
+            ['name' => 'subscription_count', 'channel' => 'private-cache-order.7', 'subscription_count' => 2],
             ['name' => 'member_removed'] + $room + ['user_id' => 'bob'],
             ['name' => 'member_removed'] + $room + ['user_id' => 'ann'],
             ['name' => 'channel_vacated'] + $room,
@@ -226,7 +233,7 @@ final class WebhooksEmbeddedTest extends ConsoleTestCase
     /**
      * The accepted events, without those of the probe; every signature is checked.
      *
-     * @return list<array<string, string>>
+     * @return list<array<string, mixed>>
      */
     private function events(): array
     {

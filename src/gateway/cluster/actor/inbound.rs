@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::super::webhook_state::EventKind;
 use super::super::webhooks::SentWebhook;
 use super::super::wire::{Body, ControlRecord, PresenceMember, RecordError};
 use super::super::Command;
@@ -154,8 +155,12 @@ impl Actor {
             TopicRole::Presence => &self.topics.presence,
             TopicRole::Client => &self.topics.client,
             TopicRole::Events => {
-                if let Some(sent) = SentWebhook::read(value) {
-                    self.webhooks.record_sent(sent, coarse_ms());
+                match SentWebhook::read(value) {
+                    Some(sent) if sent.kind == EventKind::CacheMiss => {
+                        self.cache_misses.is_due(&sent.channel, coarse_ms());
+                    }
+                    Some(sent) => self.webhooks.record_sent(sent, coarse_ms()),
+                    None => {}
                 }
                 return;
             }

@@ -19,7 +19,7 @@ use super::pending_requests::{split_response, PendingRequests};
 use super::socket_events::{self, CacheMisses};
 use super::state::{ClusterState, Effect, Timing, SUSPENDED_AFTER};
 use super::webhook_state::EventKind;
-use super::webhooks::Webhooks;
+use super::webhooks::{SentWebhook, Webhooks};
 use super::wire::Body;
 use super::{control_topics, ActorStatus, Command};
 use crate::clock::coarse_ms;
@@ -108,7 +108,7 @@ impl Actor {
             webhooks: Webhooks::default(),
             webhook_events: hub.settings().webhook_events.clone(),
             cache_misses: CacheMisses::default(),
-            counts: SubscriptionCounts::new(hub.settings().subscription_count),
+            counts: SubscriptionCounts::new(hub.settings()),
             client_sequences: HashMap::new(),
         })
     }
@@ -266,7 +266,18 @@ impl Actor {
             self.requests.complete_finished(now);
             self.send_subscription_counts(now);
             let is_leader = self.is_leader();
-            for event in self.webhooks.take_due(is_leader, now) {
+            let mut due = self.webhooks.take_due(is_leader, now);
+            // Every live node is heard within this time.
+            let settle = self.timing.heartbeat + 500;
+            let state = &self.state;
+            let is_present = |sent: &SentWebhook, at: u64| {
+                state.is_present(&sent.channel, sent.user.as_deref(), at)
+            };
+            due.extend(
+                self.webhooks
+                    .take_contradicted(is_leader, now, settle, is_present),
+            );
+            for event in due {
                 self.publish(&event);
             }
             self.producer.poll();

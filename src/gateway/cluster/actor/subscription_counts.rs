@@ -1,10 +1,14 @@
-//! `pusher_internal:subscription_count`: tells the subscribers of a channel its number of subscriptions on all
-//! gateways.
+//! The number of subscriptions of a channel on all gateways, for its subscribers (`pusher_internal:subscription_count`)
+//! and as a webhook of the leader (`subscription_count`).
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::socket_events::webhook_envelope;
+use super::super::webhook_state::EventKind;
 use super::Actor;
 use crate::gateway::protocol::channel::{ChannelKind, Name};
+use crate::gateway::settings::Settings;
+use crate::ids::new_id;
 
 /// Channels with more subscriptions are told at intervals, because each change is sent to every subscriber.
 const LARGE: usize = 100;
@@ -12,16 +16,20 @@ const LARGE_INTERVAL_MS: u64 = 5_000;
 
 /// The channels whose count changed.
 pub(super) struct SubscriptionCounts {
-    enabled: bool,
+    tells_subscribers: bool,
+    has_webhook: bool,
     due: HashSet<String>,
     /// The times at which the counts of large channels were sent.
     large: HashMap<String, u64>,
 }
 
 impl SubscriptionCounts {
-    pub fn new(enabled: bool) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
-            enabled,
+            tells_subscribers: settings.subscription_count,
+            has_webhook: settings
+                .webhook_events
+                .contains(&EventKind::SubscriptionCount),
             due: HashSet::new(),
             large: HashMap::new(),
         }
@@ -31,7 +39,7 @@ impl SubscriptionCounts {
     pub fn changed(&mut self, channel: String) {
         let is_presence =
             Name::parse(&channel).is_none_or(|name| name.kind == ChannelKind::Presence);
-        if self.enabled && !is_presence {
+        if (self.tells_subscribers || self.has_webhook) && !is_presence {
             self.due.insert(channel);
         }
     }
@@ -59,7 +67,7 @@ impl SubscriptionCounts {
 }
 
 impl Actor {
-    /// Sends the counts that are due to the subscribers of this gateway.
+    /// Sends the counts that are due to the subscribers of this gateway, and as the leader to the webhooks.
     pub(super) fn send_subscription_counts(&mut self, now: u64) {
         if self.counts.due.is_empty() {
             return;
@@ -71,9 +79,18 @@ impl Actor {
         let due = self
             .counts
             .take_due(now, |channel| state.subscriptions(channel));
+        let has_webhook = self.counts.has_webhook && self.is_leader();
         for (channel, count) in due {
             let data = format!("{{\"subscription_count\":{count}}}");
-            hub.send_to_members(&channel, "pusher_internal:subscription_count", &data, None);
+            if self.counts.tells_subscribers {
+                hub.send_to_members(&channel, "pusher_internal:subscription_count", &data, None);
+            }
+            if has_webhook {
+                let kind = EventKind::SubscriptionCount;
+                let value = webhook_envelope(&new_id(), kind, &channel, Some(data.as_bytes()));
+                let topic = self.topics.events.clone();
+                self.producer.send(&topic, &channel, &value);
+            }
         }
     }
 }
@@ -84,7 +101,11 @@ mod tests {
 
     #[test]
     fn large_channels_are_told_at_intervals() {
-        let mut counts = SubscriptionCounts::new(true);
+        let settings = Settings {
+            subscription_count: true,
+            ..Settings::default()
+        };
+        let mut counts = SubscriptionCounts::new(&settings);
         let change = |counts: &mut SubscriptionCounts, count, now| {
             counts.changed("private-a".to_owned());
             counts.changed("presence-a".to_owned());
@@ -98,7 +119,7 @@ mod tests {
         assert_eq!(counts.take_due(6_001, |_| 103), []);
         assert_eq!(counts.take_due(6_002, |_| 104), one(104));
         assert_eq!(counts.take_due(99_000, |_| 105), []);
-        let mut off = SubscriptionCounts::new(false);
+        let mut off = SubscriptionCounts::new(&Settings::default());
         assert_eq!(change(&mut off, 1, 1_000), []);
     }
 }

@@ -1,5 +1,6 @@
 //! Members and occupied channels of a node, from single records and from snapshots.
 
+use super::super::webhook_state::WebhookEvent;
 use super::super::wire::PresenceMember;
 use super::{ClusterState, Effect, PartialSnapshot};
 use crate::gateway::protocol::SocketId;
@@ -136,8 +137,10 @@ impl ClusterState {
         changed.extend(node.channels.clone());
         changed.retain(|channel, _| old_channels.get(channel) != node.channels.get(channel));
         self.subscriptions_changed(changed.keys());
+        // The other gateways may have removed the node and read it as a new one; it has not removed itself.
+        let by_absence = id == self.own || self.removed_sequence(id) > 0;
         for one in events {
-            self.emit_webhook(Some(one));
+            self.emit_webhook(Some(WebhookEvent { by_absence, ..one }));
         }
         if id != self.own {
             self.effects.push(Effect::ReplaceMembers {

@@ -20,6 +20,8 @@ use crate::gateway::protocol::SocketId;
 struct Node {
     sequence: u64,
     last_seen: u64,
+    /// Time of the last record that was read from the node.
+    heard_at: u64,
     /// No record of the node is missing.
     synced: bool,
     /// Time of the last request for its snapshot.
@@ -126,6 +128,22 @@ impl ClusterState {
         self.nodes
             .iter()
             .any(|(id, node)| *id != self.own && node.channels.contains_key(channel))
+    }
+
+    /// True if a node that was heard after `since` has the user on the channel, or without a user any socket.
+    #[must_use]
+    pub fn is_present(&self, channel: &str, user: Option<&str>, since: u64) -> bool {
+        let mut alive = self
+            .nodes
+            .values()
+            .filter(|node| node.synced && node.heard_at > since && node.leaving_until.is_none());
+        alive.any(|node| match user {
+            None => node.channels.contains_key(channel),
+            Some(user) => node
+                .members
+                .get(channel)
+                .is_some_and(|sockets| sockets.values().any(|member| member.user_id == user)),
+        })
     }
 
     /// The number of subscriptions of a channel on all nodes, as they announced it.

@@ -30,6 +30,7 @@ impl ClusterState {
                 }
                 node.sequence = sequence;
                 node.last_seen = now;
+                node.heard_at = now;
             }
             None => {
                 if self.removed_sequence(id) >= sequence {
@@ -38,6 +39,7 @@ impl ClusterState {
                 let node = Node {
                     sequence,
                     last_seen: now,
+                    heard_at: now,
                     synced: begins,
                     ..Node::default()
                 };
@@ -187,7 +189,7 @@ impl ClusterState {
             .clear(&node.members, &node.channels, &cause);
         for one in events {
             self.emit_webhook(Some(WebhookEvent {
-                by_timeout: true,
+                by_absence: true,
                 ..one
             }));
         }

@@ -236,6 +236,40 @@ fn a_silent_node_is_removed_and_returns_with_a_snapshot() {
             (EventKind::Occupied, "presence-x ".to_owned())
         ]
     );
+    let by_absence = |effect: &Effect| match effect {
+        Effect::Webhook(event) => event.by_absence,
+        _ => true,
+    };
+    assert!(effects.iter().all(by_absence));
+    // Present on a node that has been heard since then.
+    let is_present = |stage: &Stage, user, since| stage.state.is_present("presence-x", user, since);
+    let now = stage.now;
+    assert!(is_present(&stage, Some("7"), now - 1) && is_present(&stage, None, now - 1));
+    assert!(!is_present(&stage, Some("8"), now - 1));
+    assert!(!is_present(&stage, Some("7"), now) && !is_present(&stage, None, now));
+}
+
+#[test]
+fn own_records_that_were_lost_are_events_of_an_absence() {
+    let mut stage = Stage::presence_complete("b");
+    stage.receive("b", Body::Join(member("presence-x", "1.1", "7")));
+    // Kafka did not take the leave; the others have removed this node, the member with it.
+    stage.remove_node("b");
+    stage.wait(5_000);
+    let effects = stage.receive("b", Body::Heartbeat { m: 0, c: 0 });
+    assert_eq!(effects, [Effect::SendSnapshot]);
+    let effects = stage.receive("b", snapshot(Vec::new(), &[]));
+    assert_eq!(
+        events(&effects),
+        [(EventKind::MemberRemoved, "presence-x 7".to_owned())]
+    );
+    let Some(Effect::Webhook(event)) = effects
+        .into_iter()
+        .find(|effect| matches!(effect, Effect::Webhook(_)))
+    else {
+        panic!("no event");
+    };
+    assert!(event.by_absence);
 }
 
 #[test]

@@ -18,18 +18,40 @@ use crate::gateway::protocol::{encryption, frame, is_reserved_event, Name, Socke
 /// Maximum length of an event name, in characters.
 const MAX_EVENT_NAME: usize = 200;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct Event {
-    name: String,
+    #[serde(default)]
+    name: Option<String>,
     #[serde(default)]
     channel: Option<String>,
     #[serde(default)]
     channels: Option<Vec<String>>,
-    data: String,
+    #[serde(default)]
+    data: Option<String>,
     #[serde(default)]
     socket_id: Option<String>,
     #[serde(default)]
     info: Option<String>,
+}
+
+impl Event {
+    /// Reads the members that the body does not have from the query string, where Pusher accepts them as well.
+    #[must_use]
+    pub fn or_query<'a>(self, get: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let text = |name: &str| get(name).map(str::to_owned);
+        let channel = match &self.channels {
+            None => self.channel.or_else(|| text("channel")),
+            Some(_) => self.channel,
+        };
+        Self {
+            name: self.name.or_else(|| text("name")),
+            channel,
+            channels: self.channels,
+            data: self.data.or_else(|| text("data")),
+            socket_id: self.socket_id.or_else(|| text("socket_id")),
+            info: self.info.or_else(|| text("info")),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -114,6 +136,9 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
         (None, Some(many)) => many,
         _ => return Err((400, "Either channel or channels is required.".into())),
     };
+    let (Some(event_name), Some(event_data)) = (event.name, event.data) else {
+        return Err((400, "name and data are required.".into()));
+    };
     if channels.is_empty() || channels.len() > settings.max_api_channels {
         return Err((
             400,
@@ -125,22 +150,23 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
     }
     // Gateways skip events above max_event.
     let max_data = settings.max_api_data.min(settings.max_event);
-    if event.data.len() > max_data {
+    if event_data.len() > max_data {
         return Err((
             413,
             format!(
-                "data has {} bytes; the maximum is {max_data} (realtime.gateway.max_api_data, max_event).",
-                event.data.len()
+                "The data content of this event has {} bytes; the maximum is {max_data} \
+                 (realtime.gateway.max_api_data, max_event).",
+                event_data.len()
             ),
         ));
     }
-    if event.name.is_empty() || event.name.chars().count() > MAX_EVENT_NAME {
+    if event_name.is_empty() || event_name.chars().count() > MAX_EVENT_NAME {
         return Err((
             400,
             format!("name must have 1 to {MAX_EVENT_NAME} characters."),
         ));
     }
-    if is_reserved_event(&event.name) {
+    if is_reserved_event(&event_name) {
         hub.counters().reserved_events.add_one();
         return Err((
             400,
@@ -155,7 +181,7 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
                 .map_err(|_| (400, "socket_id is not a valid socket id.".to_owned()))?,
         ),
     };
-    let data = json_of(&event.data).ok_or((400, "data cannot be encoded.".to_owned()))?;
+    let data = json_of(&event_data).ok_or((400, "data cannot be encoded.".to_owned()))?;
     for channel in &channels {
         let Some(name) = Name::parse(channel) else {
             return Err((
@@ -163,14 +189,14 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
                 "Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed.".into(),
             ));
         };
-        if name.kind == ChannelKind::Encrypted && !encryption::is_encrypted_data(&event.data) {
+        if name.kind == ChannelKind::Encrypted && !encryption::is_encrypted_data(&event_data) {
             return Err((
                 400,
                 format!("{channel} is an encrypted channel: data must be {{nonce, ciphertext}}."),
             ));
         }
         all.push(ApiEvent {
-            event: event.name.clone(),
+            event: event_name.clone(),
             data: data.clone(),
             except,
             channel: channel.clone(),

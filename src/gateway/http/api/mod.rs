@@ -15,7 +15,7 @@ use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::frame;
-use events::{trigger, trigger_batch, Batch};
+use events::{trigger, trigger_batch, Batch, Event};
 use read::{channel, channels, connections, users};
 
 /// Maximum nesting of a JSON body.
@@ -114,14 +114,21 @@ async fn route(
             .map(|(_, v)| v.as_str())
     };
     match (request.method.as_str(), &path[2..]) {
-        ("POST", ["events"]) => trigger(hub, cluster, parse(body)?).await,
+        ("POST", ["events"]) => {
+            let event = if body.is_empty() {
+                Event::default()
+            } else {
+                parse(body)?
+            };
+            trigger(hub, cluster, event.or_query(get)).await
+        }
         ("POST", ["batch_events"]) => {
             let Batch { batch } = parse(body)?;
             if batch.len() > settings.max_api_batch {
                 return Err((
-                    413,
+                    400,
                     format!(
-                        "A batch may have at most {} events.",
+                        "Batch too large: it may have at most {} events.",
                         settings.max_api_batch
                     ),
                 ));

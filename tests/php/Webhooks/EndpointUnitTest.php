@@ -1,0 +1,139 @@
+<?php
+
+/**
+ * One attempt to post a webhook, to receivers that misbehave.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Webhooks;
+
+use PHPUnit\Framework\Attributes\DataProvider;
+use PHPUnit\Framework\TestCase;
+use Toporia\Realtime\Tests\Support\ChildProcess;
+use Toporia\Realtime\Webhooks\Endpoint;
+
+final class EndpointUnitTest extends TestCase
+{
+    /** Accepts one connection, reads the request and runs the code in its second argument, which responds. */
+    private const RECEIVER = <<<'PHP'
+        [, $transport, $code] = $argv;
+        $options = [];
+        if ($transport === 'ssl') {
+            $key = openssl_pkey_new(['private_key_bits' => 2048]);
+            $request = openssl_csr_new(['commonName' => '127.0.0.1'], $key);
+            openssl_x509_export(openssl_csr_sign($request, null, $key, 1), $certificate);
+            openssl_pkey_export($key, $private);
+            $file = tempnam(sys_get_temp_dir(), 'realtime');
+            file_put_contents($file, $private . $certificate);
+            $options = ['ssl' => ['local_cert' => $file]];
+        }
+        $context = stream_context_create($options);
+        $flags = STREAM_SERVER_BIND | STREAM_SERVER_LISTEN;
+        $server = stream_socket_server("tcp://127.0.0.1:0", $number, $why, $flags, $context);
+        echo stream_socket_get_name($server, false), "\n";
+        $client = stream_socket_accept($server, 20.0);
+        if ($transport === 'ssl') {
+            @stream_socket_enable_crypto($client, true, STREAM_CRYPTO_METHOD_TLS_SERVER);
+            unlink($file);
+        }
+        $read = function () use ($client): string {
+            $head = (string) stream_get_line($client, 65536, "\r\n\r\n");
+            preg_match('/content-length: (\d+)/i', $head, $length);
+            return "$head\r\n\r\n" . stream_get_contents($client, (int) $length[1]);
+        };
+        eval($code);
+        PHP;
+
+    private ChildProcess $receiver;
+
+    protected function tearDown(): void
+    {
+        $this->receiver->destroy();
+    }
+
+    public function testTheRequestIsSignedAndComplete(): void
+    {
+        $endpoint = $this->endpoint('$said = $read(); fwrite($client, "HTTP/1.1 204 No Content\r\n\r\n"); echo $said;');
+        $body = str_repeat('{"ü":1}', 100_000);
+        self::assertNull($endpoint->post($body));
+        $this->receiver->wait(10.0);
+        [$head, $received] = explode("\r\n\r\n", explode("\n", $this->receiver->stdout(), 2)[1], 2);
+        self::assertSame($body, $received);
+        self::assertStringStartsWith("POST /hooks?a=b HTTP/1.1\r\nHost: 127.0.0.1:", $head);
+        foreach (
+            [
+                'X-Pusher-Key: key', 'X-Pusher-Signature: ' . hash_hmac('sha256', $body, 'secret'),
+                'Content-Type: application/json', 'Authorization: Basic ' . base64_encode('me:p@ss'),
+            ] as $line
+        ) {
+            self::assertStringContainsString("\r\n$line", $head);
+        }
+    }
+
+    /** @dataProvider receivers */
+    #[DataProvider('receivers')]
+    public function testEveryReceiverIsAnsweredInTime(string $code, ?string $expected, string $transport = 'tcp'): void
+    {
+        $endpoint = $this->endpoint($code, $transport);
+        $start = microtime(true);
+        $why = $endpoint->post('{}');
+        self::assertLessThan(3.0, microtime(true) - $start);
+        self::assertSame(0, memory_get_usage(true) >> 27, 'less than 128 MB');
+        $expected === null
+            ? self::assertNull($why)
+            : self::assertMatchesRegularExpression("/$expected/", (string) $why);
+    }
+
+    /** @return array<string, array{string, ?string, 2?: string}> */
+    public static function receivers(): array
+    {
+        $answer = static fn (string $text): string => '$read(); fwrite($client, ' . var_export($text, true) . ');';
+        $forever = 'for (;;) { if (!@fwrite($client, "X: %s\r\n")) { break; } usleep(%d); }';
+
+        return [
+            'accepted' => [$answer("HTTP/1.1 200 OK\r\n\r\n"), null],
+            'HTTP/1.0, no space' => [$answer("HTTP/1.0 202\n\n"), null],
+            'interim responses' => [
+                $answer("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n"), null,
+            ],
+            'a body without an end' => [
+                $answer("HTTP/1.1 200 OK\r\n\r\n") . sprintf($forever, str_repeat('x', 8000), 0), null,
+            ],
+            'refused' => [$answer("HTTP/1.1 500 Broken\r\n\r\nbody"), 'HTTP\/1.1 500 Broken$'],
+            'redirected' => [$answer("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n"), '302 Found'],
+            'closed' => ['$read(); fclose($client);', 'closed without a response'],
+            'closed before it has read' => ['fclose($client);', 'closed without a response'],
+            'silent' => ['sleep(10);', 'no response within 1 s'],
+            'a status a byte at a time' => ['for (;;) { @fwrite($client, "H"); usleep(100000); }', 'no response within'],
+            'interim responses for ever' => [
+                'for (;;) { if (!@fwrite($client, "HTTP/1.1 100 x\r\n\r\n")) { break; } usleep(10000); }', 'no response within',
+            ],
+            'an interim head without an end' => [
+                $answer("HTTP/1.1 100 Continue\r\n") . sprintf($forever, str_repeat('x', 8000), 0), 'no status within',
+            ],
+            'slow headers of an interim response' => [
+                $answer("HTTP/1.1 100 Continue\r\n") . sprintf($forever, 'y', 200_000), 'no response within',
+            ],
+            'not HTTP' => [$answer("SSH-2.0-OpenSSH\r\n"), 'SSH-2.0'],
+            'a certificate of no authority' => [$answer("HTTP/1.1 200 OK\r\n\r\n"), 'certificate verify failed', 'ssl'],
+        ];
+    }
+
+    public function testAnAddressWithoutAReceiver(): void
+    {
+        $this->endpoint('');
+        foreach (['http://127.0.0.1:1/' => 'Connection refused', 'https://receiver.invalid/' => 'receiver.invalid'] as $url => $why) {
+            self::assertStringContainsString($why, (string) (new Endpoint($url, 'key', 'secret', 1.0))->post('{}'));
+        }
+    }
+
+    private function endpoint(string $code, string $transport = 'tcp'): Endpoint
+    {
+        $this->receiver = new ChildProcess([PHP_BINARY, '-r', self::RECEIVER, $transport, $code], getenv());
+        [, $address] = $this->receiver->waitForOutput('/^(127\.0\.0\.1:\d+)$/m');
+        $scheme = $transport === 'ssl' ? 'https' : 'http';
+
+        return new Endpoint("$scheme://me:p%40ss@$address/hooks?a=b", 'key', 'secret', 1.0);
+    }
+}
