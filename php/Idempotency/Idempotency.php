@@ -14,6 +14,7 @@ use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\PermanentException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\ReturnValue;
 
 /**
  * Wraps a callback; the store remembers the handled messages.
@@ -108,7 +109,7 @@ final class Idempotency
         $record = $key instanceof Message ? self::record($key) : null;
         $name = $key instanceof Message ? $this->keyOf($key) : $this->makeKey($key, 'The key');
         $ran = $this->guardReentry([$name], fn (): int => $this->store->run([$name => $record], static function () use ($effect): void {
-            $effect();
+            ReturnValue::complete($effect());
         }));
         $this->skipped += $ran > 0 ? 0 : 1;
 
@@ -127,7 +128,7 @@ final class Idempotency
     private function handleBatch(array $messages, callable $callback): void
     {
         $batch = new Batch(array_values($messages), $this->keyOf(...), self::record(...));
-        $callback = Closure::fromCallable($callback);
+        $callback = static fn (array $fresh): mixed => ReturnValue::complete($callback($fresh));
         $this->skipped += $this->guardReentry($batch->keys(), fn (): int => $batch->run($this->store, $callback));
     }
 

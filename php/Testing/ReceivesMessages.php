@@ -14,6 +14,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Support\Pattern;
+use Toporia\Realtime\Support\ReturnValue;
 
 /**
  * Follows the rules of a real broker: exact subscriptions before patterns, either callbacks or poll(), and a callback
@@ -216,7 +217,7 @@ trait ReceivesMessages
         }
         $this->running[] = $list;
         try {
-            $callback($batch ? $list : $list[0]);
+            ReturnValue::complete($callback($batch ? $list : $list[0]));
         } catch (BatchException $e) {
             array_splice($this->waiting, 0, $batch ? $e->getIndex() : 0);
             throw $e;

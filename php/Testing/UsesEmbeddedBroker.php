@@ -15,6 +15,7 @@ use Toporia\Realtime\Broker;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Support\ReturnValue;
 
 /**
  * Requires the extension. One broker serves the whole run; each test has its own topic prefix.
@@ -142,7 +143,7 @@ trait UsesEmbeddedBroker
         });
         $broker->subscribe($channel, function (Message $message) use ($call, &$given): void {
             $given[] = $message;
-            $call($message);
+            ReturnValue::complete($call($message));
             $this->realtimePositions[$message->getTopic()][$message->getPartition()] = $message->getOffset() + 1;
         });
         try {

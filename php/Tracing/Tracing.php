@@ -13,6 +13,7 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Environment;
+use Toporia\Realtime\Support\ReturnValue;
 
 /**
  * Values of `realtime.tracing`: null or `auto` use OpenTelemetry if the application has set it up; false disables
@@ -72,12 +73,12 @@ final class Tracing
     {
         $hook = self::hook();
         if ($hook === null) {
-            return $call();
+            return ReturnValue::complete($call());
         }
         $hook->handling($messages, $group);
         $why = null;
         try {
-            return $call();
+            return ReturnValue::complete($call());
         } catch (Throwable $why) {
             throw $why;
         } finally {

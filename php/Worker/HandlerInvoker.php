@@ -14,6 +14,7 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Support\ReturnValue;
 
 /**
  * A handler is a class with `handle(Message $message): void` and optionally `failed(Message $message, Throwable $e):
@@ -85,7 +86,7 @@ final class HandlerInvoker
         // The middleware runs first: it may prepare what the handler is created with.
         $this->middleware->run($message, function (Message $message): void {
             $object = $this->object();
-            $object instanceof Closure ? $object($message) : $object->handle($message);
+            ReturnValue::complete($object instanceof Closure ? $object($message) : $object->handle($message));
         });
     }
 

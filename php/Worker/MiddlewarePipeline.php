@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Worker;
 use Closure;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\ReturnValue;
 
 /**
  * A middleware is a class with `handle(Message $message, callable $next): void`, or a callable with that signature.
@@ -59,12 +60,14 @@ final class MiddlewarePipeline
      */
     public function run(Message $message, callable $handler): void
     {
-        $next = $handler;
+        $next = static fn (Message $message): mixed => ReturnValue::complete($handler($message));
         foreach (array_reverse($this->layers) as $layer) {
             // Instantiated when it is its turn: an outer layer may prepare what an inner one is created with.
-            $next = static fn (Message $message) => $layer instanceof ApplicationObject
-                ? self::callable($layer->get())($message, $next)
-                : $layer($message, $next);
+            $next = static fn (Message $message): mixed => ReturnValue::complete(
+                $layer instanceof ApplicationObject
+                    ? self::callable($layer->get())($message, $next)
+                    : $layer($message, $next)
+            );
         }
         $next($message);
     }

@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::ffi::{self, zend_fcall_info_cache, zend_object};
-use ext_php_rs::types::Zval;
+use ext_php_rs::types::{ZendObject, Zval};
 
 use super::zend;
 use crate::error::Error;
@@ -55,28 +55,11 @@ impl Callback {
     ///
     /// A promise is refused with a ConfigurationException: its work would not be done when the call returns.
     pub fn call_for_result(&self, arguments: &mut [Zval]) -> Option<Zval> {
-        let result = self.invoke(arguments)?;
-        let Some(object) = result.object() else {
-            return Some(result);
-        };
-        // SAFETY: a static of the engine, set before any module starts.
-        if object.instance_of(unsafe { &*zend::zend_ce_generator }) {
-            return run_generator(&result);
+        let mut result = self.invoke(arguments)?;
+        while is_generator(&result) {
+            result = run_generator(&result)?;
         }
-        let Some(promise) = PROMISES
-            .iter()
-            .find(|name| super::retry::is_a(object.get_class_entry(), name))
-        else {
-            return Some(result);
-        };
-        PhpException::from(Error::configuration(format!(
-            "A callback returned a promise ({}, a {promise}), which is not waited for. Wait for it in the callback \
-             (await() or wait()) and return without it.",
-            zend::class_name(object)
-        )))
-        .throw();
-        REFUSED.set(zend::pending_pointer());
-        None
+        is_finished(&result, "returned").then_some(result)
     }
 
     fn invoke(&self, arguments: &mut [Zval]) -> Option<Zval> {
@@ -166,10 +149,59 @@ thread_local! {
     static REFUSED: Cell<*const zend_object> = const { Cell::new(std::ptr::null()) };
 }
 
+/// The exception of the PHP layer that refuses a promise.
+const REFUSED_IN_PHP: &str = "Toporia\\Realtime\\Support\\UnfinishedWork";
+
 /// True if the pending exception refuses a promise: another attempt cannot help, the callback has to be changed.
 pub fn is_promise_refused() -> bool {
     let pending = zend::pending_pointer();
-    !pending.is_null() && REFUSED.get() == pending
+    if pending.is_null() {
+        return false;
+    }
+    REFUSED.get() == pending
+        || zend::pending_object().is_some_and(|why| {
+            why.object()
+                .is_some_and(|why| super::retry::is_a(why.get_class_entry(), REFUSED_IN_PHP))
+        })
+}
+
+fn is_generator(value: &Zval) -> bool {
+    value.object().is_some_and(|object| {
+        // SAFETY: a static of the engine, set before any module starts.
+        object.instance_of(unsafe { &*zend::zend_ce_generator })
+    })
+}
+
+/// False where the value represents unfinished work: a ConfigurationException that refuses it is pending.
+fn is_finished(value: &Zval, how: &str) -> bool {
+    let Some(object) = value.object() else {
+        return true;
+    };
+    let Some(kind) = unfinished(object, value) else {
+        return !zend::has_exception();
+    };
+    PhpException::from(Error::configuration(format!(
+        "A callback {how} {}, {kind}, which is not waited for. Wait for it in the callback (await() or wait()) and \
+         return without it.",
+        zend::class_name(object)
+    )))
+    .throw();
+    REFUSED.set(zend::pending_pointer());
+    false
+}
+
+fn unfinished(object: &ZendObject, value: &Zval) -> Option<String> {
+    let class = object.get_class_entry();
+    let promise = PROMISES.iter().find(|name| super::retry::is_a(class, name));
+    if let Some(promise) = promise {
+        return Some(format!("a promise ({promise})"));
+    }
+    if super::retry::is_a(class, "Fiber") {
+        let ended = value.try_call_method("isTerminated", vec![]);
+        let ended = ended.is_ok_and(|ended| ended.is_true());
+        return (!ended).then(|| "a Fiber that has not ended".to_owned());
+    }
+    zend::is_thenable(class).then(|| "a promise (it has then())".to_owned())
 }
 
 /// Runs a generator to its end and returns the value of its `return`. `None`: an exception is pending.
@@ -182,6 +214,10 @@ fn run_generator(generator: &Zval) -> Option<Zval> {
         result.ok()
     };
     while method("valid")?.is_true() {
+        // A coroutine yields what it waits for.
+        if !is_finished(&method("current")?, "yielded") {
+            return None;
+        }
         method("next")?;
     }
     method("getReturn")

@@ -252,6 +252,23 @@ pub fn class_of(value: &Zval) -> String {
     value.object().map_or_else(String::new, class_name)
 }
 
+/// True for a class with a public method `then()` of two parameters, as promises have it.
+pub fn is_thenable(class: &ClassEntry) -> bool {
+    const PUBLIC: u32 = 1;
+    const STATIC: u32 = 1 << 4;
+    let name = ZendStr::new("then", false).into_raw();
+    // SAFETY: the function table of a live class holds zend_function values; the name is released after its use.
+    unsafe {
+        let found = ffi::zend_hash_find(&raw const class.function_table, name);
+        ffi::ext_php_rs_zend_string_release(name);
+        found.as_ref().is_some_and(|found| {
+            let method = found.value.ptr.cast::<ffi::zend_function>();
+            let common = &(*method).common;
+            common.fn_flags & PUBLIC != 0 && common.fn_flags & STATIC == 0 && common.num_args > 1
+        })
+    }
+}
+
 /// The class name of an object. A class name may hold any bytes from 0x80 on; that of an anonymous class ends with a
 /// zero byte and its place, which are cut.
 pub fn class_name(object: &ZendObject) -> String {

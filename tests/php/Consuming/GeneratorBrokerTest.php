@@ -119,26 +119,81 @@ final class GeneratorBrokerTest extends ConsumingTestCase
         self::assertSame(2, $read);
     }
 
-    public function testAPromiseIsRefusedByName(): void
+    /**
+     * @return array<string, array{string, string}> source of a callback, what the exception says
+     */
+    public static function unfinished(): array
+    {
+        $react = 'new class implements \React\Promise\PromiseInterface { public function __call($n, $a) { return $this; } }';
+        $own = 'new class { public function then(?callable $ok = null, ?callable $failed = null) { return $this; } }';
+
+        return [
+            'a promise' => ["static fn () => $react", 'returned React\Promise\PromiseInterface@anonymous, a promise'],
+            'of an unknown library' => ["static fn () => $own", 'a promise (it has then())'],
+            'a coroutine' => ["static function () { yield 1; yield $react; }", 'yielded React\Promise\PromiseInterface@'],
+            'returned by a generator' => ["static function () { yield 1; return $own; }", 'returned class@anonymous'],
+            'a Fiber' => ['static fn () => new \Fiber(static fn () => 1)', 'returned Fiber, a Fiber that has not ended'],
+            'refused by the PHP layer' => [
+                "static fn () => \\Toporia\\Realtime\\Support\\ReturnValue::complete($react)",
+                'returned React\Promise\PromiseInterface@anonymous, a promise',
+            ],
+        ];
+    }
+
+    /** @dataProvider unfinished */
+    #[DataProvider('unfinished')]
+    public function testUnfinishedWorkIsRefusedByName(string $callback, string $message): void
     {
         if (!interface_exists('React\Promise\PromiseInterface')) {
             eval('namespace React\Promise; interface PromiseInterface {}');
         }
-        $promise = eval('return new class () implements \React\Promise\PromiseInterface {
-            public function __call($name, $arguments) { return $this; }
-        };');
         $this->publish('user.1', [1]);
-        $broker = $this->broker(['max_retries' => 2])->subscribe('user.1', static fn () => $promise);
+        $broker = $this->broker(['max_retries' => 2])->subscribe('user.1', eval("return $callback;"));
         try {
             $broker->consume(200, 100, 1);
             self::fail('The promise was ignored.');
         } catch (ConfigurationException $e) {
-            self::assertStringContainsString('React\Promise\PromiseInterface', $e->getMessage());
+            self::assertStringContainsString($message, $e->getMessage());
         }
         self::assertSame(0, $broker->stats()['handled']);
         self::assertSame(0, $broker->stats()['dead_lettered']);
         $broker->close();
         self::assertSame([1], $this->rest('user.1'));
+    }
+
+    public function testAGeneratorThatReturnsAGeneratorIsRunToItsEndToo(): void
+    {
+        $this->publish('user.1', [1]);
+        $broker = $this->broker(self::AT_ONCE)->subscribe('user.1', function (Message $message) {
+            yield 1;
+
+            return $this->steps($message->getData());
+        });
+        self::assertSame(1, $broker->consume(200, 100, 1));
+        self::assertSame([1, 'end of 1'], $this->done);
+    }
+
+    /**
+     * @return array<string, array{string}> return values that are not waited for anywhere
+     */
+    public static function finished(): array
+    {
+        return [
+            'an ended Fiber' => ['$fiber = new \Fiber(static fn () => 1); $fiber->start(); return $fiber;'],
+            'then() with one parameter' => ['return new class { public function then($callback) {} };'],
+            'a private then()' => ['return new class { private function then($a, $b) {} };'],
+            'a static then()' => ['return new class { public static function then($a, $b) {} };'],
+            'a collection' => ['return new \ArrayIterator([1]);'],
+        ];
+    }
+
+    /** @dataProvider finished */
+    #[DataProvider('finished')]
+    public function testOtherReturnValuesMeanNothing(string $code): void
+    {
+        $this->publish('user.1', [1]);
+        $broker = $this->broker(self::AT_ONCE)->subscribe('user.1', eval("return static function () { $code };"));
+        self::assertSame(1, $broker->consume(200, 100, 1));
     }
 
     public function handle(Message $message): Generator
