@@ -55,7 +55,7 @@ impl Record {
     #[must_use]
     pub fn headers(&self) -> Vec<Header> {
         // SAFETY: as above.
-        unsafe { delivery::headers(self.id) }
+        unsafe { delivery::fetched_headers(self.id) }
     }
 
     /// Timestamp in ms; -1 where there is none.

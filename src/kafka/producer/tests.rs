@@ -234,3 +234,48 @@ fn spooled_messages_are_sent_by_the_next_client() {
     back.close(Instant::now() + Duration::from_secs(5));
     std::fs::remove_dir_all(directory).expect("the directory of this test");
 }
+
+/// The short-cut reads librdkafka's message behind its public part: an update with another layout must not pass.
+#[test]
+fn a_record_without_headers_is_recognised_in_the_message_of_librdkafka() {
+    let cluster = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
+    cluster.create_topic("headers", 1).expect("a topic");
+    let config = config(
+        cluster.address(),
+        &[("consumer_group", Value::from("headers"))],
+    );
+    let producer = Producer::start(Arc::clone(&config)).expect("a producer");
+    let header = [("name".to_owned(), Some(b"value".to_vec()))];
+    let with_header = ProducerRecord {
+        headers: &header,
+        ..message("b", "headers", b"{}")
+    };
+    let tombstone = ProducerRecord {
+        value: None,
+        ..message("c", "headers", b"")
+    };
+    for record in [message("a", "headers", b"{}"), with_header, tombstone] {
+        producer.send(&record).expect("sent");
+    }
+    let consumer = Consumer::start(&config, false, false).expect("a consumer");
+    consumer
+        .subscribe(
+            vec![TopicFilter::Exact("headers".to_owned())],
+            String::new(),
+        )
+        .expect("subscribed");
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut found = Vec::new();
+    while found.len() < 3 && Instant::now() < until {
+        consumer.fetch(Duration::from_millis(50), 10);
+        let _ = consumer.serve_events(&NoopListener);
+        while let Some(record) = consumer.next() {
+            // SAFETY: the record is in flight.
+            let is_without = unsafe { super::delivery::is_without_headers(record.id) };
+            found.push((is_without, record.headers().len()));
+            consumer.complete(&record);
+        }
+    }
+    assert_eq!(found, [(true, 0), (false, 1), (false, 0)]);
+    producer.close(Instant::now() + Duration::from_secs(5));
+}
