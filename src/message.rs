@@ -1,5 +1,6 @@
 //! A message with its bytes: the content of PHP's `Message`, created here or read from Kafka.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
@@ -42,7 +43,7 @@ enum Text {
 
 #[derive(Debug, Clone, Default)]
 pub struct Message {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     /// The end of the value in `bytes`; the record key follows it. `None` for a tombstone.
     value: Option<usize>,
     /// `None` for a raw record.
@@ -69,20 +70,16 @@ fn range_of(bytes: &[u8], part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Value and key in one allocation.
-fn concat(value: &[u8], key: &[u8]) -> Box<[u8]> {
-    let mut both = Vec::with_capacity(value.len() + key.len());
-    both.extend_from_slice(value);
-    both.extend_from_slice(key);
-    both.into()
-}
+/// Larger buffers are not kept for the next record.
+const MAX_KEPT_BYTES: usize = 1 << 16;
 
-fn text(bytes: &[u8], found: std::borrow::Cow<'_, str>) -> Text {
+#[inline]
+fn text(bytes: &[u8], found: &Cow<'_, str>) -> Text {
     match found {
-        std::borrow::Cow::Borrowed(part) if bytes.as_ptr_range().contains(&part.as_ptr()) => {
+        Cow::Borrowed(part) if bytes.as_ptr_range().contains(&part.as_ptr()) => {
             Text::Slice(range_of(bytes, part.as_bytes()))
         }
-        other => Text::Owned(other.into()),
+        other => Text::Owned(other.as_ref().into()),
     }
 }
 
@@ -118,7 +115,9 @@ impl Message {
     /// Encoding: not an envelope.
     pub fn from_envelope(bytes: &[u8]) -> Result<Self> {
         let scanned = scan_envelope(bytes)?;
-        Ok(Self::from_parts(bytes, None, Some(&scanned)))
+        let mut message = Self::default();
+        message.set_parts(bytes, None, Some(&scanned));
+        Ok(message)
     }
 
     /// Adds an id and a timestamp if the envelope has none.
@@ -156,37 +155,60 @@ impl Message {
         scanned: Option<&Scanned<'_>>,
         origin: Origin,
     ) -> Self {
-        let mut message = Self::from_parts(value.unwrap_or_default(), key, scanned);
-        if value.is_none() {
-            message.value = None;
-        }
-        message.headers = headers;
-        message.origin = Some(origin);
+        let mut message = Self::default();
+        message.replace_by_record(value, key, headers, scanned, origin);
         message
     }
 
-    fn from_parts(value: &[u8], key: Option<&[u8]>, scanned: Option<&Scanned<'_>>) -> Self {
-        let bytes: Box<[u8]> = match key {
-            None | Some([]) => value.into(),
-            Some(key) => concat(value, key),
+    /// Becomes the message of a record, in the memory that it has.
+    pub fn replace_by_record(
+        &mut self,
+        value: Option<&[u8]>,
+        key: Option<&[u8]>,
+        headers: Vec<Header>,
+        scanned: Option<&Scanned<'_>>,
+        origin: Origin,
+    ) {
+        self.set_parts(value.unwrap_or_default(), key, scanned);
+        if value.is_none() {
+            self.value = None;
+        }
+        self.headers = headers;
+        self.origin = Some(origin);
+    }
+
+    #[inline]
+    fn set_parts(&mut self, value: &[u8], key: Option<&[u8]>, scanned: Option<&Scanned<'_>>) {
+        let size = value.len() + key.map_or(0, <[u8]>::len);
+        if self.bytes.capacity() > MAX_KEPT_BYTES.max(size) {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.bytes.reserve_exact(size);
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(key.unwrap_or_default());
+        self.value = Some(value.len());
+        self.key = key.map(|key| Key::Slice(value.len()..value.len() + key.len()));
+        let Some(scanned) = scanned else {
+            (self.kind, self.id, self.channel, self.event) = (None, None, None, None);
+            (self.data, self.timestamp) = (None, None);
+            return;
         };
-        let field = |found: &Option<std::borrow::Cow<'_, str>>| {
-            found.clone().map(|found| text(value, found))
-        };
-        Self {
-            value: Some(value.len()),
-            kind: scanned.map(|scanned| scanned.kind),
-            id: scanned.map(|scanned| text(value, scanned.id.clone())),
-            channel: scanned.and_then(|scanned| field(&scanned.channel)),
-            event: scanned.and_then(|scanned| field(&scanned.event)),
-            data: scanned
-                .and_then(|scanned| scanned.data)
-                .map(|data| range_of(value, data)),
-            timestamp: scanned.and_then(|scanned| scanned.timestamp),
-            key: key.map(|key| Key::Slice(value.len()..value.len() + key.len())),
-            headers: Vec::new(),
-            origin: None,
-            bytes,
+        let field = |found: &Option<Cow<'_, str>>| found.as_ref().map(|found| text(value, found));
+        self.kind = Some(scanned.kind);
+        self.id = Some(text(value, &scanned.id));
+        self.channel = field(&scanned.channel);
+        self.event = field(&scanned.event);
+        self.data = scanned.data.map(|data| range_of(value, data));
+        self.timestamp = scanned.timestamp;
+    }
+
+    /// The bytes of a field, which are UTF-8.
+    #[inline]
+    fn bytes_of<'a>(&'a self, field: Option<&'a Text>) -> Option<&'a [u8]> {
+        match field? {
+            Text::Slice(range) => self.bytes.get(range.clone()),
+            Text::Owned(own) => Some(own.as_bytes()),
         }
     }
 
@@ -201,7 +223,7 @@ impl Message {
     /// Envelope id; `topic-partition-offset` for a raw record and for an envelope without one, the same on each
     /// delivery.
     #[must_use]
-    pub fn id(&self) -> std::borrow::Cow<'_, str> {
+    pub fn id(&self) -> Cow<'_, str> {
         let own = self.read(self.id.as_ref()).filter(|id| !id.is_empty());
         match (own, &self.origin) {
             (Some(id), _) => id.into(),
@@ -256,9 +278,23 @@ impl Message {
         self.read(self.channel.as_ref())
     }
 
+    /// The channel as bytes, for a host whose strings are bytes.
+    #[inline]
+    #[must_use]
+    pub fn channel_bytes(&self) -> Option<&[u8]> {
+        self.bytes_of(self.channel.as_ref())
+    }
+
     #[must_use]
     pub fn event(&self) -> Option<&str> {
         self.read(self.event.as_ref())
+    }
+
+    /// The event as bytes.
+    #[inline]
+    #[must_use]
+    pub fn event_bytes(&self) -> Option<&[u8]> {
+        self.bytes_of(self.event.as_ref())
     }
 
     /// The JSON of the data, undecoded.
@@ -313,7 +349,7 @@ impl Message {
 
     /// The envelope for `channel` with `data_json`; the original bytes if neither changes.
     #[must_use]
-    pub fn bytes_with(&self, channel: &str, data_json: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    pub fn bytes_with(&self, channel: &str, data_json: &[u8]) -> Cow<'_, [u8]> {
         if self.data_json() == Some(data_json) {
             return self.bytes_for(channel);
         }
@@ -332,7 +368,7 @@ impl Message {
 
     /// The envelope for `channel`; the original bytes if the channel does not change.
     #[must_use]
-    pub fn bytes_for(&self, channel: &str) -> std::borrow::Cow<'_, [u8]> {
+    pub fn bytes_for(&self, channel: &str) -> Cow<'_, [u8]> {
         if self.channel() == Some(channel) || self.is_raw() {
             return self.value().unwrap_or_default().into();
         }

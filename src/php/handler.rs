@@ -9,6 +9,7 @@ use super::broker::Broker;
 use super::callback::{self, Callback};
 use super::hooks::call_hook;
 use super::message::Message;
+use super::received::ReceivedMessages;
 use super::retry::{Decision, FailureKind};
 use super::signals::{self, Delivered};
 use super::{dead_letter, lifecycle, retry, tracing, zend};
@@ -43,11 +44,23 @@ pub struct PhpHandler<'a> {
     generation: u32,
     /// It consumes in a Fiber that was being destroyed already.
     in_destroyed_fiber: bool,
+    received: ReceivedMessages,
 }
 
 /// The message of a record.
 pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
-    let origin = Origin {
+    Rc::new(Inner::from_record(
+        record.value(),
+        record.key(),
+        record.headers(),
+        envelope,
+        origin(record, envelope),
+    ))
+}
+
+/// Where a record comes from.
+pub fn origin(record: &Record, envelope: Option<&Scanned<'_>>) -> Origin {
+    Origin {
         topic: Rc::clone(&record.topic),
         partition: record.partition,
         offset: record.offset,
@@ -59,14 +72,7 @@ pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
         } else {
             record.timestamp_ms()
         },
-    };
-    Rc::new(Inner::from_record(
-        record.value(),
-        record.key(),
-        record.headers(),
-        envelope,
-        origin,
-    ))
+    }
 }
 
 impl<'a> PhpHandler<'a> {
@@ -76,6 +82,7 @@ impl<'a> PhpHandler<'a> {
             this,
             generation: process::generation(),
             in_destroyed_fiber: zend::is_fiber_destroyed(),
+            received: ReceivedMessages::default(),
         }
     }
 
@@ -256,13 +263,13 @@ impl<'a> PhpHandler<'a> {
     }
 
     /// Calls a callback, inside the trace of its records where tracing is on.
-    fn call(&self, callback: &Callback, argument: Zval) -> bool {
+    fn call(&self, callback: &Callback, argument: &mut [Zval; 1]) -> bool {
         if !tracing::is_on() {
-            return callback.call(&mut [argument]);
+            return callback.call(argument);
         }
-        let messages = argument.shallow_clone();
+        let messages = argument[0].shallow_clone();
         tracing::in_trace(&messages, &self.broker.config.consumer_group, || {
-            callback.call(&mut [argument])
+            callback.call(argument)
         })
     }
 
@@ -325,14 +332,14 @@ impl Handler<Record> for PhpHandler<'_> {
         let Some(callback) = &subscription.callback else {
             return Outcome::Handled;
         };
-        let message = message(item, envelope);
+        let (object, message) = self.received.receive(item, envelope);
+        let mut object = [object];
         if !message.headers.is_empty() && self.is_for_others(&message.headers) {
             return Outcome::Skipped;
         }
         let _handling = self.mark_handling(std::slice::from_ref(&message));
-        let object = super::object(Message::new(Rc::clone(&message)));
         let before = Delivered::now();
-        let returned = self.call(callback, object);
+        let returned = self.call(callback, &mut object);
         if let Some(abort) = self.fork_error() {
             return Outcome::Exiting(abort);
         }
@@ -340,6 +347,8 @@ impl Handler<Record> for PhpHandler<'_> {
             return Outcome::Interrupted(abort);
         }
         if returned {
+            let [object] = object;
+            self.received.release(object);
             return Outcome::Handled;
         }
         self.on_failure(&message, item, before)
@@ -374,7 +383,7 @@ impl Handler<Record> for PhpHandler<'_> {
         argument.set_hashtable(list);
         let _handling = self.mark_handling(&messages);
         let before = Delivered::now();
-        let returned = self.call(callback, argument);
+        let returned = self.call(callback, &mut [argument]);
         if let Some(abort) = self.fork_error() {
             return (0, Outcome::Exiting(abort));
         }

@@ -10,7 +10,9 @@ use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{blocked_signals, debug_info, gc, logging, signals, signatures, state, token, zend};
+use super::{
+    blocked_signals, debug_info, gc, logging, native, signals, signatures, state, token, zend,
+};
 use crate::fiber::{self, Fibers};
 use crate::kafka::{embedded, transaction};
 use crate::log::Level;
@@ -92,6 +94,7 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
             signatures::apply();
             gc::install();
             debug_info::install();
+            native::install();
             signals::watch_pcntl();
             fiber::install(Fibers {
                 current: zend::active_fiber,

@@ -35,7 +35,17 @@ impl Message {
         }
     }
 
-    fn data(&self) -> Result<Zval, CallError> {
+    /// The content, where nothing else refers to it. The caller replaces it by that of another record.
+    pub(super) fn unshared(&mut self) -> Option<&mut Inner> {
+        Rc::get_mut(&mut self.inner)
+    }
+
+    /// Frees the decoded data.
+    pub(super) fn forget_data(&self) {
+        drop(self.decoded.take());
+    }
+
+    pub(super) fn data(&self) -> Result<Zval, CallError> {
         if let Some(value) = self.decoded.take() {
             let copy = value.shallow_clone();
             self.decoded.set(Some(value));

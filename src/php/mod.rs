@@ -3,13 +3,13 @@
 //! ```text
 //! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
 //! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
-//! publish batch flush                   sending, for Broker and Realtime
-//! subscriptions consume handler hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
+//! publish route batch flush             sending, for Broker and Realtime
+//! subscriptions consume handler received hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
 //! state lifecycle fakes                 state of one request, startup and shutdown, fake() and swap()
 //! signals blocked_signals               signal handlers while consuming, signals that wait during the shutdown
 //! token                                 OAUTHBEARER tokens from PHP code
 //! logging tracing                       where log lines are written; trace context into records and around callbacks
-//! arguments arrays callback debug_info gc json zend    the values and the engine of PHP
+//! arguments arrays callback debug_info gc json native zend    the values and the engine of PHP
 //! ```
 #![allow(unsafe_code, missing_docs)]
 // PHP's argument names are the Rust ones.
@@ -41,11 +41,14 @@ mod lifecycle;
 mod logging;
 mod message;
 mod metrics;
+mod native;
 mod poll;
 mod position;
 mod publish;
 mod realtime;
+mod received;
 mod retry;
+mod route;
 mod shutdown;
 mod signals;
 mod signatures;

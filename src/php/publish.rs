@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ext_php_rs::types::Zval;
 
 use super::arguments::{self, CallError};
+use super::route::Route;
 use super::state::Sender;
 use super::{flush, json, message, signals, state, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
@@ -89,8 +90,10 @@ fn send_untraced(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Er
         }
         sender.producer.track_callback_sends();
     }
-    let producers = &process::current().producers;
-    producers.send(&sender.producer, message)?;
+    if let Err(error) = sender.producer.send(message) {
+        let producers = &process::current().producers;
+        producers.send_by_successor(&sender.producer, message, error)?;
+    }
     if sender.config.sync && sender.config.acks != Acks::None {
         return wait_for_ack(sender, message);
     }
@@ -155,36 +158,51 @@ pub fn broadcast(
     data: Option<&Zval>,
     options: EventOptions<'_>,
 ) -> Result<BroadcastId, CallError> {
-    json::with_buffer(|envelope| {
-        let (id, millis) = ids::new_id_with_time();
-        crate::envelope::write_event(envelope, &id, channel, options.event);
-        let end_of_head = envelope.len();
-        envelope.extend_from_slice(br#","data":"#);
-        let start = envelope.len();
-        let mut has_data = message::encode_data(data, envelope)?;
-        if encryption::is_encrypted_channel(channel) {
-            let plain = has_data.then(|| &envelope[start..]);
-            let encrypted = encryption::encrypt(sender.config.encryption.as_ref(), channel, plain)?
-                .into_owned();
-            envelope.truncate(start);
-            envelope.extend_from_slice(&encrypted);
-            has_data = true;
-        }
-        if !has_data {
-            envelope.truncate(end_of_head);
-        }
-        let data_json = has_data.then(|| &envelope[start..]);
+    state::with_route(&sender.config, channel, options.event, |route| {
+        json::with_buffer(|envelope| broadcast_in(envelope, sender, channel, data, options, route))
+    })
+}
+
+fn broadcast_in(
+    envelope: &mut Vec<u8>,
+    sender: &Sender,
+    channel: &str,
+    data: Option<&Zval>,
+    mut options: EventOptions<'_>,
+    route: &mut Route,
+) -> Result<BroadcastId, CallError> {
+    let (id, millis) = ids::new_id_with_time();
+    let end_without_data = route.begin(&id, envelope);
+    let start = envelope.len();
+    let mut has_data = message::encode_data(data, envelope)?;
+    if route.is_encrypted {
+        let plain = has_data.then(|| &envelope[start..]);
+        let encrypted =
+            encryption::encrypt(sender.config.encryption.as_ref(), channel, plain)?.into_owned();
+        envelope.truncate(start);
+        envelope.extend_from_slice(&encrypted);
+        has_data = true;
+    }
+    if !has_data {
+        envelope.truncate(end_without_data);
+    }
+    let data_json = has_data.then(|| &envelope[start..]);
+    let is_handling = loop_guard::is_handling();
+    if is_handling {
         if let Some(repeated) = repeats(sender, channel, options.event, data_json) {
             return Ok(BroadcastId::Repeated(repeated));
         }
-        let data_bytes = data_json.map_or(0, <[u8]>::len);
+    }
+    let data_bytes = data_json.map_or(0, <[u8]>::len);
+    if route.has_undeliverable_names || data_bytes > sender.config.max_event {
         warn_if_undeliverable(sender, channel, options.event, data_bytes);
-        crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
-        let mut options = options;
+    }
+    route.end(millis / 1000, envelope);
+    if is_handling {
         add_hops(sender, &mut options.headers)?;
-        send_envelope(sender, channel, &id, envelope, &options)?;
-        Ok(BroadcastId::New(id))
-    })
+    }
+    send_envelope(sender, &route.topic, channel, &id, envelope, &options)?;
+    Ok(BroadcastId::New(id))
 }
 
 /// `Realtime::broadcast()` to several channels: one message with one id, an envelope for each channel.
@@ -233,7 +251,8 @@ pub fn broadcast_to_all(
                     envelope.extend_from_slice(data_json);
                 }
                 crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
-                send_envelope(sender, channel, &id, envelope, &options)?;
+                let topic = sender.config.topics.topic_for(channel)?;
+                send_envelope(sender, &topic, channel, &id, envelope, &options)?;
                 result = Some(BroadcastId::New(id));
             }
             Ok(result.unwrap_or(BroadcastId::New(id)))
@@ -264,25 +283,23 @@ pub fn repeats_message(config: &BrokerConfig, channel: &str, message: &Message) 
 
 fn send_envelope(
     sender: &Sender,
+    topic: &str,
     channel: &str,
     id: &[u8; ids::ID_LEN],
     envelope: &[u8],
     options: &EventOptions<'_>,
 ) -> Result<(), Error> {
-    state::with_topic(&sender.config, channel, |topic| {
-        send(
-            sender,
-            &ProducerRecord {
-                id: std::str::from_utf8(id).unwrap_or_default(),
-                topic,
-                partition: None,
-                key: Some(options.key.unwrap_or(channel.as_bytes())),
-                value: Some(envelope),
-                headers: &options.headers,
-                timestamp_ms: 0,
-            },
-        )
-    })?
+    let record = ProducerRecord {
+        // SAFETY: an id is ASCII.
+        id: unsafe { std::str::from_utf8_unchecked(id) },
+        topic,
+        partition: None,
+        key: Some(options.key.unwrap_or(channel.as_bytes())),
+        value: Some(envelope),
+        headers: &options.headers,
+        timestamp_ms: 0,
+    };
+    send(sender, &record)
 }
 
 /// `Broker::publish()`: sends the message's own bytes if its channel is `channel`.

@@ -48,7 +48,23 @@ fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
         .collect()
 }
 
-fn broadcast(
+/// True where channel and event are those of the last broadcast.
+fn is_known(channel: &Zval, event: &Zval) -> bool {
+    let (channel, event) = (channel.dereference(), event.dereference());
+    match (channel.zend_str(), event.zend_str()) {
+        (Some(channel), Some(event)) => state::is_known_route(channel.as_bytes(), event.as_bytes()),
+        _ => false,
+    }
+}
+
+/// # Safety
+/// A string of UTF-8.
+unsafe fn text_unchecked(value: &Zval) -> &str {
+    let text = value.dereference().zend_str();
+    text.map_or("", |text| std::str::from_utf8_unchecked(text.as_bytes()))
+}
+
+pub(super) fn broadcast(
     channel: &Zval,
     event: &Zval,
     data: Option<&Zval>,
@@ -56,7 +72,15 @@ fn broadcast(
     record_headers: Option<&Zval>,
     except: Option<&Zval>,
 ) -> Result<Zval, CallError> {
-    let event = arguments::text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
+    let is_known = is_known(channel, event);
+    let text = |value, place| {
+        if is_known {
+            // SAFETY: equal to a text of the last broadcast.
+            return Ok(Cow::Borrowed(unsafe { text_unchecked(value) }));
+        }
+        arguments::text(value, place)
+    };
+    let event = text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
     if event.is_empty() {
         return Err(Error::configuration(
             "Realtime::broadcast(): the event name must not be empty.",
@@ -86,7 +110,7 @@ fn broadcast(
     };
     let result = state::with_sender(|sender| {
         if channel.dereference().is_string() {
-            let channel = arguments::text(channel, CHANNEL)?;
+            let channel = text(channel, CHANNEL)?;
             return publish::broadcast(sender, &channel, data, options);
         }
         match &*channels(channel)? {

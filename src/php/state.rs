@@ -9,6 +9,7 @@ use ext_php_rs::types::{ZendCallable, ZendHashTable, Zval};
 
 use super::arguments::CallError;
 use super::logging::Logger;
+use super::route::Route;
 use super::{arrays, token, tracing, zend};
 use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
 use crate::error::{Error, Result};
@@ -102,8 +103,7 @@ struct Request {
     epoch: u64,
     brokers: Vec<(Option<String>, Arc<BrokerConfig>)>,
     sender: Option<Sender>,
-    /// The channel of the last broadcast and its topic: most requests use one.
-    route: Option<(String, String)>,
+    route: Option<Box<Route>>,
     publisher: Option<Zval>,
     objects: Vec<(Option<String>, Zval)>,
     logger: Option<Rc<Logger>>,
@@ -249,23 +249,42 @@ pub fn with_sender<R, E: From<Error>>(
     result
 }
 
-/// Runs `use_it` with the topic of a channel.
+/// Runs `use_it` with the route of a broadcast, which is taken out of the request state meanwhile.
 ///
 /// # Errors
-/// InvalidChannel.
-pub fn with_topic<R>(
+/// InvalidChannel, or the error of `use_it`.
+pub fn with_route<R, E: From<Error>>(
     config: &BrokerConfig,
     channel: &str,
-    use_it: impl FnOnce(&str) -> R,
-) -> Result<R> {
-    let route = REQUEST.with(|request| request.borrow_mut().route.take());
-    let route = match route {
-        Some((known, topic)) if known == channel => (known, topic),
-        _ => (channel.to_owned(), config.topics.topic_for(channel)?),
+    event: &str,
+    use_it: impl FnOnce(&mut Route) -> std::result::Result<R, E>,
+) -> std::result::Result<R, E> {
+    let (known, epoch) = REQUEST.with(|request| {
+        let mut request = request.borrow_mut();
+        (request.route.take(), request.epoch)
+    });
+    let mut route = match known {
+        Some(route) if route.is_of(channel.as_bytes(), event.as_bytes()) => route,
+        _ => Box::new(Route::new(config, channel, event)?),
     };
-    let result = use_it(&route.1);
-    REQUEST.with(|request| request.borrow_mut().route = Some(route));
-    Ok(result)
+    let result = use_it(&mut route);
+    REQUEST.with(|request| {
+        let mut request = request.borrow_mut();
+        // Not if configure() was called in the meantime.
+        if request.epoch == epoch {
+            request.route = Some(route);
+        }
+    });
+    result
+}
+
+/// True where channel and event are those of the last broadcast, which were valid.
+pub fn is_known_route(channel: &[u8], event: &[u8]) -> bool {
+    REQUEST.with(|request| {
+        let request = request.borrow();
+        let route = request.route.as_ref();
+        route.is_some_and(|route| route.is_of(channel, event))
+    })
 }
 
 /// The publisher of `fake()` or `swap()`.

@@ -436,6 +436,42 @@ pub fn replace_function(name: &str, new: NativeFunction) -> Option<NativeFunctio
     }
 }
 
+/// Replaces the implementation of a method of one of our classes, by its name in lower case; the previous one, `None` if
+/// there is no such method.
+pub fn replace_method<T: RegisteredClass>(
+    name: &str,
+    new: NativeFunction,
+) -> Option<NativeFunction> {
+    let class = T::get_metadata().ce();
+    // SAFETY: the function table of a class and its native functions live as long as the process.
+    unsafe {
+        let table = &raw const class.function_table;
+        let found = ffi::zend_hash_str_find(table, name.as_ptr().cast(), name.len()).as_ref()?;
+        let function = found.value.func.as_mut()?;
+        function.internal_function.handler.replace(new)
+    }
+}
+
+/// The number of arguments that a native function was called with.
+///
+/// # Safety
+/// `frame` must be the frame that the engine passed to the function.
+#[inline]
+pub unsafe fn argument_count(frame: *const ffi::zend_execute_data) -> u32 {
+    (*frame).This.u2.num_args
+}
+
+/// An argument of a native function.
+///
+/// # Safety
+/// As for [`argument_count`], which must be greater than `place`.
+#[inline]
+pub unsafe fn argument<'a>(frame: *const ffi::zend_execute_data, place: u32) -> &'a Zval {
+    /// `ZEND_CALL_FRAME_SLOT`: the arguments follow the frame.
+    const FIRST: usize = size_of::<ffi::zend_execute_data>().div_ceil(size_of::<Zval>());
+    &*frame.cast::<Zval>().add(FIRST + place as usize)
+}
+
 /// The number of loaded classes.
 #[inline]
 pub fn class_count() -> u32 {

@@ -310,11 +310,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             let outcome = self.handler.undelivered(&item, error);
             return self.apply_outcome(&item, outcome, None);
         }
-        let copy = item.clone();
         let route = self
             .subscriptions
             .borrow()
-            .route(self.topics, item.topic(), copy.value());
+            .route(self.topics, item.topic(), item.value());
         if let Route::To(subscription, _) = &route {
             if self.is_paused(subscription, &item)? {
                 return Ok(Step::Passed);
@@ -325,7 +324,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 if !self.handler.wants(&item) {
                     return self.apply_outcome(&item, Outcome::Skipped, None);
                 }
-                self.batch(item, &subscription, capacity)
+                self.batch(item.clone(), &subscription, capacity)
             }
             Route::To(subscription, envelope) => {
                 self.counters.timing.callback_started();

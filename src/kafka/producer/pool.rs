@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::delivery::DeliveryFailures;
 use super::{Producer, ProducerRecord};
 use crate::config::BrokerConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::process;
 
@@ -174,15 +174,29 @@ impl ProducerPool {
     ) -> Result<Arc<Producer>> {
         match producer.send(record) {
             Ok(()) => Ok(Arc::clone(producer)),
-            Err(_) if producer.needs_replacement() && !producer.transactional => {
-                let next = self.get(producer.config())?;
-                if producer.tracks_callback_sends() {
-                    next.track_callback_sends();
-                }
-                next.send(record).map(|()| next)
-            }
-            Err(error) => Err(error),
+            Err(error) => self.send_by_successor(producer, record, error),
         }
+    }
+
+    /// Sends a message that `producer` did not accept through the client that replaces it; returns that client.
+    ///
+    /// # Errors
+    /// The error of `producer` if it is not replaced, else as [`Producer::send`].
+    #[cold]
+    pub fn send_by_successor(
+        &self,
+        producer: &Arc<Producer>,
+        record: &ProducerRecord<'_>,
+        error: Error,
+    ) -> Result<Arc<Producer>> {
+        if !producer.needs_replacement() || producer.transactional {
+            return Err(error);
+        }
+        let next = self.get(producer.config())?;
+        if producer.tracks_callback_sends() {
+            next.track_callback_sends();
+        }
+        next.send(record).map(|()| next)
     }
 
     /// All clients, including those being closed.

@@ -50,6 +50,8 @@ mod zend;
 
 use std::cell::Cell;
 
+use ext_php_rs::types::Zval;
+
 pub use decode::decode;
 pub use encode::{encode, encode_named};
 
@@ -64,6 +66,11 @@ pub enum EncodeError {
 
 /// Maximum nesting of arrays and objects, as in `json_encode` with its default depth.
 pub const MAX_DEPTH: u32 = 512;
+
+/// A string that is often the same: a short one is shared with earlier calls.
+pub fn name(text: &[u8]) -> Zval {
+    key_cache::shared(text).unwrap_or_else(|| super::binary(text))
+}
 
 /// A buffer that grew beyond this is freed after use.
 const MAX_KEPT_BYTES: usize = 1 << 20;
