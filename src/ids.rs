@@ -36,7 +36,7 @@ pub fn new_id_bytes() -> [u8; ID_LEN] {
 /// A new id and its Unix milliseconds, with one clock read for both.
 #[must_use]
 pub fn new_id_with_time() -> ([u8; ID_LEN], u64) {
-    let (millis, fraction) = now();
+    let (millis, fraction) = recently();
     let tick = next_tick(&LAST_TICK, (millis << 12) | fraction);
     (format(tick, random_bits()), millis)
 }
@@ -58,8 +58,26 @@ fn now() -> (u64, u64) {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let nanos = since.subsec_nanos();
-    let millis = since.as_secs() * 1000 + u64::from(nanos / 1_000_000);
+    parts(since.as_secs(), since.subsec_nanos())
+}
+
+/// The same at the kernel's last tick, at most 10 ms ago; a fifth of the cost.
+#[allow(unsafe_code)]
+fn recently() -> (u64, u64) {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: plain call with local memory; all supported Linux versions have this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };
+    parts(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+fn parts(seconds: u64, nanos: u32) -> (u64, u64) {
+    let millis = seconds * 1000 + u64::from(nanos / 1_000_000);
     // 1_000_000 ns to 4096 steps; 1/2^20 is close enough to 1/1_000_000 and cannot reach 4096.
     (millis, (u64::from(nanos % 1_000_000) << 12) >> 20)
 }
@@ -188,8 +206,8 @@ mod tests {
             }
         }
         let millis = u64::from_str_radix(&id[..13].replace('-', ""), 16).unwrap();
-        // Other tests may have advanced the counter a little ahead of the clock.
-        assert!(millis >= before && millis <= after + 1000, "{millis}");
+        // The clock of ids is up to 10 ms late, and other tests may have advanced the counter ahead of it.
+        assert!(millis + 10 >= before && millis <= after + 1000, "{millis}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! data stays encoded until it is needed. Inside the data only strings and brackets are followed, which is enough to
 //! find its end; the rest is validated when the data is decoded.
 
-use super::blocks::end_of_nested;
+use super::blocks::{ascii, end_of_nested};
 use super::bytes::{end_of_run, is_number, quote_or_backslash, quote_or_bracket};
 use super::{EnvelopeKind, MAX_DEPTH};
 use crate::error::{Error, Result};
@@ -31,12 +31,15 @@ pub struct Scanned<'a> {
 /// [`crate::error::Kind::Encoding`] if the bytes are not UTF-8, not a single JSON object, nested deeper than
 /// [`MAX_DEPTH`] below the envelope, or if a known key has the wrong type.
 pub fn scan_envelope(bytes: &[u8]) -> Result<Scanned<'_>> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        Error::encoding(format!(
-            "Not an envelope: invalid UTF-8 at byte {}.",
-            e.valid_up_to()
-        ))
-    })?;
+    let text = match ascii(bytes) {
+        Some(text) => text,
+        None => std::str::from_utf8(bytes).map_err(|e| {
+            Error::encoding(format!(
+                "Not an envelope: invalid UTF-8 at byte {}.",
+                e.valid_up_to()
+            ))
+        })?,
+    };
     let mut scanner = Scanner { text, bytes, at: 0 };
     if let Some(scanned) = scanner.canonical() {
         return Ok(scanned);

@@ -31,7 +31,7 @@ pub unsafe fn map(members: &mut [Value]) -> Value {
         let [key, value] = pair else { continue };
         if zend::kind_of(key) == kind::LONG {
             zend::hash_index_update(table, key.payload.long as u64, value);
-        } else {
+        } else if !zend::append(table, key, value) {
             zend::hash_update(table, key.payload.string.cast(), value);
             zend::drop_value(key);
         }

@@ -8,18 +8,36 @@ use super::build;
 use super::decode_error::{ParseError, ParseErrorKind};
 use super::key_cache::KeyCache;
 use super::memory;
+use super::scan::PADDING;
 use super::zend::{self, kind, Value};
 use crate::error::Error;
 
 /// `json_decode` with its default depth refuses the 512th nested array.
 const MAX_NESTING: u32 = 511;
 
-/// Buffers that grew beyond this many entries are freed.
-const MAX_KEPT_CAPACITY: usize = 1 << 14;
+/// Larger buffers are freed after use, in bytes.
+const MAX_KEPT_BYTES: usize = 1 << 18;
+
+/// Memory that is kept from document to document.
+#[derive(Default)]
+pub struct Buffers {
+    /// The document and [`PADDING`] zero bytes, so that no read has to be checked against its end: the parser goes past
+    /// a byte only if it is one of the bytes that it expects, and none of these is zero.
+    json: Vec<u8>,
+    /// Finished values of the containers that are still open: for an object, key and value alternate.
+    pub values: Vec<Value>,
+    /// The last string with escapes.
+    pub scratch: Vec<u8>,
+}
+
+impl Buffers {
+    fn bytes(&self) -> usize {
+        self.json.capacity() + self.scratch.capacity() + self.values.capacity() * size_of::<Value>()
+    }
+}
 
 thread_local! {
-    static VALUES: Cell<Vec<Value>> = const { Cell::new(Vec::new()) };
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFERS: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
 }
 
 /// The value of `json`, as `json_decode($json, true)` returns it: objects become arrays, a repeated key replaces the
@@ -29,126 +47,144 @@ thread_local! {
 ///
 /// Kind Encoding, with the reason in PHP's words and the byte where it was found.
 pub fn decode(json: &[u8]) -> Result<Zval, Error> {
-    let mut parser = Parser {
-        json,
+    let mut buffers = BUFFERS.take().unwrap_or_default();
+    buffers.json.clear();
+    buffers.json.reserve(json.len() + PADDING);
+    buffers.json.extend_from_slice(json);
+    buffers.json.extend_from_slice(&[0; PADDING]);
+    let result = Parser {
+        text: buffers.json.as_ptr(),
+        length: json.len(),
         at: 0,
         depth: 0,
         next_memory_check: memory::CHECK_INTERVAL_BYTES,
-        values: VALUES.take(),
-        scratch: SCRATCH.take(),
+        buffers: &mut buffers,
         keys: KeyCache::of_this_thread(),
-    };
-    let value = parser
-        .document()
-        .map_err(|error| error.into_error(json.len()))?;
+    }
+    .document();
+    if buffers.bytes() <= MAX_KEPT_BYTES {
+        BUFFERS.set(Some(buffers));
+    }
+    let value = result.map_err(|error| error.into_error(json.len()))?;
     // SAFETY: the same bytes; from here on the value is owned and destroyed by its type.
     Ok(unsafe { std::mem::transmute::<Value, Zval>(value) })
 }
 
 /// The state of the parser.
-pub struct Parser<'a> {
-    pub json: &'a [u8],
+pub struct Parser<'b> {
+    /// The document, in the buffers.
+    pub text: *const u8,
+    pub length: usize,
     pub at: usize,
     depth: u32,
     /// Position of the next memory check.
     next_memory_check: usize,
-    /// Finished values of the containers that are still open: for an object, key and value alternate.
-    values: Vec<Value>,
-    pub scratch: Vec<u8>,
+    pub buffers: &'b mut Buffers,
     pub keys: KeyCache,
 }
 
 impl Parser<'_> {
-    fn document(&mut self) -> Result<Value, ParseError> {
-        self.skip_whitespace();
-        let mut value = self.value()?;
-        self.skip_whitespace();
-        if self.at < self.json.len() {
-            let error = self.unexpected();
-            // SAFETY: the value is ours and used nowhere else.
-            unsafe { zend::drop_value(&raw mut value) };
-            return Err(error);
-        }
-        Ok(value)
+    /// The byte at a position; 0 at the end.
+    #[inline]
+    pub fn byte(&self, at: usize) -> u8 {
+        debug_assert!(at < self.length + PADDING);
+        // SAFETY: no position is behind the end by more than the padding, see `Buffers::json`.
+        unsafe { *self.text.add(at) }
     }
 
-    /// Parses the value at the current position.
-    fn value(&mut self) -> Result<Value, ParseError> {
+    /// The document.
+    pub fn json(&self) -> &[u8] {
+        &self.buffers.json[..self.length]
+    }
+
+    fn document(&mut self) -> Result<Value, ParseError> {
+        self.skip_whitespace();
+        self.value()?;
+        self.skip_whitespace();
+        if self.at < self.length {
+            return Err(self.unexpected());
+        }
+        Ok(self.buffers.values.pop().unwrap_or_else(zend::undef))
+    }
+
+    /// Parses the value at the current position, onto the stack of values.
+    fn value(&mut self) -> Result<(), ParseError> {
         if self.at >= self.next_memory_check {
             self.next_memory_check = self.at + memory::CHECK_INTERVAL_BYTES;
             self.check_memory(memory::is_within_limit())?;
         }
-        match self.json.get(self.at) {
-            Some(b'"') => self.string(),
-            Some(b'{') => self.object(),
-            Some(b'[') => self.array(),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word(b"true", kind::TRUE),
-            Some(b'f') => self.word(b"false", kind::FALSE),
-            Some(b'n') => self.word(b"null", kind::NULL),
+        match self.byte(self.at) {
+            b'"' => self.string(),
+            b'{' => self.object(),
+            b'[' => self.array(),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word(b"true", kind::TRUE),
+            b'f' => self.word(b"false", kind::FALSE),
+            b'n' => self.word(b"null", kind::NULL),
             _ => Err(self.unexpected()),
         }
     }
 
-    fn array(&mut self) -> Result<Value, ParseError> {
+    fn array(&mut self) -> Result<(), ParseError> {
         self.enter()?;
         if self.closes(b']', b'}')? {
-            return Ok(build::empty());
+            self.buffers.values.push(build::empty());
+            return Ok(());
         }
-        let base = self.values.len();
+        let base = self.buffers.values.len();
         loop {
-            let value = self.value()?;
-            self.values.push(value);
+            self.value()?;
             self.skip_whitespace();
-            if self.json.get(self.at) == Some(&b',') {
+            if self.byte(self.at) == b',' {
                 self.at += 1;
                 self.skip_whitespace();
             } else if self.closes(b']', b'}')? {
-                self.check_memory(memory::fits_in_limit(build::list_bytes(
-                    self.values.len() - base,
-                )))?;
+                let count = self.buffers.values.len() - base;
+                self.check_memory(memory::fits_in_limit(build::list_bytes(count)))?;
+                let values = &mut self.buffers.values;
                 // SAFETY: the values are taken from the stack, so they have one owner.
-                let list = unsafe { build::list(&self.values[base..]) };
-                self.values.truncate(base);
-                return Ok(list);
+                let list = unsafe { build::list(&values[base..]) };
+                values.truncate(base);
+                values.push(list);
+                return Ok(());
             } else {
                 return Err(self.unexpected());
             }
         }
     }
 
-    fn object(&mut self) -> Result<Value, ParseError> {
+    fn object(&mut self) -> Result<(), ParseError> {
         self.enter()?;
         if self.closes(b'}', b']')? {
-            return Ok(build::empty());
+            self.buffers.values.push(build::empty());
+            return Ok(());
         }
-        let base = self.values.len();
+        let base = self.buffers.values.len();
         loop {
-            if self.json.get(self.at) != Some(&b'"') {
+            if self.byte(self.at) != b'"' {
                 return Err(self.unexpected());
             }
-            let key = self.key()?;
-            self.values.push(key);
+            self.key()?;
             self.skip_whitespace();
-            if self.json.get(self.at) != Some(&b':') {
+            if self.byte(self.at) != b':' {
                 return Err(self.unexpected());
             }
             self.at += 1;
             self.skip_whitespace();
-            let value = self.value()?;
-            self.values.push(value);
+            self.value()?;
             self.skip_whitespace();
-            if self.json.get(self.at) == Some(&b',') {
+            if self.byte(self.at) == b',' {
                 self.at += 1;
                 self.skip_whitespace();
             } else if self.closes(b'}', b']')? {
-                self.check_memory(memory::fits_in_limit(build::map_bytes(
-                    (self.values.len() - base) / 2,
-                )))?;
+                let count = (self.buffers.values.len() - base) / 2;
+                self.check_memory(memory::fits_in_limit(build::map_bytes(count)))?;
+                let values = &mut self.buffers.values;
                 // SAFETY: keys and values are taken from the stack, so they have one owner.
-                let map = unsafe { build::map(&mut self.values[base..]) };
-                self.values.truncate(base);
-                return Ok(map);
+                let map = unsafe { build::map(&mut values[base..]) };
+                values.truncate(base);
+                values.push(map);
+                return Ok(());
             } else {
                 return Err(self.unexpected());
             }
@@ -156,6 +192,7 @@ impl Parser<'_> {
     }
 
     /// An error if there is not enough memory.
+    #[inline]
     pub fn check_memory(&self, has_memory: bool) -> Result<(), ParseError> {
         if has_memory {
             return Ok(());
@@ -167,6 +204,7 @@ impl Parser<'_> {
     }
 
     /// Skips an opening bracket.
+    #[inline]
     fn enter(&mut self) -> Result<(), ParseError> {
         if self.depth >= MAX_NESTING {
             return Err(ParseError {
@@ -183,33 +221,35 @@ impl Parser<'_> {
     /// Skips the closing bracket `own`, if present; `other` in its place is a mismatch.
     #[inline]
     fn closes(&mut self, own: u8, other: u8) -> Result<bool, ParseError> {
-        match self.json.get(self.at) {
-            Some(byte) if *byte == own => {
-                self.depth -= 1;
-                self.at += 1;
-                Ok(true)
-            }
-            Some(byte) if *byte == other => Err(ParseError {
+        let byte = self.byte(self.at);
+        if byte == own {
+            self.depth -= 1;
+            self.at += 1;
+            return Ok(true);
+        }
+        if byte == other {
+            return Err(ParseError {
                 kind: ParseErrorKind::Mismatch,
                 at: self.at,
-            }),
-            _ => Ok(false),
+            });
         }
+        Ok(false)
     }
 
-    fn word(&mut self, word: &[u8], kind: u8) -> Result<Value, ParseError> {
-        if !self.json[self.at..].starts_with(word) {
+    fn word(&mut self, word: &[u8], kind: u8) -> Result<(), ParseError> {
+        if !self.json()[self.at..].starts_with(word) {
             return Err(self.unexpected());
         }
         self.at += word.len();
         let mut value = zend::undef();
         value.type_info = u32::from(kind);
-        Ok(value)
+        self.buffers.values.push(value);
+        Ok(())
     }
 
     #[inline]
     fn skip_whitespace(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.json.get(self.at) {
+        while let b' ' | b'\t' | b'\n' | b'\r' = self.byte(self.at) {
             self.at += 1;
         }
     }
@@ -218,19 +258,15 @@ impl Parser<'_> {
     #[cold]
     fn unexpected(&mut self) -> ParseError {
         let at = self.at;
-        let kind = match self.json.get(at) {
+        let kind = match self.json().get(at) {
             Some(b'"') => match self.string() {
-                Ok(mut value) => {
-                    // SAFETY: the value is ours and used nowhere else.
-                    unsafe { zend::drop_value(&raw mut value) };
-                    ParseErrorKind::Syntax
-                }
+                Ok(()) => ParseErrorKind::Syntax,
                 Err(error) => return error,
             },
             Some(0..=0x1f) => ParseErrorKind::Control,
             Some(0x80..) => {
-                let next = &self.json[at..self.json.len().min(at + 4)];
-                match std::str::from_utf8(next) {
+                let json = self.json();
+                match std::str::from_utf8(&json[at..json.len().min(at + 4)]) {
                     Err(bad) if bad.valid_up_to() == 0 => ParseErrorKind::Utf8,
                     _ => ParseErrorKind::Syntax,
                 }
@@ -243,20 +279,9 @@ impl Parser<'_> {
 
 impl Drop for Parser<'_> {
     fn drop(&mut self) {
-        let (mut values, scratch) = (
-            std::mem::take(&mut self.values),
-            std::mem::take(&mut self.scratch),
-        );
-        for value in &mut values {
+        for mut value in self.buffers.values.drain(..) {
             // SAFETY: values left on the stack after an error have no other owner.
-            unsafe { zend::drop_value(value) };
-        }
-        values.clear();
-        if values.capacity() <= MAX_KEPT_CAPACITY {
-            VALUES.set(values);
-        }
-        if scratch.capacity() <= MAX_KEPT_CAPACITY {
-            SCRATCH.set(scratch);
+            unsafe { zend::drop_value(&raw mut value) };
         }
     }
 }

@@ -160,10 +160,7 @@ impl Writer<'_> {
         value: *const Value,
         first: &mut bool,
     ) -> WriteResult {
-        if !*first {
-            self.out.push(b',');
-        }
-        *first = false;
+        let is_first = std::mem::replace(first, false);
         let step = |error: Box<WriteError>| {
             error.under(if key.is_null() {
                 Step::Index(index)
@@ -172,13 +169,16 @@ impl Writer<'_> {
             })
         };
         if key.is_null() {
+            if !is_first {
+                self.out.push(b',');
+            }
             self.out.push(b'"');
             number::integer(index as i64, self.out);
-            self.out.push(b'"');
+            self.out.extend_from_slice(b"\":");
         } else {
-            self.string(key).map_err(step)?;
+            text::key(zend::bytes(key), is_first, self.out)
+                .map_err(|at| step(WriteError::new(EncodeErrorKind::Utf8(at))))?;
         }
-        self.out.push(b':');
         self.value(value).map_err(step)
     }
 }

@@ -8,60 +8,92 @@ use super::scan;
 use super::zend::{self, kind, Value};
 
 /// The text between two quotes.
-enum Text<'a> {
-    Plain(&'a [u8]),
+enum Text {
+    /// Its first byte and its end.
+    Plain(usize, usize),
     /// It had escapes; the result is in the parser's scratch buffer.
     Unescaped,
 }
 
-impl<'a> Parser<'a> {
+impl Parser<'_> {
+    fn bytes(&self, text: &Text) -> &[u8] {
+        match text {
+            // SAFETY: a part of the document.
+            Text::Plain(start, end) => unsafe {
+                std::slice::from_raw_parts(self.text.add(*start), end - start)
+            },
+            Text::Unescaped => &self.buffers.scratch,
+        }
+    }
+
     /// Parses a string as a value, from its first quote.
-    pub fn string(&mut self) -> Result<Value, ParseError> {
+    #[inline]
+    pub fn string(&mut self) -> Result<(), ParseError> {
         let text = self.text()?;
-        let text = match &text {
-            Text::Plain(text) => *text,
-            Text::Unescaped => self.scratch.as_slice(),
-        };
+        self.push_string(&text)
+    }
+
+    #[inline]
+    fn push_string(&mut self, text: &Text) -> Result<(), ParseError> {
+        let text = self.bytes(text);
         self.check_memory(memory::fits_in_limit(text.len()))?;
         // SAFETY: creates a string of this request.
-        Ok(unsafe { zend::string_value(text) })
+        let value = unsafe { zend::string_value(text) };
+        self.buffers.values.push(value);
+        Ok(())
     }
 
     /// Parses a string as a key: an integer where PHP's arrays use one.
-    pub fn key(&mut self) -> Result<Value, ParseError> {
+    #[inline]
+    pub fn key(&mut self) -> Result<(), ParseError> {
         let text = self.text()?;
-        let text = match &text {
-            Text::Plain(text) => *text,
-            Text::Unescaped => self.scratch.as_slice(),
-        };
-        if let Some(index) = array_index(text) {
-            return Ok(long(index));
+        let bytes = self.bytes(&text);
+        if let Some(index) = array_index(bytes) {
+            self.buffers.values.push(long(index));
+            return Ok(());
         }
-        if (2..=MAX_CACHED_KEY_LEN).contains(&text.len()) {
-            if let Some(string) = self.keys.get(text) {
+        if (2..=MAX_CACHED_KEY_LEN).contains(&bytes.len()) {
+            let found = match text {
+                // SAFETY: at least PADDING bytes follow the text.
+                Text::Plain(start, end) => unsafe {
+                    self.keys.get_padded(self.text.add(start), end - start)
+                },
+                Text::Unescaped => self.keys.get(&self.buffers.scratch),
+            };
+            if let Some(string) = found {
                 let mut value = zend::undef();
                 value.payload.string = string;
                 value.type_info = u32::from(kind::STRING);
-                return Ok(value);
+                self.buffers.values.push(value);
+                return Ok(());
             }
         }
-        self.check_memory(memory::fits_in_limit(text.len()))?;
-        // SAFETY: creates a string of this request.
-        Ok(unsafe { zend::string_value(text) })
+        self.push_string(&text)
     }
 
     /// Parses a string from its first quote; the position afterwards is behind the last.
-    fn text(&mut self) -> Result<Text<'a>, ParseError> {
+    #[inline]
+    fn text(&mut self) -> Result<Text, ParseError> {
         let start = self.at + 1;
-        let mut at = start;
+        // SAFETY: the document is padded, and the quote is in it.
+        let at = unsafe { scan::padded(self.text, start) };
+        if self.byte(at) == b'"' {
+            self.at = at + 1;
+            return Ok(Text::Plain(start, at));
+        }
+        self.special_text(start, at)
+    }
+
+    /// Parses the rest of a string that begins at `start` and has a special byte at `at`.
+    #[cold]
+    fn special_text(&mut self, start: usize, mut at: usize) -> Result<Text, ParseError> {
         let mut ascii = true;
         loop {
-            at = scan::plain::<false>(self.json, at);
-            match self.json.get(at) {
+            match self.json().get(at) {
                 Some(b'"') => break,
                 Some(0x80..) => {
                     ascii = false;
-                    while matches!(self.json.get(at), Some(0x80..)) {
+                    while matches!(self.json().get(at), Some(0x80..)) {
                         at += 1;
                     }
                 }
@@ -78,17 +110,18 @@ impl<'a> Parser<'a> {
                     });
                 }
             }
+            at = scan::plain::<false>(self.json(), at);
         }
         self.check_utf8(start, at, ascii)?;
         self.at = at + 1;
-        Ok(Text::Plain(&self.json[start..at]))
+        Ok(Text::Plain(start, at))
     }
 
     fn check_utf8(&self, start: usize, end: usize, ascii: bool) -> Result<(), ParseError> {
         if ascii {
             return Ok(());
         }
-        match std::str::from_utf8(&self.json[start..end]) {
+        match std::str::from_utf8(&self.json()[start..end]) {
             Ok(_) => Ok(()),
             Err(bad) => Err(ParseError {
                 kind: ParseErrorKind::Utf8,
@@ -98,11 +131,11 @@ impl<'a> Parser<'a> {
     }
 
     /// Parses the rest of a string whose first backslash is at `at`.
-    fn unescape(&mut self, start: usize, mut at: usize) -> Result<Text<'a>, ParseError> {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&self.json[start..at]);
+    fn unescape(&mut self, start: usize, mut at: usize) -> Result<Text, ParseError> {
+        self.buffers.scratch.clear();
+        self.unescaped(start, at);
         loop {
-            match self.json.get(at) {
+            match self.json().get(at) {
                 Some(b'"') => {
                     self.at = at + 1;
                     return Ok(Text::Unescaped);
@@ -112,15 +145,15 @@ impl<'a> Parser<'a> {
                     let mut end = at;
                     let mut ascii = true;
                     loop {
-                        end = scan::plain::<false>(self.json, end);
-                        if !matches!(self.json.get(end), Some(0x80..)) {
+                        end = scan::plain::<false>(self.json(), end);
+                        if !matches!(self.json().get(end), Some(0x80..)) {
                             break;
                         }
                         ascii = false;
                         end += 1;
                     }
                     self.check_utf8(at, end, ascii)?;
-                    self.scratch.extend_from_slice(&self.json[at..end]);
+                    self.unescaped(at, end);
                     at = end;
                 }
                 _ => {
@@ -133,9 +166,16 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Adds a part of the document to the unescaped string.
+    fn unescaped(&mut self, from: usize, to: usize) {
+        // SAFETY: a part of the document, which is in another buffer.
+        let part = unsafe { std::slice::from_raw_parts(self.text.add(from), to - from) };
+        self.buffers.scratch.extend_from_slice(part);
+    }
+
     /// Parses one escape with its backslash at `at`; returns the position behind it.
     fn escape(&mut self, at: usize) -> Result<usize, ParseError> {
-        let byte = match self.json.get(at + 1) {
+        let byte = match self.json().get(at + 1) {
             Some(byte @ (b'"' | b'\\' | b'/')) => *byte,
             Some(b'b') => 8,
             Some(b'f') => 12,
@@ -150,19 +190,19 @@ impl<'a> Parser<'a> {
                 })
             }
         };
-        self.scratch.push(byte);
+        self.buffers.scratch.push(byte);
         Ok(at + 2)
     }
 
     /// `\uXXXX`, or a surrogate pair.
     fn unicode(&mut self, at: usize) -> Result<usize, ParseError> {
-        let unit = |from: usize| hex4(self.json.get(from + 2..from + 6)?);
+        let unit = |from: usize| hex4(self.json().get(from + 2..from + 6)?);
         let first = unit(at).ok_or(ParseError {
             kind: ParseErrorKind::Syntax,
             at,
         })?;
         let (code, length) = if (0xd800..0xdc00).contains(&first) {
-            let second = (self.json.get(at + 6..at + 8) == Some(b"\\u"))
+            let second = (self.json().get(at + 6..at + 8) == Some(b"\\u"))
                 .then(|| unit(at + 6))
                 .flatten()
                 .filter(|second| (0xdc00..0xe000).contains(second));
@@ -178,75 +218,91 @@ impl<'a> Parser<'a> {
             kind: ParseErrorKind::Surrogate,
             at,
         })?;
-        self.scratch
+        self.buffers
+            .scratch
             .extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         Ok(at + length)
     }
 
     /// Parses a number from its sign or first digit. An integer out of range becomes a float.
-    pub fn number(&mut self) -> Result<Value, ParseError> {
+    pub fn number(&mut self) -> Result<(), ParseError> {
         let start = self.at;
-        let negative = self.json[start] == b'-';
-        let mut at = start + usize::from(negative);
-        let first = at;
-        let mut integer = 0_u64;
-        let mut fits = true;
-        while let Some(digit @ b'0'..=b'9') = self.json.get(at) {
-            if at - first >= 18 {
-                let next = integer
-                    .checked_mul(10)
-                    .and_then(|value| value.checked_add(u64::from(digit - b'0')));
-                fits &= next.is_some();
-                integer = next.unwrap_or(0);
-            } else {
-                integer = integer * 10 + u64::from(digit - b'0');
-            }
-            at += 1;
-            if self.json[first] == b'0' {
-                break;
-            }
-        }
+        let negative = self.byte(start) == b'-';
+        let first = start + usize::from(negative);
+        let (integer, mut at) = self.integer(first);
         if at == first {
             return Err(ParseError {
                 kind: ParseErrorKind::Syntax,
                 at: start,
             });
         }
-        let integer_end = at;
-        at = self.fraction(at);
-        at = self.exponent(at);
+        let mut value = long(if negative { -integer } else { integer });
+        let mut digits = at - first;
+        if self.byte(at) == b'.' {
+            let (decimal, end) = self.decimal(integer, at + 1);
+            if end > at + 1 {
+                digits = end - first - 1;
+                // At most 15 digits, such as a price: both they and the power of ten are exact as floats, so that one
+                // division rounds as the full parser does. With more digits, the value is not used.
+                let float = decimal as f64 / TENS[(end - at - 1).min(15)];
+                value = double(if negative { -float } else { float });
+                at = end;
+                if digits > 15 {
+                    return self.long_number(start, at);
+                }
+            }
+        }
+        if digits > 18 || matches!(self.byte(at), b'e' | b'E') {
+            return self.long_number(start, at);
+        }
         self.at = at;
-        let limit = if negative { 1 << 63 } else { i64::MAX as u64 };
-        if at == integer_end && fits && integer <= limit {
-            return Ok(long(if negative {
-                (integer as i64).wrapping_neg()
-            } else {
-                integer as i64
-            }));
-        }
-        if let Some(value) = short_decimal(&self.json[first..at], integer_end - first) {
-            return Ok(double(if negative { -value } else { value }));
-        }
-        // The text consists of digits, signs, a point and an `e`.
-        let text = std::str::from_utf8(&self.json[start..at]).unwrap_or_default();
-        let value = text.parse().map_err(|_| ParseError {
-            kind: ParseErrorKind::Syntax,
-            at: start,
-        })?;
-        Ok(double(value))
+        self.buffers.values.push(value);
+        Ok(())
     }
 
-    /// The position behind `.5` at `at`; `at` itself if there is none (the point is then a separate error).
-    fn fraction(&self, at: usize) -> usize {
-        match self.json.get(at) {
-            Some(b'.') => self.digits(at + 1).unwrap_or(at),
-            _ => at,
+    /// The integer at `at`, and the position behind it; the integer is wrong where it has more than 18 digits.
+    #[inline]
+    fn integer(&self, at: usize) -> (i64, usize) {
+        if self.byte(at) == b'0' {
+            return (0, at + 1);
         }
+        self.decimal(0, at)
+    }
+
+    /// Appends the digits at `at` to an integer: the result, and the position behind them.
+    #[inline]
+    fn decimal(&self, mut integer: i64, mut at: usize) -> (i64, usize) {
+        loop {
+            let digit = self.byte(at).wrapping_sub(b'0');
+            if digit > 9 {
+                return (integer, at);
+            }
+            integer = integer.wrapping_mul(10).wrapping_add(i64::from(digit));
+            at += 1;
+        }
+    }
+
+    /// Parses a number with an exponent or with more digits than fit; `end` is behind its digits.
+    #[cold]
+    fn long_number(&mut self, start: usize, end: usize) -> Result<(), ParseError> {
+        let end = self.exponent(end);
+        self.at = end;
+        // The text consists of digits, signs, a point and an `e`.
+        let text = std::str::from_utf8(&self.json()[start..end]).unwrap_or_default();
+        let value = match text.parse() {
+            Ok(integer) => long(integer),
+            Err(_) => double(text.parse().map_err(|_| ParseError {
+                kind: ParseErrorKind::Syntax,
+                at: start,
+            })?),
+        };
+        self.buffers.values.push(value);
+        Ok(())
     }
 
     /// The position behind `e5`, `E+5` at `at`; `at` itself if there is none.
     fn exponent(&self, at: usize) -> usize {
-        match (self.json.get(at), self.json.get(at + 1)) {
+        match (self.json().get(at), self.json().get(at + 1)) {
             (Some(b'e' | b'E'), Some(b'+' | b'-')) => self.digits(at + 2).unwrap_or(at),
             (Some(b'e' | b'E'), _) => self.digits(at + 1).unwrap_or(at),
             _ => at,
@@ -256,7 +312,7 @@ impl<'a> Parser<'a> {
     /// The position behind the digits at `at`, if there are any.
     fn digits(&self, at: usize) -> Option<usize> {
         let mut end = at;
-        while matches!(self.json.get(end), Some(b'0'..=b'9')) {
+        while matches!(self.json().get(end), Some(b'0'..=b'9')) {
             end += 1;
         }
         (end > at).then_some(end)
@@ -294,27 +350,10 @@ fn double(float: f64) -> Value {
     value
 }
 
-/// A decimal of at most 15 digits with the point at `point`, such as a price: both its digits and the power of ten are
-/// exact as floats, so one division rounds as the full parser does.
-#[inline]
-fn short_decimal(text: &[u8], point: usize) -> Option<f64> {
-    const TENS: [f64; 16] = [
-        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-    ];
-    if text.len() > 16 || text.get(point) != Some(&b'.') {
-        return None;
-    }
-    let mut digits = 0_u64;
-    for (place, byte) in text.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
-            _ if place == point => {}
-            _ => return None,
-        }
-    }
-    #[allow(clippy::cast_precision_loss)] // below 10^15
-    Some(digits as f64 / TENS[text.len() - point - 1])
-}
+/// The powers of ten that are exact as floats and that a short decimal can have.
+const TENS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
 
 fn hex4(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |value, digit| {

@@ -75,6 +75,9 @@ fn shortest(value: f64, out: &mut Vec<u8>) {
     if value.abs() < EXACT && value.trunc() == value && (value != 0.0 || value.is_sign_positive()) {
         return integer(value as i64, out);
     }
+    if let Some((scaled, places)) = short_decimal(value) {
+        return decimal(value.is_sign_negative(), scaled, places, out);
+    }
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value).as_bytes();
     let mut digits = [0_u8; 24];
@@ -116,6 +119,41 @@ fn shortest(value: f64, out: &mut Vec<u8>) {
         SHORTEST_DIGITS,
         out,
     );
+}
+
+/// A number with at most three decimal places, such as a price: its digits as an integer, and the number of places.
+///
+/// An integer below 10^15 and the power of ten are exact as floats, so the division gives the float that is nearest to
+/// the decimal: if that is `value`, the decimal reads back as `value`. Fewer digits do not, as fewer places were tried
+/// first, and with the same number of places the next decimal is another float.
+#[allow(clippy::float_cmp)] // Exactness is the question.
+#[inline]
+fn short_decimal(value: f64) -> Option<(u64, usize)> {
+    let size = value.abs();
+    if !(0.001..1e11).contains(&size) {
+        return None;
+    }
+    [10.0, 100.0, 1000.0]
+        .iter()
+        .enumerate()
+        .find_map(|(place, power)| {
+            let scaled = (size * power + 0.5).trunc();
+            (scaled / power == size).then_some((scaled as u64, place + 1))
+        })
+}
+
+/// Writes `digits / 10^places`; there are at most three places.
+fn decimal(negative: bool, digits: u64, places: usize, out: &mut Vec<u8>) {
+    let power = [1, 10, 100, 1000][places];
+    if negative {
+        out.push(b'-');
+    }
+    integer((digits / power) as i64, out);
+    let rest = digits % power;
+    // With a leading 1, the rest keeps its zeros: the 1 becomes the point.
+    let point = out.len();
+    integer((power + rest) as i64, out);
+    out[point] = b'.';
 }
 
 /// `precision` significant digits, correctly rounded, trailing zeros dropped.

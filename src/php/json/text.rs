@@ -8,9 +8,26 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// up to there stays in `out`.
 #[inline]
 pub fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
-    if plain(text, out) {
+    if plain(text, b"", b"", out) {
         return Ok(());
     }
+    with_escapes(text, out)
+}
+
+/// Appends `text` in quotes and a colon, after a comma unless it is the first key. The error is that of [`string`].
+#[inline]
+pub fn key(text: &[u8], is_first: bool, out: &mut Vec<u8>) -> Result<(), usize> {
+    let before: &[u8] = if is_first { b"" } else { b"," };
+    if plain(text, before, b":", out) {
+        return Ok(());
+    }
+    out.extend_from_slice(before);
+    with_escapes(text, out)?;
+    out.push(b':');
+    Ok(())
+}
+
+fn with_escapes(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut at = 0;
@@ -26,32 +43,45 @@ pub fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     Ok(())
 }
 
-/// Writes a text that needs no escapes, as most keys and values: eight bytes are checked and copied at a time, the last
-/// ones overlapping those before. False if it is not plain; nothing is written then.
+/// Writes a text that needs no escapes, as most keys and values, between `start` and `end`: sixteen bytes are checked and
+/// copied at a time, the last ones overlapping those before. False if it is not plain; nothing is written then.
 #[inline]
-fn plain(text: &[u8], out: &mut Vec<u8>) -> bool {
+fn plain(text: &[u8], start: &[u8], end: &[u8], out: &mut Vec<u8>) -> bool {
     let length = text.len();
-    out.reserve(length + 2);
+    let added = length + 2 + start.len() + end.len();
+    out.reserve(added);
     let before = out.len();
     let from = text.as_ptr();
-    // SAFETY: every read lies in `text`, every write in the `length + 2` bytes reserved behind `before`.
+    // SAFETY: every read lies in `text`, every write in the `added` bytes reserved behind `before`.
     unsafe {
-        let to = out.as_mut_ptr().add(before);
+        let mut to = out.as_mut_ptr().add(before);
+        if let [byte] = start {
+            *to = *byte;
+            to = to.add(1);
+        }
         *to = b'"';
         let inner = to.add(1);
-        if length >= 8 {
+        if length >= 16 {
             let mut at = 0;
             loop {
-                let word = from.add(at).cast::<u64>().read_unaligned();
-                if scan::has_special::<true>(word) {
+                if scan::special_of_16::<true>(from.add(at)) < 16 {
                     return false;
                 }
-                inner.add(at).cast::<u64>().write_unaligned(word);
-                if at + 8 >= length {
+                let part = from.add(at).cast::<u128>().read_unaligned();
+                inner.add(at).cast::<u128>().write_unaligned(part);
+                if at + 16 >= length {
                     break;
                 }
-                at = (at + 8).min(length - 8);
+                at = (at + 16).min(length - 16);
             }
+        } else if length >= 8 {
+            let first = from.cast::<u64>().read_unaligned();
+            let last = from.add(length - 8).cast::<u64>().read_unaligned();
+            if scan::has_special::<true>(first) || scan::has_special::<true>(last) {
+                return false;
+            }
+            inner.cast::<u64>().write_unaligned(first);
+            inner.add(length - 8).cast::<u64>().write_unaligned(last);
         } else if length >= 4 {
             let first = from.cast::<u32>().read_unaligned();
             let last = from.add(length - 4).cast::<u32>().read_unaligned();
@@ -69,7 +99,10 @@ fn plain(text: &[u8], out: &mut Vec<u8>) -> bool {
             }
         }
         *inner.add(length) = b'"';
-        out.set_len(before + length + 2);
+        if let [byte] = end {
+            *inner.add(length + 1) = *byte;
+        }
+        out.set_len(before + added);
     }
     true
 }

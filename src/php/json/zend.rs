@@ -35,6 +35,10 @@ const GC_IMMUTABLE: u32 = 1 << 6;
 const STR_PERMANENT: u32 = 1 << 8;
 
 const HASH_PACKED: u32 = 1 << 2;
+/// Every key is a shared string, so that none is freed with the table.
+const HASH_STATIC_KEYS: u32 = 1 << 4;
+/// `HT_INVALID_IDX`.
+const END_OF_CHAIN: u32 = u32::MAX;
 
 /// Packed arrays hold bare values since PHP 8.2; before, they held buckets like the others.
 pub const PACKED_VALUES: bool = ffi::ZEND_MODULE_API_NO >= 20_220_829;
@@ -125,6 +129,49 @@ extern "C" {
     pub fn hash_update(table: *mut Table, key: *mut Str, value: *mut Value) -> *mut Value;
     #[link_name = "zend_hash_index_update"]
     pub fn hash_index_update(table: *mut Table, index: u64, value: *mut Value) -> *mut Value;
+}
+
+/// Adds a member to a table that has room for it and is not packed, and takes over key and value. False, and nothing is
+/// done, where another key has the same hash: most often it is the same key.
+#[inline]
+pub unsafe fn append(table: *mut Table, key: *const Value, value: *const Value) -> bool {
+    let string = (*key).payload.string;
+    let h = match (*string).h {
+        0 => zend_string_hash_func(string),
+        known => known,
+    };
+    let buckets = (*table).data.cast::<Bucket>();
+    // The engine keeps the heads of the chains in front of the buckets, at negative places.
+    let chain = (*table)
+        .data
+        .cast::<u32>()
+        .offset((h as u32 | (*table).mask) as i32 as isize);
+    let mut place = *chain;
+    while place != END_OF_CHAIN {
+        let other = buckets.add(place as usize);
+        if (*other).h == h {
+            return false;
+        }
+        place = (*other).value.extra;
+    }
+    let used = (*table).used;
+    if used >= (*table).size {
+        return false;
+    }
+    let mut value = *value;
+    value.extra = *chain;
+    buckets.add(used as usize).write(Bucket {
+        value,
+        h,
+        key: string,
+    });
+    *chain = used;
+    (*table).used = used + 1;
+    (*table).elements += 1;
+    if (*key).type_info & 0xff00 != 0 {
+        (*table).flags &= !HASH_STATIC_KEYS;
+    }
+    true
 }
 
 #[inline]
