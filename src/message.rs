@@ -74,12 +74,11 @@ fn range_of(bytes: &[u8], part: &[u8]) -> Range<usize> {
 const MAX_KEPT_BYTES: usize = 1 << 16;
 
 #[inline]
-fn text(bytes: &[u8], found: &Cow<'_, str>) -> Text {
-    match found {
-        Cow::Borrowed(part) if bytes.as_ptr_range().contains(&part.as_ptr()) => {
-            Text::Slice(range_of(bytes, part.as_bytes()))
-        }
-        other => Text::Owned(other.as_ref().into()),
+fn text(bytes: &[u8], found: &str) -> Text {
+    if bytes.as_ptr_range().contains(&found.as_ptr()) {
+        Text::Slice(range_of(bytes, found.as_bytes()))
+    } else {
+        Text::Owned(found.into())
     }
 }
 
@@ -194,11 +193,11 @@ impl Message {
             (self.data, self.timestamp) = (None, None);
             return;
         };
-        let field = |found: &Option<Cow<'_, str>>| found.as_ref().map(|found| text(value, found));
+        let field = |found: Option<&str>| found.map(|found| text(value, found));
         self.kind = Some(scanned.kind);
         self.id = Some(text(value, &scanned.id));
-        self.channel = field(&scanned.channel);
-        self.event = field(&scanned.event);
+        self.channel = field(scanned.channel.as_deref());
+        self.event = field(scanned.event.as_deref());
         self.data = scanned.data.map(|data| range_of(value, data));
         self.timestamp = scanned.timestamp;
     }

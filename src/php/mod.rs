@@ -4,7 +4,7 @@
 //! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
 //! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
 //! publish route batch flush             sending, for Broker and Realtime
-//! subscriptions consume handler received hooks retry dead_letter position shutdown stats    the rest of the methods of Broker
+//! subscriptions consume handler received hooks retry dead_letter position shutdown stats    the rest of Broker
 //! state lifecycle fakes                 state of one request, startup and shutdown, fake() and swap()
 //! signals blocked_signals               signal handlers while consuming, signals that wait during the shutdown
 //! token                                 OAUTHBEARER tokens from PHP code

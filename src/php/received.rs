@@ -62,8 +62,11 @@ impl ReceivedMessages {
 }
 
 fn pointer(object: &Zval) -> Option<*mut zend_object> {
+    if !object.is_object() {
+        return None;
+    }
     // SAFETY: the value of a zval with an object is a pointer to it.
-    object.is_object().then(|| unsafe { object.value.obj })
+    Some(unsafe { object.value.obj })
 }
 
 fn flags(object: *const zend_object) -> u32 {

@@ -436,8 +436,8 @@ pub fn replace_function(name: &str, new: NativeFunction) -> Option<NativeFunctio
     }
 }
 
-/// Replaces the implementation of a method of one of our classes, by its name in lower case; the previous one, `None` if
-/// there is no such method.
+/// Replaces the implementation of a method of one of our classes, by its name in lower case; the previous one, `None`
+/// if there is no such method.
 pub fn replace_method<T: RegisteredClass>(
     name: &str,
     new: NativeFunction,

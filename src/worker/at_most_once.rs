@@ -41,7 +41,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         }
         self.counters.timing.interrupted();
         while let Some(item) = self.source.next() {
-            if let Step::Handled(count) = self.step(item, self.limits.remaining(*handled))? {
+            if let Step::Handled(count) = self.step(&item, self.limits.remaining(*handled))? {
                 *handled += count;
                 add(&self.counters.handled, count);
                 self.poll_interrupts()?;

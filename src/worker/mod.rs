@@ -227,7 +227,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             // Counted when it was handled first.
             let again = item.was_handled();
             let hold = self.stop.hold();
-            let step = self.step(item, self.limits.remaining(*handled))?;
+            let step = self.step(&item, self.limits.remaining(*handled))?;
             drop(hold);
             if let Step::Handled(count) = step {
                 let count = if again { 0 } else { count };
@@ -298,60 +298,60 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             .min(self.limits.batch)
     }
 
-    fn step(&self, item: S::Item, capacity: u64) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+    fn step(&self, item: &S::Item, capacity: u64) -> Result<Step<S::Item, H::Abort>, H::Abort> {
         if let Some(dead_letter) = self
             .pending_dead_letters
-            .dead_letter(&item)
-            .or_else(|| self.handler.retries_exhausted(&item))
+            .dead_letter(item)
+            .or_else(|| self.handler.retries_exhausted(item))
         {
-            return self.dead_letter(&item, &dead_letter);
+            return self.dead_letter(item, &dead_letter);
         }
-        if let Some(error) = self.pending_dead_letters.take_refusal(&item) {
-            let outcome = self.handler.undelivered(&item, error);
-            return self.apply_outcome(&item, outcome, None);
+        if let Some(error) = self.pending_dead_letters.take_refusal(item) {
+            let outcome = self.handler.undelivered(item, error);
+            return self.apply_outcome(item, outcome, None);
         }
         let route = self
             .subscriptions
             .borrow()
             .route(self.topics, item.topic(), item.value());
         if let Route::To(subscription, _) = &route {
-            if self.is_paused(subscription, &item)? {
+            if self.is_paused(subscription, item)? {
                 return Ok(Step::Passed);
             }
         }
         match route {
             Route::To(subscription, _) if subscription.style == Style::Batch => {
-                if !self.handler.wants(&item) {
-                    return self.apply_outcome(&item, Outcome::Skipped, None);
+                if !self.handler.wants(item) {
+                    return self.apply_outcome(item, Outcome::Skipped, None);
                 }
                 self.batch(item.clone(), &subscription, capacity)
             }
             Route::To(subscription, envelope) => {
                 self.counters.timing.callback_started();
-                let outcome = self.handler.handle(&subscription, &item, envelope.as_ref());
+                let outcome = self.handler.handle(&subscription, item, envelope.as_ref());
                 self.counters.timing.callback_finished();
-                match self.confirm(&item, outcome)? {
-                    Some(outcome) => self.apply_outcome(&item, outcome, Some(&subscription)),
+                match self.confirm(item, outcome)? {
+                    Some(outcome) => self.apply_outcome(item, outcome, Some(&subscription)),
                     None => Ok(Step::Passed),
                 }
             }
             Route::Mismatch(envelope) => {
                 count(&self.counters.mismatched);
-                self.log_mismatch(&item, &envelope);
-                self.source.complete(&item);
+                self.log_mismatch(item, &envelope);
+                self.source.complete(item);
                 Ok(Step::Passed)
             }
             Route::Unclaimed => {
                 count(&self.counters.skipped);
-                self.source.complete(&item);
+                self.source.complete(item);
                 Ok(Step::Passed)
             }
             Route::NotAnEnvelope(_) if matches!(self.delivery, DeliveryMode::AtMostOnce) => {
-                self.apply_outcome(&item, Outcome::Dropped { permanent: true }, None)
+                self.apply_outcome(item, Outcome::Dropped { permanent: true }, None)
             }
             Route::NotAnEnvelope(reason) => {
                 count(&self.counters.failures);
-                self.dead_letter(&item, &self.handler.not_an_envelope(&reason))
+                self.dead_letter(item, &self.handler.not_an_envelope(&reason))
             }
         }
     }

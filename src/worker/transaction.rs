@@ -170,7 +170,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             }
             count_of_records += 1;
             let remaining = self.limits.remaining(*handled + done);
-            let step = match self.step(item, remaining) {
+            let step = match self.step(&item, remaining) {
                 Ok(step) => step,
                 Err(abort) => {
                     // The caller needs the first error.

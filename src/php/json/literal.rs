@@ -225,6 +225,7 @@ impl Parser<'_> {
     }
 
     /// Parses a number from its sign or first digit. An integer out of range becomes a float.
+    #[allow(clippy::cast_precision_loss)] // used below 10^15
     pub fn number(&mut self) -> Result<(), ParseError> {
         let start = self.at;
         let negative = self.byte(start) == b'-';

@@ -43,8 +43,8 @@ fn with_escapes(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     Ok(())
 }
 
-/// Writes a text that needs no escapes, as most keys and values, between `start` and `end`: sixteen bytes are checked and
-/// copied at a time, the last ones overlapping those before. False if it is not plain; nothing is written then.
+/// Writes a text that needs no escapes, as most keys and values, between `start` and `end`: sixteen bytes are checked
+/// and copied at a time, the last ones overlapping those before. False if it is not plain; nothing is written then.
 #[inline]
 fn plain(text: &[u8], start: &[u8], end: &[u8], out: &mut Vec<u8>) -> bool {
     let length = text.len();
