@@ -37,6 +37,9 @@ const kafka = async (command, ...options) => promisify(execFile)(
 
 const isOfOne = failure => failure.endsWith('-one')
 
+/** Gateways stay, only Kafka fails: clients stay connected, each to a gateway of its own. */
+const isOfKafka = failure => isOfOne(failure) || ['freeze', 'outage'].includes(failure)
+
 /** Starts a Kafka of its own that the first gateway reaches only through a proxy. */
 async function kafkaBehindProxy() {
   const proxy = await TcpProxy.start()
@@ -167,7 +170,7 @@ export async function run({ failure, messages, times, clients = 3, rate = 200, g
   let written = 0
   try {
     // Behind a shared port, the clients of a gateway are not known.
-    while (stack.gateways.length < gateways) await stack.startGateway(proxy ? 0 : stack.port)
+    while (stack.gateways.length < gateways) await stack.startGateway(isOfKafka(failure) ? 0 : stack.port)
     for (let i = 0; i < clients; i++) {
       listeners.push(new Listener(stack, `user${i}`, messages, stack.gateways[i % gateways].port))
     }
@@ -175,7 +178,7 @@ export async function run({ failure, messages, times, clients = 3, rate = 200, g
     // The gateway discovers a new topic within seconds, and then delivers all of its records at once.
     await until(async () => { await stack.broadcast('ticker.1', 'warm-up'); return listeners.every(l => l.warm) }, 'the topic is delivered')
     for (const listener of listeners) listener.added = listener.removed = 0
-    if (proxy) written = await events()
+    if (isOfKafka(failure)) written = await events()
     const started = performance.now()
     const burst = 20
     let sent = false
@@ -185,7 +188,7 @@ export async function run({ failure, messages, times, clients = 3, rate = 200, g
       await until(() => sent || listeners.every(l => l.progress >= next), `message ${next}`, RECONNECT_MS + messages)
       await fail(stack, failure, outage, proxy)
       say(`${failure} ${i}: at message ${listeners[0].progress}`)
-      if (proxy) {
+      if (isOfKafka(failure)) {
         await sleep(2000)
         seen.push(...await membersSeen(stack, 'user0'))
         say(`members after 2 s: ${seen.join(' ')}`)
@@ -201,7 +204,7 @@ export async function run({ failure, messages, times, clients = 3, rate = 200, g
     return {
       seconds,
       seen,
-      written: proxy ? await events() - written : 0,
+      written: isOfKafka(failure) ? await events() - written : 0,
       channels: CHANNELS.map(channel => ({
         channel,
         failure,
@@ -240,7 +243,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   console.table(channels)
   console.table(clients)
   console.log(`${options.messages} messages on ${CHANNELS.length} channels to ${options.clients} clients in ${seconds.toFixed(1)} s, ${options.times} × ${options.failure}`)
-  if (isOfOne(options.failure)) console.log(`members seen after 2 s: ${seen.join(' ')}; ${written} records in __events`)
+  if (isOfKafka(options.failure)) console.log(`members seen after 2 s: ${seen.join(' ')}; ${written} records in __events`)
   // The others remove the members of a gateway that is silent for ten seconds, and add them when it comes back: on
   // sockets and in __events.
   const isRemoved = isOfOne(options.failure) && options.outage > 5

@@ -2,16 +2,22 @@
 //! them to `<prefix>.__events`. All gateways read the misses there, and then report none of the channel for a while.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use crate::envelope::{write_envelope, write_php_string, EnvelopeKind};
 use crate::gateway::backend::SocketEvent;
 use crate::gateway::cluster::EventKind;
+use crate::gateway::connection::limits::TokenBucket;
 use crate::ids::{new_id, unix_ms};
 
 /// Subscribers of an empty cache channel cause one event within this time, ms.
 const CACHE_MISS_INTERVAL_MS: u64 = 10_000;
 /// Maximum channels remembered; above, those of the last interval are forgotten and may be reported again.
 const MAX_CHANNELS: usize = 10_000;
+/// Maximum misses a second and in a burst: a client can subscribe to a new name each time. Above, the next subscriber
+/// reports the miss.
+const RATE: f64 = 200.0;
+const BURST: u32 = 2_000;
 
 /// The channel of an event, which is its record key, and the record value.
 pub(super) fn envelope(event: &SocketEvent) -> (&str, Vec<u8>) {
@@ -68,29 +74,50 @@ pub(super) fn webhook_envelope(
 }
 
 /// The times of the last misses, so that many subscribers of an empty channel cause one event.
-#[derive(Default)]
-pub(super) struct CacheMisses(HashMap<String, u64>);
+pub(super) struct CacheMisses {
+    reported: HashMap<String, u64>,
+    rate: TokenBucket,
+}
 
 impl CacheMisses {
-    /// True if a miss must be reported now, because neither this gateway nor another has reported one recently.
-    pub fn is_due(&mut self, channel: &str, now: u64) -> bool {
-        let is_recent = |at: &u64| now.saturating_sub(*at) < CACHE_MISS_INTERVAL_MS;
-        if self.0.get(channel).is_some_and(is_recent) {
-            return false;
+    pub fn new(now: Instant) -> Self {
+        Self {
+            reported: HashMap::new(),
+            rate: TokenBucket::new(RATE, BURST, now),
         }
-        if self.0.len() >= MAX_CHANNELS {
-            self.0.retain(|_, at| is_recent(at));
-            if self.0.len() >= MAX_CHANNELS {
-                self.0.clear();
+    }
+
+    /// True if a miss of an own socket must be reported now: none was reported recently, here or by another gateway.
+    pub fn is_due(&mut self, channel: &str, now_ms: u64, now: Instant) -> bool {
+        let is_due = !self.is_recent(channel, now_ms) && self.rate.take(now);
+        if is_due {
+            self.record(channel, now_ms);
+        }
+        is_due
+    }
+
+    fn is_recent(&self, channel: &str, now: u64) -> bool {
+        let at = self.reported.get(channel);
+        at.is_some_and(|at| now.saturating_sub(*at) < CACHE_MISS_INTERVAL_MS)
+    }
+
+    /// A miss was reported, by this gateway or another.
+    pub fn record(&mut self, channel: &str, now: u64) {
+        if self.reported.len() >= MAX_CHANNELS {
+            self.reported
+                .retain(|_, at| now.saturating_sub(*at) < CACHE_MISS_INTERVAL_MS);
+            if self.reported.len() >= MAX_CHANNELS {
+                self.reported.clear();
             }
         }
-        self.0.insert(channel.to_owned(), now);
-        true
+        self.reported.insert(channel.to_owned(), now);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -125,13 +152,21 @@ mod tests {
 
     #[test]
     fn misses_of_a_channel_are_reported_once_per_interval() {
-        let mut misses = CacheMisses::default();
-        assert!(misses.is_due("a", 1_000) && misses.is_due("b", 1_000));
-        assert!(!misses.is_due("a", 10_999));
-        assert!(misses.is_due("a", 11_000));
-        for i in 0..50_000 {
-            misses.is_due(&format!("c{i}"), 12_000);
-            assert!(misses.0.len() <= MAX_CHANNELS);
+        let start = Instant::now();
+        let mut misses = CacheMisses::new(start);
+        assert!(misses.is_due("a", 1_000, start) && misses.is_due("b", 1_000, start));
+        assert!(!misses.is_due("a", 10_999, start));
+        assert!(misses.is_due("a", 11_000, start));
+        // Reported by another gateway.
+        misses.record("c", 11_000);
+        assert!(!misses.is_due("c", 20_999, start) && misses.is_due("c", 21_000, start));
+        // Channels with new names, 10,000 a second for 10 s.
+        let mut reported = 0;
+        for i in 0..100_000_u64 {
+            let now = start + Duration::from_micros(100 * i);
+            reported += u64::from(misses.is_due(&format!("d{i}"), 30_000 + i / 10, now));
+            assert!(misses.reported.len() <= MAX_CHANNELS);
         }
+        assert!(reported <= u64::from(BURST) + 10 * 200, "{reported}");
     }
 }

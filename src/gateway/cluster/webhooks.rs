@@ -70,12 +70,18 @@ impl Webhooks {
             self.early.retain(|(_, sent)| sent.id != event.id);
             return None;
         }
-        if event.by_absence {
-            let mut early = self.early.iter();
-            if let Some(at) = early.position(|(_, sent)| sent.is_about(&event)) {
-                self.early.remove(at);
-                return None;
-            }
+        let known = if event.by_absence {
+            self.early
+                .iter()
+                .position(|(_, sent)| sent.is_about(&event))
+        } else if is_leader {
+            self.last_word(&event)
+        } else {
+            None
+        };
+        if let Some(at) = known {
+            self.early.remove(at);
+            return None;
         }
         if is_leader {
             self.set_written(&event, now);
@@ -166,6 +172,16 @@ impl Webhooks {
             self.set_written(event, now);
         }
         contradicted
+    }
+
+    /// The place of what another node wrote last about the member or channel, if it is the same event: a node that was
+    /// cut off derives it from records that the others did not wait for.
+    fn last_word(&self, event: &WebhookEvent) -> Option<usize> {
+        let user = event.user.as_deref();
+        let mut early = self.early.iter();
+        early
+            .rposition(|(_, sent)| sent.concerns(&event.channel, user))
+            .filter(|at| self.early[*at].1.kind == event.kind)
     }
 
     /// This node writes the event: what others wrote about the same member or channel is no longer the last word.
@@ -354,6 +370,19 @@ mod tests {
         assert_eq!(other.add(from_snapshot, false, 31_000), None);
         other.record_sent(SentWebhook::read(&added.envelope()).expect("ours"), 32_600);
         assert!(other.take_due(true, 40_000).is_empty() && other.take_due(true, 42_000).is_empty());
+
+        // A removal that the others have written is not written again, an addition after it is.
+        let mut hooks = removed_by_others();
+        assert!(hooks.take_due(true, 32_000).is_empty());
+        let added_again = WebhookEvent {
+            kind: EventKind::MemberAdded,
+            ..event("again", false)
+        };
+        assert_eq!(hooks.add(event("left", false), true, 32_000), None);
+        assert!(hooks.add(added_again, true, 32_100).is_some());
+        assert!(hooks
+            .add(event("left again", false), true, 32_200)
+            .is_some());
 
         // Not what is gone, nor what the interim leader has added again, nor before this node is the leader.
         let mut hooks = removed_by_others();

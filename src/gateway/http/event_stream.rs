@@ -42,7 +42,7 @@ pub struct StreamRequest {
 /// Parses `?channels=a,b&socket_id=…&ticket=…&auth[a]=…&channel_data[a]=…&user_data=…&user_auth=…`.
 ///
 /// # Errors
-/// The response: 400, 401, 403, 405, or 204 for a client that must not reconnect.
+/// The response: 400, 401, 403, 405, or 204 for a preflight request and for a client that must not reconnect.
 pub fn parse(hub: &Hub, request: &Request) -> Result<StreamRequest, Response> {
     let allowed_origin = check(hub.settings(), request)?;
     let error = |status: u16, why: &str| Response {
@@ -113,9 +113,9 @@ pub fn parse(hub: &Hub, request: &Request) -> Result<StreamRequest, Response> {
     })
 }
 
-/// Method and origin; returns the origin to name in the response.
+/// Method and origin; returns the origin to name in the response. A preflight request is answered with 204.
 fn check(settings: &Settings, request: &Request) -> Result<Option<String>, Response> {
-    if request.method != "GET" {
+    if !matches!(request.method.as_str(), "GET" | "OPTIONS") {
         return Err(Response::text(405, "Only GET is supported.\n"));
     }
     let given = request.header("origin");
@@ -125,7 +125,14 @@ fn check(settings: &Settings, request: &Request) -> Result<Option<String>, Respo
             "This origin is not allowed (realtime.gateway.allowed_origins).\n",
         ));
     }
-    Ok(given.map(str::to_owned))
+    let given = given.map(str::to_owned);
+    if request.method == "OPTIONS" {
+        return Err(Response {
+            allowed_origin: given,
+            ..Response::text(204, "")
+        });
+    }
+    Ok(given)
 }
 
 /// `GET /sse/ticket`: a socket id to be authorized, and the ticket that makes it acceptable.

@@ -62,11 +62,14 @@ pub async fn invite_body(stream: &mut TcpStream) {
     let _ = timeout(Duration::from_secs(5), line).await;
 }
 
-/// Header lines that let the pages of an origin read a response.
+/// Header lines that let the pages of an origin read a response, and send what replacements of `EventSource` send.
 #[must_use]
 pub fn cors_headers(origin: Option<&str>) -> String {
     origin.map_or_else(String::new, |origin| {
-        format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n")
+        format!(
+            "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\nAccess-Control-Allow-Headers: Last-Event-ID, \
+             Cache-Control\r\n"
+        )
     })
 }
 
@@ -77,13 +80,20 @@ pub async fn respond(stream: &mut TcpStream, response: &Response) {
         _ => "",
     };
     let cors = cors_headers(response.allowed_origin.as_deref());
+    let content = match response.status {
+        // Has no content, so its length must not be sent either.
+        204 => String::new(),
+        _ => format!(
+            "Content-Type: {}\r\nContent-Length: {}\r\n",
+            response.kind,
+            response.body.len()
+        ),
+    };
     let head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{extra}{cors}Cache-Control: \
-         no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {} {}\r\n{content}{extra}{cors}Cache-Control: no-store\r\nX-Content-Type-Options: \
+         nosniff\r\nConnection: close\r\n\r\n",
         response.status,
         reason(response.status),
-        response.kind,
-        response.body.len(),
     );
     let all = [head.as_bytes(), response.body.as_bytes()].concat();
     let written = timeout(Duration::from_secs(5), stream.write_all(&all)).await;

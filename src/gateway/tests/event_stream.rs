@@ -215,6 +215,20 @@ fn requests_that_cannot_be_streamed_are_refused() {
         let line = format!("HTTP/1.1 {status} ");
         assert!(client.head.starts_with(&line), "{path}: {}", client.head);
     }
+    for path in ["/sse/ticket", "/sse?channels=private-a"] {
+        let mut client = TestClient::raw(gateway.address());
+        client.write(
+            format!(
+                "OPTIONS {path} HTTP/1.1\r\nHost: test\r\nOrigin: https://shop.example\r\n\
+                 Access-Control-Request-Headers: last-event-id\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        let preflight = client.read_to_end();
+        assert!(preflight.starts_with("HTTP/1.1 204 "), "{preflight}");
+        assert!(preflight.contains("\r\nAccess-Control-Allow-Headers: Last-Event-ID"));
+        assert!(!preflight.contains("Content-Length"));
+    }
     let origin = "Origin: https://shop.example\r\n";
     for path in ["/sse/ticket", "/sse?channels=public.a", "/sse"] {
         let client = EventClient::get(&gateway, path, origin);

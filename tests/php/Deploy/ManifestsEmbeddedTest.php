@@ -40,9 +40,12 @@ final class ManifestsEmbeddedTest extends TestCase
         $service = $by['Service']['realtime-gateway'];
         self::assertSame($gateway['spec']['selector']['matchLabels'], $service['spec']['selector']);
         self::assertContains($service['spec']['ports'][0]['targetPort'], array_column(self::container($gateway)['ports'], 'name'));
-        $backend = $by['Ingress']['realtime-gateway']['spec']['rules'][0]['http']['paths'][0]['backend']['service'];
-        self::assertSame('realtime-gateway', $backend['name']);
-        self::assertContains($backend['port']['name'], array_column($service['spec']['ports'], 'name'));
+        $paths = $by['Ingress']['realtime-gateway']['spec']['rules'][0]['http']['paths'];
+        self::assertSame(['/app/', '/sse'], array_column($paths, 'path'));
+        foreach (array_column(array_column($paths, 'backend'), 'service') as $backend) {
+            self::assertSame('realtime-gateway', $backend['name']);
+            self::assertContains($backend['port']['name'], array_column($service['spec']['ports'], 'name'));
+        }
         self::assertSame('realtime-worker', $by['ScaledObject']['realtime-worker']['spec']['scaleTargetRef']['name']);
         $scraped = $by['PodMonitor']['realtime']['spec']['selector']['matchExpressions'][0]['values'];
         self::assertEqualsCanonicalizing(array_keys($by['Deployment']), $scraped);

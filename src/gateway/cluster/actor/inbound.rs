@@ -157,7 +157,7 @@ impl Actor {
             TopicRole::Events => {
                 match SentWebhook::read(value) {
                     Some(sent) if sent.kind == EventKind::CacheMiss => {
-                        self.cache_misses.is_due(&sent.channel, coarse_ms());
+                        self.cache_misses.record(&sent.channel, coarse_ms());
                     }
                     Some(sent) => self.webhooks.record_sent(sent, coarse_ms()),
                     None => {}

@@ -107,7 +107,7 @@ impl Actor {
             requests: PendingRequests::default(),
             webhooks: Webhooks::default(),
             webhook_events: hub.settings().webhook_events.clone(),
-            cache_misses: CacheMisses::default(),
+            cache_misses: CacheMisses::new(Instant::now()),
             counts: SubscriptionCounts::new(hub.settings()),
             client_sequences: HashMap::new(),
         })
@@ -221,7 +221,10 @@ impl Actor {
     /// Writes an event of an own socket. Each gateway writes those of its sockets; the others ignore them.
     fn publish_socket_event(&mut self, event: &SocketEvent) {
         if let SocketEvent::CacheMiss { channel } = event {
-            if !self.cache_misses.is_due(channel, coarse_ms()) {
+            if !self
+                .cache_misses
+                .is_due(channel, coarse_ms(), Instant::now())
+            {
                 return;
             }
         }
