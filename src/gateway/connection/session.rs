@@ -85,7 +85,8 @@ impl Session {
 
     /// Counts a presence subscription, which costs more than a message: the members, their list and an event to each.
     pub fn count_presence_join(&mut self, now: Instant) {
-        let delay = self.presence_joins.charge(now);
+        let own = self.presence_joins.charge(now);
+        let delay = own.max(self.hub.charge_presence_join(now));
         self.pause_reading(now, delay);
     }
 

@@ -12,10 +12,12 @@ pub use subscribe::{JoinError, Joined};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::backend::{Cluster, History};
+use super::connection::limits::TokenBucket;
 use super::connection::Socket;
 use super::counters::Counters;
 use super::limit_warnings::{Limit, LimitWarnings};
@@ -25,6 +27,11 @@ use super::protocol::SocketId;
 use super::settings::Settings;
 use super::undeliverable::UndeliverableLog;
 use cache::Cache;
+
+/// Presence subscriptions of all sockets: per second, and in a burst such as the clients that reconnect after a restart.
+/// Above, reading is delayed. Each costs two records in Kafka, and a message to every member of its channel.
+const PRESENCE_JOINS_PER_SECOND: f64 = 1_000.0;
+const PRESENCE_JOINS_BURST: u32 = 50_000;
 
 /// Number of channel tables, so that subscribing rarely blocks delivering.
 const SHARDS: usize = 32;
@@ -42,6 +49,7 @@ pub struct Hub {
     sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
     users: Mutex<HashMap<Box<str>, HashSet<SocketId>>>,
     presence: Presence,
+    presence_joins: Mutex<TokenBucket>,
     cache: Mutex<Cache>,
     undeliverable: UndeliverableLog,
     limit_warnings: LimitWarnings,
@@ -60,6 +68,11 @@ impl Hub {
             sockets: Mutex::default(),
             users: Mutex::default(),
             presence: Presence::new(hub.clone()),
+            presence_joins: Mutex::new(TokenBucket::new(
+                PRESENCE_JOINS_PER_SECOND,
+                PRESENCE_JOINS_BURST,
+                Instant::now(),
+            )),
             cache: Mutex::new(Cache::new(settings.max_cache, settings.cache_ttl)),
             undeliverable: UndeliverableLog::default(),
             limit_warnings: LimitWarnings::default(),
@@ -74,6 +87,11 @@ impl Hub {
     pub fn attach(&self, cluster: Arc<dyn Cluster>, history: Arc<dyn History>) {
         let _ = self.cluster.set(cluster);
         let _ = self.history.set(history);
+    }
+
+    /// Counts a presence subscription; returns the time for which its socket must not be read.
+    pub fn charge_presence_join(&self, now: Instant) -> Duration {
+        self.presence_joins.lock().charge(now)
     }
 
     /// Logs that a limit was reached.

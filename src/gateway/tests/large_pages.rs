@@ -104,6 +104,29 @@ fn a_delayed_client_is_not_closed_as_silent() {
 }
 
 #[test]
+fn presence_subscriptions_of_all_sockets_have_a_rate() {
+    let gateway = gateway(|_| {});
+    let now = Instant::now();
+    let delay = (0..50_000)
+        .map(|_| gateway.hub().charge_presence_join(now))
+        .max();
+    assert_eq!(delay, Some(Duration::ZERO));
+    let delay = (0..600)
+        .map(|_| gateway.hub().charge_presence_join(now))
+        .max();
+    assert!(delay > Some(Duration::from_millis(500)), "{delay:?}");
+    let mut client = TestClient::connect(&gateway);
+    let started = Instant::now();
+    client.subscribe("presence-0", Some(r#"{"user_id":1}"#));
+    client.subscribe("presence-1", Some(r#"{"user_id":1}"#));
+    assert!(
+        started.elapsed() > Duration::from_millis(200),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
 fn presence_subscriptions_above_the_rate_are_delayed() {
     let gateway = gateway(|s| {
         s.presence_joins = 5;
