@@ -320,20 +320,26 @@ pub fn publish(
     let is_forwarded = message.origin.is_some() && !tracing::has_context(&more_headers);
     list.retain(|(name, _)| !more_headers.iter().any(|(newer, _)| newer == name));
     list.extend(more_headers);
+    let envelope = if message.is_raw() {
+        Some(envelope_of_raw(message)?)
+    } else {
+        None
+    };
+    let content = envelope.as_ref().unwrap_or(message);
     add_hops(sender, &mut list)?;
-    let id = message.id().into_owned();
-    let value = if encryption::is_encrypted_channel(channel) && message.kind() == "event" {
+    let id = content.id().into_owned();
+    let value = if encryption::is_encrypted_channel(channel) && content.kind() == "event" {
         let data = encryption::encrypt(
             sender.config.encryption.as_ref(),
             channel,
-            message.data_json(),
+            content.data_json(),
         )?;
-        message.bytes_with(channel, &data)
+        content.bytes_with(channel, &data)
     } else {
-        message.bytes_for(channel)
+        content.bytes_for(channel)
     };
-    if let Some(event) = message.event().filter(|_| message.kind() == "event") {
-        let data_bytes = message.data_json().map_or(0, <[u8]>::len);
+    if let Some(event) = content.event().filter(|_| content.kind() == "event") {
+        let data_bytes = content.data_json().map_or(0, <[u8]>::len);
         warn_if_undeliverable(sender, channel, event, data_bytes);
     }
     let own_key = if message.origin.is_some() {
@@ -356,6 +362,18 @@ pub fn publish(
         send(sender, &outgoing)?;
     }
     Ok(id)
+}
+
+/// The envelope in a record of a raw topic, such as a dead letter: subscribers of a channel understand nothing else.
+fn envelope_of_raw(message: &Message) -> Result<Message, Error> {
+    let value = message.value().unwrap_or_default();
+    Message::from_envelope(value).map_err(|reason| {
+        Error::encoding(format!(
+            "Broker::publish(): the record {} of a raw topic is not an envelope ({reason}). Pass it on with send(), or \
+             publish a Message::event() with its data.",
+            message.id()
+        ))
+    })
 }
 
 /// `Broker::send()`: a record of a raw topic.

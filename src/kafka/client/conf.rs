@@ -232,7 +232,7 @@ fn is_read_as_meant(value: &str, effective: &str) -> bool {
     let Ok(effective_number) = effective.parse::<f64>() else {
         return true;
     };
-    if !begins_as_number || value == effective {
+    if !begins_as_number || value == effective && !is_grouped(value) {
         return true;
     }
     // A float is printed with six digits.
@@ -240,9 +240,21 @@ fn is_read_as_meant(value: &str, effective: &str) -> bool {
         .bytes()
         .all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
     plain
+        && !is_grouped(value)
         && value
             .parse::<f64>()
             .is_ok_and(|meant| (meant - effective_number).abs() <= effective_number.abs() * 1e-5)
+}
+
+/// `1.000` may mean a thousand: groups of three digits after a number from 1 to 999.
+fn is_grouped(value: &str) -> bool {
+    let mut groups = value.split('.');
+    let first = groups.next().unwrap_or_default();
+    let mut rest = groups.peekable();
+    (1..=3).contains(&first.len())
+        && !first.starts_with('0')
+        && rest.peek().is_some()
+        && rest.all(|group| group.len() == 3)
 }
 
 #[cfg(test)]
@@ -251,7 +263,15 @@ mod tests {
 
     #[test]
     fn numbers_with_units_are_refused() {
-        for value in ["2000K", "2000 ms", "30 seconds", "1e6", "0x10", "2,000"] {
+        for value in [
+            "2000K",
+            "2000 ms",
+            "30 seconds",
+            "1e6",
+            "0x10",
+            "2,000",
+            "1.000",
+        ] {
             let error = Conf::empty().set("linger.ms", value, "producer_config");
             let error = error.expect_err(value);
             assert!(error.message().contains("linger.ms"), "{}", error.message());

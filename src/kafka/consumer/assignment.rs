@@ -101,6 +101,10 @@ impl Consumer {
         }
         self.last_fetch.set(std::time::Instant::now());
         let outcome = listener.assigned(&names);
+        if self.is_inherited() {
+            // A child forked in the hook: the client has no threads here, and would wait for them for ever.
+            return outcome;
+        }
         {
             let mut state = self.state.borrow_mut();
             state.assigning = false;
@@ -144,6 +148,9 @@ impl Consumer {
             let _ = self.commit_now(Duration::from_secs(3));
         }
         let outcome = listener.revoked(&names, is_lost);
+        if self.is_inherited() {
+            return outcome;
+        }
         {
             let mut state = self.state.borrow_mut();
             for (topic, number) in &names {

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A child that is forked in a callback: it neither consumes its parent's records nor delays its own end.
+ * A child that is forked in a callback or hook: it neither consumes its parent's records nor delays its own end.
  */
 
 declare(strict_types=1);
@@ -69,5 +69,61 @@ final class ForkInCallbackBrokerTest extends ConsumingTestCase
             // The embedded broker keeps no offsets of transactions.
             self::assertSame([], $this->rest('user.1'));
         }
+    }
+
+    /**
+     * @return array<string, array{string, string, int}> hook, what the child does, its exit code
+     */
+    public static function hooks(): array
+    {
+        $cases = [];
+        foreach (['onAssigned', 'onTick', 'onFailed'] as $hook) {
+            $cases["$hook returns"] = [$hook, 'return;', 7];
+            $cases["$hook exits"] = [$hook, 'exit(0);', 0];
+            $cases["$hook throws"] = [$hook, 'throw new DomainException("child");', 7];
+        }
+
+        return $cases;
+    }
+
+    /** @dataProvider hooks */
+    #[DataProvider('hooks')]
+    public function testAChildOfAHookEndsImmediatelyToo(string $hook, string $child, int $code): void
+    {
+        $this->publish('user.1', [1, 2, 3]);
+        $process = $this->startPhp(<<<PHP
+            \$parent = getmypid();
+            \$child = null;
+            \$broker = new Broker(['max_retries' => 1, 'retry_backoff_ms' => 1]);
+            \$broker->$hook(static function () use (&\$child): void {
+                if (\$child === null && (\$child = pcntl_fork()) === 0) {
+                    $child
+                }
+            });
+            \$done = [];
+            \$broker->subscribe('user.1', static function (Message \$message) use (&\$done): void {
+                if (\$message->getData() === 2 && \$message->getAttempt() === 1) {
+                    throw new DomainException('again');
+                }
+                \$done[] = \$message->getData();
+            });
+            try {
+                \$broker->consume(200, 100, 3);
+            } catch (Throwable \$e) {
+                if (getmypid() === \$parent) {
+                    throw \$e;
+                }
+                exit(\$e instanceof Toporia\Realtime\Exception\ConfigurationException || \$e instanceof DomainException ? 7 : 8);
+            }
+            sort(\$done);
+            echo json_encode(\$done), "\\n";
+            for (\$n = 0; \$n < 200 && (\$ended = pcntl_waitpid(\$child, \$status, WNOHANG)) === 0; \$n++) {
+                usleep(20_000);
+            }
+            echo \$ended === 0 ? 'the child hangs' : 'child ' . pcntl_wexitstatus(\$status), "\\n";
+            \$ended === 0 && posix_kill(\$child, SIGKILL);
+            PHP);
+        $result = $process->wait(40);
+        self::assertSame("[1,2,3]\nchild $code\n", $result->stdout, $result->stderr);
     }
 }

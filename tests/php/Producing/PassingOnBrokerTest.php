@@ -12,6 +12,7 @@ use Closure;
 use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Consuming\ConsumingTestCase;
@@ -73,6 +74,59 @@ final class PassingOnBrokerTest extends ConsumingTestCase
             static fn (string $name) => preg_match('/^x-(original|exception|attempts|failed|repla)/', $name) === 1,
         );
         self::assertSame([], array_values($ofTheFailure));
+    }
+
+    /**
+     * @return array<string, array{string, string|null, string|null}> channel, value, why it is refused
+     */
+    public static function rawRecords(): array
+    {
+        $envelope = Message::event('in', 'e', ['n' => 1])->toJson();
+
+        return [
+            'the same channel' => ['in', $envelope, null],
+            'another channel' => ['out', $envelope, null],
+            'JSON' => ['out', '{"n":1}x', 'is not an envelope'],
+            'text' => ['out', 'n = 1', 'is not an envelope'],
+            'a tombstone' => ['out', null, 'is not an envelope'],
+        ];
+    }
+
+    /** @dataProvider rawRecords */
+    #[DataProvider('rawRecords')]
+    public function testARecordOfARawTopicIsPublishedIfItIsAnEnvelope(
+        string $channel,
+        ?string $value,
+        ?string $refused
+    ): void {
+        $this->broker()->send($this->topic(), $value, 'k');
+        Realtime::flush();
+        $broker = $this->broker(['max_retries' => 0]);
+        $why = '';
+        $broker->subscribeTopic($this->topic(), static function (Message $m) use ($broker, $channel, &$why): void {
+            try {
+                $broker->publish($channel, $m);
+            } catch (EncodingException $e) {
+                $why = $e->getMessage();
+            }
+        });
+        self::assertSame(1, $this->drain($broker));
+        $broker->close();
+        if ($refused !== null) {
+            self::assertStringContainsString($refused, $why);
+            self::assertStringContainsString('send()', $why);
+
+            return;
+        }
+        self::assertSame('', $why);
+        $received = [];
+        $broker = $this->broker(['consumer_group' => "$this->group-2"]);
+        $broker->subscribe($channel, static function (Message $m) use (&$received): void {
+            $received[] = [$m->getChannel(), $m->getEvent(), $m->getData(), $m->getId()];
+        });
+        self::assertSame(1, $this->drain($broker));
+        self::assertSame([[$channel, 'e', ['n' => 1], Message::fromJson((string) $value)->getId()]], $received);
+        self::assertSame(0, $broker->stats()['topic_mismatch']);
     }
 
     public function testAHeaderWithoutANameIsRefused(): void
