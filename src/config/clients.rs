@@ -24,7 +24,6 @@ const PRODUCER: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "1000000"),
     ("queue.buffering.max.kbytes", "524288"),
     ("message.timeout.ms", "300000"),
-    ("topic.metadata.propagation.max.ms", "5000"),
 ];
 
 /// Prefetching is limited by bytes, not by count: librdkafka's default of 100,000 messages throttles small records, and
@@ -76,6 +75,14 @@ impl BrokerConfig {
     pub fn producer_properties(&self) -> Vec<(String, String)> {
         let mut all = self.common();
         defaults(&mut all, PRODUCER);
+        // A topic that the broker creates by itself may take long to appear under load; without automatic creation, an
+        // unknown topic is one that was deleted.
+        let propagation = if self.auto_create_topics {
+            "30000"
+        } else {
+            "5000"
+        };
+        all.set("topic.metadata.propagation.max.ms", propagation);
         all.extend(&self.producer_overrides);
         let acks = match self.acks {
             Acks::All => "all",

@@ -343,19 +343,22 @@ impl Producer {
             Readiness::Missing(since) if since.elapsed() < TopicCache::FORGET_MISSING => {
                 Ok(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
             }
-            Readiness::Missing(_) | Readiness::Unknown | Readiness::Ready => {
-                if !matches!(topic.readiness, Readiness::Ready) {
+            Readiness::Missing(_) | Readiness::Unknown | Readiness::Queued | Readiness::Ready => {
+                let is_queued = matches!(topic.readiness, Readiness::Queued);
+                if !is_queued && !matches!(topic.readiness, Readiness::Ready) {
                     topic.readiness = Readiness::Unknown;
                 }
                 // The cache stays locked, so that no other thread finds the topic ready while this message is being
                 // queued.
                 let sequence = self.in_flight.track(message.id, topic.number);
                 self.journal_write(message, sequence)?;
-                if !self
-                    .pending
-                    .lock()
-                    .push(message, sequence, MAX_PENDING_MESSAGES)
-                {
+                // librdkafka's limit is for the messages of a queued topic too.
+                let limit = if is_queued {
+                    usize::try_from(self.max_gated).unwrap_or(usize::MAX)
+                } else {
+                    MAX_PENDING_MESSAGES
+                };
+                if !self.pending.lock().push(message, sequence, limit) {
                     self.journal_cancel(sequence);
                     return Ok(Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
                 }

@@ -147,6 +147,7 @@ impl<'a> Poller<'a> {
                 self.release_held();
                 continue;
             }
+            self.open_topics();
             self.serve_pending();
             self.release_gated();
             self.replay.step(self.producer);
@@ -181,6 +182,7 @@ impl<'a> Poller<'a> {
             || self.lookup.is_some()
             || self.replay.is_running()
             || !self.producer.gated.lock().is_empty()
+            || self.producer.topics.lock().queued() > 0
             || self.producer.held.load(Ordering::Relaxed)
             || self.producer.closing.load(Ordering::Relaxed)
             || self.producer.fatal.load(Ordering::Relaxed)

@@ -279,3 +279,31 @@ fn a_record_without_headers_is_recognised_in_the_message_of_librdkafka() {
     assert_eq!(found, [(true, 0), (false, 1), (false, 0)]);
     producer.close(Instant::now() + Duration::from_secs(5));
 }
+
+#[test]
+fn few_new_topics_are_opened_at_a_time_and_dropped_handles_are_opened_again() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
+    let producer = Producer::start(config(kafka.address(), &[])).expect("a client");
+    kafka.set_latency(200).expect("late");
+    let topics: Vec<String> = (0..150).map(|n| format!("many-{n}")).collect();
+    let send = |value: &[u8]| {
+        for topic in &topics {
+            producer.send(&message("", topic, value)).expect("queued");
+        }
+    };
+    send(b"1");
+    assert_eq!(producer.topics.lock().queued(), 100);
+    // Messages of a queued topic wait in order.
+    send(b"2");
+    kafka.set_latency(0).expect("fast");
+    producer.flush(Duration::from_secs(20)).expect("delivered");
+    assert_eq!(producer.topics.lock().queued(), 0);
+    // More topics than handles.
+    send(b"3");
+    send(b"4");
+    producer.flush(Duration::from_secs(20)).expect("delivered");
+    for topic in ["many-0", "many-49", "many-50", "many-149"] {
+        assert_eq!(values(kafka.address(), topic, 4), ["1", "2", "3", "4"]);
+    }
+    producer.close(Instant::now() + Duration::from_secs(1));
+}

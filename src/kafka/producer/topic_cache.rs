@@ -18,8 +18,14 @@ use crate::config::BrokerConfig;
 use crate::kafka::client;
 use crate::spool::SpoolRecord;
 
-/// Maximum number of handles; each takes about 10 KB in librdkafka. The least recently used is dropped.
-const MAX_HANDLES: usize = 1000;
+/// Maximum number of handles; each takes about 10 KB in librdkafka.
+const MAX_HANDLES: usize = if cfg!(test) { 100 } else { 10_000 };
+/// Of so many handles in a row the least recently used is dropped: the cost does not depend on the number of handles.
+const EVICTION_SAMPLE: usize = 16;
+/// Topics that may wait for their first outcome at the same time. Each handle makes a metadata request of its own, which
+/// also creates the topic, and Kafka creates one after the other. librdkafka gives up a topic that is still unknown
+/// `topic.metadata.propagation.max.ms` after the handle was created, however long its first request waited.
+const MAX_OPENING: usize = 50;
 
 /// State of a topic: can its messages be passed to librdkafka?
 #[derive(Clone, Copy)]
@@ -27,8 +33,18 @@ pub enum Readiness {
     Ready,
     /// Must be looked up or created first.
     Unknown,
+    /// Waits until fewer new topics are being opened, see [`MAX_OPENING`].
+    Queued,
     /// Found missing at this time, and may not be created.
     Missing(Instant),
+}
+
+/// How far a topic is, also after its handle was dropped.
+#[derive(Clone, Copy, PartialEq)]
+enum Opening {
+    New,
+    Queued,
+    Opened,
 }
 
 pub struct CachedTopic {
@@ -56,11 +72,21 @@ pub struct TopicCache {
     handles: Vec<CachedTopic>,
     numbers: HashMap<Box<str>, u32>,
     names: Vec<Box<str>>,
+    /// By topic number.
+    progress: Vec<Opening>,
+    /// Numbers of the topics that wait for their first outcome.
+    opening: Vec<u32>,
+    /// Numbers of the topics that wait for that, in the order of their first messages.
+    queued: VecDeque<u32>,
+    /// A first message was not sent for another reason than its topic: waiting for others does not help.
+    opens_all: bool,
     /// The partitioner, for clients that hold back messages behind the first one of a partition.
     partitioner: Option<String>,
     /// By topic number, as librdkafka keeps a topic as long as there are messages for it.
     gates: HashMap<u32, Box<TopicGate>>,
     last: usize,
+    /// The slot at which the search for the next handle to drop begins.
+    hand: usize,
     clock: u64,
 }
 
@@ -80,9 +106,14 @@ impl TopicCache {
             handles: Vec::new(),
             numbers: HashMap::new(),
             names: Vec::new(),
+            progress: Vec::new(),
+            opening: Vec::new(),
+            queued: VecDeque::new(),
+            opens_all: false,
             partitioner,
             gates: HashMap::new(),
             last: 0,
+            hand: 0,
             clock: 0,
         }
     }
@@ -108,11 +139,12 @@ impl TopicCache {
 
     #[cold]
     fn open(&mut self, name: &str) -> usize {
+        let number = self.number(name);
         let topic = CachedTopic {
             handle: std::ptr::null_mut(),
             name: name.into(),
-            number: self.number(name),
-            readiness: self.first_readiness(name),
+            number,
+            readiness: self.first_readiness(name, number),
             used: self.clock,
         };
         let slot = if self.handles.len() < MAX_HANDLES {
@@ -129,8 +161,11 @@ impl TopicCache {
         slot
     }
 
-    fn least_used(&self) -> usize {
-        (0..self.handles.len())
+    fn least_used(&mut self) -> usize {
+        let begin = self.hand;
+        self.hand = (begin + EVICTION_SAMPLE) % self.handles.len();
+        (begin..begin + EVICTION_SAMPLE)
+            .map(|place| place % self.handles.len())
             .min_by_key(|&slot| self.handles[slot].used)
             .unwrap_or(0)
     }
@@ -141,16 +176,64 @@ impl TopicCache {
         }
         let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.push(name.into());
+        self.progress.push(Opening::New);
         self.numbers.insert(name.into(), number);
         number
     }
 
-    fn first_readiness(&self, name: &str) -> Readiness {
+    fn first_readiness(&mut self, name: &str, number: u32) -> Readiness {
         if !self.config.auto_create_topics || self.is_ours_to_create(name) {
-            Readiness::Unknown
+            return Readiness::Unknown;
+        }
+        let place = number as usize;
+        if self.progress[place] == Opening::New && !(self.queued.is_empty() && self.may_open()) {
+            self.progress[place] = Opening::Queued;
+            self.queued.push_back(number);
+        }
+        if self.progress[place] == Opening::Queued {
+            Readiness::Queued
         } else {
             Readiness::Ready
         }
+    }
+
+    /// True if another new topic may be opened.
+    fn may_open(&mut self) -> bool {
+        if self.opening.len() >= MAX_OPENING {
+            let gates = &self.gates;
+            let opens_all = &mut self.opens_all;
+            self.opening.retain(|number| {
+                gates.get(number).is_some_and(|gate| {
+                    *opens_all |= gate.has_failed();
+                    !gate.has_answer()
+                })
+            });
+        }
+        self.opens_all || self.opening.len() < MAX_OPENING
+    }
+
+    /// The next topic that waited for others and may be opened now.
+    pub fn next_to_open(&mut self) -> Option<String> {
+        if self.queued.is_empty() || !self.may_open() {
+            return None;
+        }
+        let number = self.queued.pop_front()?;
+        let name = self.name(number);
+        self.progress[number as usize] = Opening::Opened;
+        self.opening.push(number);
+        self.set_readiness(&name, Readiness::Ready);
+        Some(name)
+    }
+
+    /// Number of topics that wait for others.
+    pub fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// True for a topic that waits for others.
+    pub fn is_queued(&self, name: &str) -> bool {
+        let number = self.numbers.get(name);
+        number.is_some_and(|&number| self.progress[number as usize] == Opening::Queued)
     }
 
     /// Topics of `topic_mapping` and dead-letter topics; others are left to the broker's auto-creation.
@@ -193,6 +276,10 @@ impl TopicCache {
                 (self.gates.entry(number), TopicGate::new(partitioner))
             {
                 gate.insert(new);
+            }
+            if self.progress[number as usize] == Opening::New {
+                self.progress[number as usize] = Opening::Opened;
+                self.opening.push(number);
             }
         }
         let c_name = client::c_string(name);
@@ -292,9 +379,14 @@ impl PendingTopicQueue {
         self.messages.keys().cloned().collect()
     }
 
-    /// Any topic with waiting messages.
-    pub fn next_topic(&self) -> Option<String> {
-        self.messages.keys().next().cloned()
+    /// Number of topics with waiting messages.
+    pub fn topic_count(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Any such topic with waiting messages.
+    pub fn next_topic(&self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        self.messages.keys().find(|topic| is_wanted(topic)).cloned()
     }
 
     /// Removes all messages of a topic, in order.

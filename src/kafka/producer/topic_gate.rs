@@ -94,6 +94,8 @@ pub struct TopicGate {
     pub waiting: AtomicUsize,
     /// An outcome arrived since the last [`TopicGate::release`].
     changed: AtomicBool,
+    /// An outcome has arrived, whatever it was.
+    answered: AtomicBool,
 }
 
 impl TopicGate {
@@ -114,6 +116,7 @@ impl TopicGate {
             open: Partitions::default(),
             waiting: AtomicUsize::new(0),
             changed: no(),
+            answered: no(),
         }))
     }
 
@@ -184,6 +187,16 @@ impl TopicGate {
         self.opening.remove_all(&self.refused);
     }
 
+    /// True once a message has its outcome.
+    pub fn has_answer(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    /// True if a first message failed because of Kafka.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// The messages that were held back are about to be sent, if there was an outcome since the last call.
     pub fn release(&self) -> bool {
         if !self.changed.swap(false, Ordering::AcqRel) {
@@ -224,6 +237,7 @@ impl TopicGate {
             _ => self.failed.store(true, Ordering::Release),
         }
         self.changed.store(true, Ordering::Release);
+        self.answered.store(true, Ordering::Release);
         self.waiting.load(Ordering::Acquire) > 0
     }
 

@@ -23,11 +23,34 @@ use crate::process;
 use crate::spool::SpoolRecord;
 
 impl Poller<'_> {
+    /// Sends messages whose topic waited for others to be opened.
+    pub(super) fn open_topics(&mut self) {
+        let producer = self.producer;
+        loop {
+            // The cache stays locked until all of them are sent, so that later messages cannot overtake them.
+            let mut topics = producer.topics.lock();
+            let Some(topic) = topics.next_to_open() else {
+                return;
+            };
+            let messages = producer.pending.lock().take(&topic);
+            let handle = topics.handle(&topic);
+            // SAFETY: the handle is alive while the cache is locked.
+            let failed = unsafe { send_messages(producer, &topics, handle, messages) };
+            drop(topics);
+            self.report_or_keep(failed);
+        }
+    }
+
     /// Sends messages whose topic lookup has completed.
     pub(super) fn serve_pending(&mut self) {
         let producer = self.producer;
         if self.lookup.is_none() {
-            let topic = producer.pending.lock().next_topic();
+            let topics = producer.topics.lock();
+            let pending = producer.pending.lock();
+            let topic = (pending.topic_count() > topics.queued())
+                .then(|| pending.next_topic(|topic| !topics.is_queued(topic)))
+                .flatten();
+            drop((pending, topics));
             self.lookup =
                 topic.map(|topic| TopicLookup::start(producer.client, &producer.config, topic));
         }
