@@ -101,6 +101,7 @@ settings! {
         consumer: &["auto.commit.interval.ms"],
         ..plain("commit_interval_ms")
     };
+    TRANSACTION_MS = plain("transaction_ms");
     DLQ = renamed("dlq", &["dlq_enabled"]);
     DLQ_PREFIX = renamed("dlq_prefix", &["dlq_topic_prefix"]);
     MAX_RETRIES = renamed("max_retries", &["dlq_max_retries"]);

@@ -157,6 +157,8 @@ pub struct BrokerConfig {
     pub max_hops: u32,
     /// Time between commits.
     pub commit_interval_ms: u64,
+    /// While records are there, an exactly-once transaction goes on for this long.
+    pub transaction_ms: u64,
     /// Send records to the dead-letter topic after the last attempt.
     pub dlq: bool,
     /// The prefix of dead-letter topics, without the dot: `dlq`.

@@ -86,6 +86,7 @@ impl BrokerConfig {
             loop_guard: r.flag(&k::LOOP_GUARD, true)?,
             max_hops: small(r.count(&k::MAX_HOPS, 8, (0, 1000), "")?),
             commit_interval_ms: r.count(&k::COMMIT_INTERVAL_MS, 1000, (1, HOUR), "ms")?,
+            transaction_ms: r.count(&k::TRANSACTION_MS, 50, (0, 10 * MINUTE), "ms")?,
             dlq: r.flag(&k::DLQ, true)?,
             dlq_prefix,
             max_retries,

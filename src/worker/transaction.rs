@@ -51,6 +51,9 @@ pub trait Transactions {
     /// # Errors
     /// A permanent error of Kafka.
     fn abort(&self) -> Result<()>;
+    /// While records are there, a transaction goes on to the next fetch until this time has passed: its own cost hardly
+    /// depends on the number of records. At most [`Self::bound`].
+    fn duration(&self) -> Duration;
     /// Maximum duration of a transaction.
     fn bound(&self) -> Duration;
 }
@@ -137,7 +140,7 @@ impl PendingDeadLetters {
 }
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
-    /// Handles fetched records, for up to a third of the transaction's timeout, and commits them with the messages
+    /// Handles fetched records and what else is there, for the time of a transaction, and commits them with the messages
     /// sent.
     pub(super) fn transaction(
         &self,
@@ -160,7 +163,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let mut isolated = None;
         let began = Instant::now();
         self.counters.timing.interrupted();
-        while let Some(item) = self.source.next() {
+        while let Some(item) = self.next_of_transaction(transactions, began, *handled + done) {
             if item.is_isolated() {
                 if count_of_records > 0 {
                     self.source.requeue(&item, Attempt::NotMade);
@@ -243,6 +246,37 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 })
             }
         }
+    }
+
+    /// The next record of the open transaction: fetched already, or what else is there within its time.
+    fn next_of_transaction(
+        &self,
+        transactions: &dyn Transactions,
+        began: Instant,
+        handled: u64,
+    ) -> Option<S::Item> {
+        let source = self.source;
+        if let Some(item) = source.next() {
+            return Some(item);
+        }
+        while began.elapsed() < transactions.duration() {
+            if source.is_rebalancing() || source.has_isolated() {
+                return None;
+            }
+            let came = source.fetch(Duration::ZERO, self.capacity(handled));
+            if came == 0 {
+                return None;
+            }
+            self.counters.timing.batch_fetched(came);
+            // These records are for the next transaction: their partitions may be another member's after this one.
+            if source.is_rebalancing() {
+                return None;
+            }
+            if let Some(item) = source.next() {
+                return Some(item);
+            }
+        }
+        None
     }
 
     /// A record failed: the transaction is aborted, and its records are retried after a wait.

@@ -30,8 +30,8 @@ fn defaults() {
     assert_eq!((c.retry_max_parked, c.retry_max_ahead), (1000, 1000));
     assert_eq!((c.transient_max_seconds, c.circuit_failures), (0, 5));
     assert_eq!(
-        (c.commit_interval_ms, c.delivery),
-        (1000, Delivery::AtLeastOnce)
+        (c.commit_interval_ms, c.transaction_ms, c.delivery),
+        (1000, 50, Delivery::AtLeastOnce)
     );
     assert_eq!(
         (&c.spool, &c.transactional_id, &c.group_instance_id),

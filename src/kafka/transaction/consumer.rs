@@ -271,6 +271,11 @@ impl Transactions for TransactionalConsumer<'_> {
         self.transaction.try_abort(until).map(drop)
     }
 
+    fn duration(&self) -> Duration {
+        let configured = Duration::from_millis(self.consumer.config().transaction_ms);
+        configured.min(self.bound())
+    }
+
     fn bound(&self) -> Duration {
         self.transaction.timeout / 3
     }

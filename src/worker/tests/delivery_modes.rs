@@ -38,6 +38,7 @@ pub(super) struct CountedTransactions {
     pub(super) began: Cell<u32>,
     pub(super) committed: Cell<u32>,
     pub(super) aborted: Cell<u32>,
+    pub(super) duration: Cell<Duration>,
 }
 
 impl Transactions for CountedTransactions {
@@ -64,8 +65,32 @@ impl Transactions for CountedTransactions {
         Ok(())
     }
 
+    fn duration(&self) -> Duration {
+        self.duration.get()
+    }
+
     fn bound(&self) -> Duration {
         Duration::from_secs(20)
+    }
+}
+
+#[test]
+fn a_transaction_goes_on_to_the_next_fetch_until_its_time_has_passed() {
+    for (duration, transactions) in [(Duration::from_secs(10), 1), (Duration::ZERO, 3)] {
+        let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
+        fixture.put(0..6, "t_a", "a");
+        let ledger = CountedTransactions::default();
+        ledger.duration.set(duration);
+        let limits = Limits {
+            batch: 2,
+            ..limits()
+        };
+        assert_eq!(
+            fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), limits),
+            Ok((6, Reason::Empty))
+        );
+        assert_eq!(ledger.committed.get(), transactions);
+        assert_eq!(fixture.counters.handled.get(), 6);
     }
 }
 

@@ -77,6 +77,10 @@ impl Transactions for Process<'_> {
         Ok(())
     }
 
+    fn duration(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
     fn bound(&self) -> Duration {
         Duration::from_secs(20)
     }
