@@ -19,9 +19,12 @@ const WARM_UP_TIME: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Poller<'_> {
-    /// True while an idempotent client waits for its first acknowledgement.
+    /// True while an idempotent client waits for its first acknowledgement. Not while requests do not wait for Kafka:
+    /// they wait for this thread then, which secures their messages, and [`Poller::keep_alive`] finds out that Kafka is
+    /// back.
     pub(super) fn needs_warm_up(&self) -> bool {
         self.producer.config.idempotent
+            && !self.producer.is_suspended()
             && !self
                 .producer
                 .in_flight
