@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::directory;
 use super::format;
+use super::mapping::{Mapping, CHUNK};
 use super::record::SpoolRecord;
 use super::sys::{self, LockedFile, OpenMode};
 
@@ -25,6 +26,9 @@ pub(super) struct OwnFile {
     records: u64,
     /// The directory entry is synced.
     listed: bool,
+    /// Records are copied into memory instead of written; see [`OwnFile::map`].
+    is_mapped: bool,
+    mapping: Option<Mapping>,
 }
 
 /// Result of writing a batch: the first `stored` records are on disk, the others are not.
@@ -34,6 +38,7 @@ pub(super) struct Appended {
 }
 
 /// The frames of a batch, and their end positions.
+#[derive(Debug, Default)]
 pub(super) struct FrameBatch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -50,6 +55,11 @@ impl FrameBatch {
     pub(super) fn fits(&self, available_bytes: u64) -> Option<u64> {
         let size = *self.ends.last()? as u64;
         (size <= available_bytes).then_some(size)
+    }
+
+    /// The size of all frames.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     fn length(&self, count: usize) -> usize {
@@ -84,11 +94,19 @@ impl OwnFile {
                 length: format::HEADER,
                 records: 0,
                 listed: false,
+                is_mapped: false,
+                mapping: None,
             });
         }
         Err(io::Error::other(
             "no new file could be created and locked there",
         ))
+    }
+
+    /// From now on the end of the file is mapped into memory. Until the file is closed it then has zeros at its end, which
+    /// readers take for the end.
+    pub(super) fn map(&mut self) {
+        self.is_mapped = true;
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -104,17 +122,26 @@ impl OwnFile {
         self.locked.is_at(&self.path)
     }
 
-    /// Bytes left before the file size limit, beyond which the process would be killed.
-    pub(super) fn available_bytes(&self) -> u64 {
+    /// Bytes left before the file size limit, beyond which the process would be killed; not less than `size` if these
+    /// bytes are mapped, because the limit was observed then.
+    pub(super) fn available_bytes(&self, size: usize) -> u64 {
+        if self.has_mapped(size) {
+            return size as u64;
+        }
         sys::file_size_limit().saturating_sub(self.length)
     }
 
-    /// Encodes `records` for this file; stops at a record that is too large to be stored at all.
-    pub(super) fn batch(&self, records: &[SpoolRecord]) -> FrameBatch {
-        let mut batch = FrameBatch {
-            bytes: Vec::new(),
-            ends: Vec::with_capacity(records.len()),
-        };
+    fn has_mapped(&self, size: usize) -> bool {
+        let mapping = self.mapping.as_ref();
+        mapping.is_some_and(|mapping| mapping.has(self.length, size))
+    }
+
+    /// Encodes `records` for this file; stops at a record that is too large to be stored at all. `used` is a batch whose
+    /// memory is used again.
+    pub(super) fn batch(&self, records: &[SpoolRecord], used: FrameBatch) -> FrameBatch {
+        let mut batch = used;
+        batch.bytes.clear();
+        batch.ends.clear();
         for record in records {
             if format::frame(&mut batch.bytes, self.nonce, record).is_none() {
                 break;
@@ -126,8 +153,15 @@ impl OwnFile {
 
     /// Writes the first `count` frames without syncing. Truncates a partial frame on a full disk.
     pub(super) fn write(&mut self, batch: &FrameBatch, count: usize) -> Appended {
+        let bytes = &batch.bytes[..batch.length(count)];
+        if self.write_mapped(bytes) {
+            return Appended {
+                stored: count,
+                error: None,
+            };
+        }
         let (written, error) = match self.locked.file() {
-            Ok(file) => write_out(file, &batch.bytes[..batch.length(count)], self.length),
+            Ok(file) => write_out(file, bytes, self.length),
             Err(error) => (0, Some(error)),
         };
         let stored = batch.fitting(written as u64).min(count);
@@ -138,6 +172,28 @@ impl OwnFile {
         Appended { stored, error }
     }
 
+    /// Copies the bytes to the mapped end of the file; false if they must be written.
+    fn write_mapped(&mut self, bytes: &[u8]) -> bool {
+        if !self.is_mapped {
+            return false;
+        }
+        let Ok(file) = self.locked.file() else {
+            return false;
+        };
+        if !self.has_mapped(bytes.len()) {
+            let end = self.length + bytes.len() as u64;
+            // Rounded up, and below the file size limit.
+            self.mapping = sys::check_file_size_limit(end + CHUNK)
+                .ok()
+                .and_then(|()| Mapping::open(file, self.length, end));
+            self.is_mapped = self.mapping.is_some();
+        }
+        let at = self.length;
+        self.mapping
+            .as_mut()
+            .is_some_and(|mapping| mapping.write(bytes, at))
+    }
+
     /// Counts frames stored by [`OwnFile::write`] that are not synced.
     pub(super) fn count(&mut self, batch: &FrameBatch, stored: usize) {
         self.length += batch.length(stored) as u64;
@@ -146,6 +202,14 @@ impl OwnFile {
 
     /// Truncates the file to `end`, before the last record.
     pub(super) fn truncate_last(&mut self, end: u64) -> io::Result<()> {
+        let length = self.length;
+        let cleared = |mapping: &mut Mapping| mapping.clear(end, length);
+        if self.locked.is_ours() && self.mapping.as_mut().is_some_and(cleared) {
+            self.length = end;
+            self.records -= 1;
+            return Ok(());
+        }
+        self.mapping = None;
         self.locked.file()?.set_len(end)?;
         self.length = end;
         self.records -= 1;
@@ -200,7 +264,8 @@ impl OwnFile {
     }
 
     /// Truncates the file to `extra` bytes after the last counted frame.
-    fn cut_to(&self, extra: usize) -> io::Result<()> {
+    fn cut_to(&mut self, extra: usize) -> io::Result<()> {
+        self.mapping = None;
         self.locked.file()?.set_len(self.length + extra as u64)
     }
 }
@@ -209,6 +274,9 @@ impl Drop for OwnFile {
     fn drop(&mut self) {
         if self.records == 0 && self.is_there() {
             let _ = fs::remove_file(&self.path);
+        } else if self.mapping.is_some() {
+            // The zeros at the end; nothing in a forked child.
+            let _ = self.cut_to(0);
         }
     }
 }

@@ -49,9 +49,28 @@ impl FrameReader {
             self.position = next;
             return Ok(Frame::Record(record, next));
         }
+        // Without a header it is not known what the zeros are.
+        if self.nonce.is_some() && self.ends_in_zeros(file)? {
+            self.position = self.end;
+            return Ok(Frame::End);
+        }
         let from = self.position;
         self.position = self.find_frame(file, from + 1)?;
         Ok(Frame::Gap(from, self.position))
+    }
+
+    /// True if only zeros follow: a process that was killed had mapped the file beyond its last record.
+    fn ends_in_zeros(&self, file: &File) -> io::Result<bool> {
+        let mut block = [0; BLOCK];
+        let mut at = self.position;
+        while at < self.end {
+            let have = usize::try_from(self.end - at).map_or(BLOCK, |n| n.min(BLOCK));
+            if !read(file, &mut block[..have], at)? || block[..have].iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            at += have as u64;
+        }
+        Ok(true)
     }
 
     /// The record of the frame at `at`, and the offset of its end.

@@ -1,9 +1,10 @@
 //! Writes messages to disk before they are sent (`spool_when: always`), so that they survive a killed process.
 //!
-//! A journal consists of spool files, written with `write(2)` and without syncing: they survive the process, but not a
-//! crash of the machine. The header stores the position of the first unacknowledged message, from which a replay starts
-//! after a kill. A file is deleted once all its messages are acknowledged. If an undelivered message could not be moved
-//! to the spool, its file is released for a replay.
+//! A journal consists of spool files, written through memory that is mapped to them (with `write(2)` where that is not
+//! possible) and without syncing: they survive the process, but not a crash of the machine. The header stores the
+//! position of the first unacknowledged message, from which a replay starts after a kill. A file is deleted once all its
+//! messages are acknowledged. If an undelivered message could not be moved to the spool, its file is released for a
+//! replay.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::file::{Appended, OwnFile};
+use super::file::{Appended, FrameBatch, OwnFile};
 use super::format;
+use super::mapping;
 use super::record::SpoolRecord;
 use super::{errors, Spool};
 use crate::error::Result;
@@ -21,6 +23,8 @@ use crate::error::Result;
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 /// Bytes that may be written before the directory is measured again; each process may exceed the limit by this much.
 const ALLOWANCE: u64 = 1 << 20;
+/// With a lower limit of the spool nothing is mapped: the zeros at the end of a file count too.
+const LEAST_MAPPED: u64 = 256 * mapping::CHUNK;
 /// An idle file is kept for this long, because requests follow each other.
 const IDLE_TIME: Duration = Duration::from_millis(200);
 
@@ -36,6 +40,8 @@ struct JournalInner {
     segments: VecDeque<JournalSegment>,
     allowance: u64,
     wrote: Option<Instant>,
+    /// Its memory is used again.
+    batch: FrameBatch,
 }
 
 #[derive(Debug)]
@@ -75,16 +81,18 @@ impl Journal {
     pub fn write(&self, spool: &Spool, number: u64, record: &SpoolRecord) -> Result<()> {
         let one = std::slice::from_ref(record);
         let mut inner = self.inner.lock();
+        let mut used = std::mem::take(&mut inner.batch);
         for fresh in [false, true] {
             let segment = inner.segment(spool, one, fresh)?;
-            let batch = segment.file.batch(one);
-            let size = batch.fits(segment.file.available_bytes());
+            let batch = segment.file.batch(one, std::mem::take(&mut used));
+            let size = batch.fits(segment.file.available_bytes(batch.size()));
             let Some(size) = size else {
                 if fresh {
                     let error = io::Error::from_raw_os_error(libc::EFBIG);
                     return Err(errors::disk(spool.directory(), one, 0, &error));
                 }
                 segment.closed = true;
+                used = batch;
                 continue;
             };
             if inner.allowance < size {
@@ -108,6 +116,7 @@ impl Journal {
                 end: segment.file.length(),
                 state: EntryState::Waiting,
             });
+            inner.batch = batch;
             return Ok(());
         }
         Ok(())
@@ -214,8 +223,11 @@ impl JournalInner {
             // Measured again, which also recreates a directory that was deleted.
             self.allowance =
                 (spool.available_bytes(one, format::HEADER)? - format::HEADER).min(ALLOWANCE);
-            let file = OwnFile::create(spool.directory())
+            let mut file = OwnFile::create(spool.directory())
                 .map_err(|error| errors::disk(spool.directory(), one, 0, &error))?;
+            if spool.max_bytes >= LEAST_MAPPED {
+                file.map();
+            }
             self.segments.push_back(JournalSegment {
                 done: (file.length(), 0),
                 noted: file.length(),

@@ -29,6 +29,7 @@ mod format;
 mod frame_reader;
 mod journal;
 mod key;
+mod mapping;
 mod quarantine;
 mod record;
 mod state;
@@ -50,7 +51,7 @@ pub(crate) use sys::{LockedFile, OpenMode};
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use file::{Appended, OwnFile};
+use file::{Appended, FrameBatch, OwnFile};
 use key::{SpoolOwner, ABOUT};
 use state::Generations;
 
@@ -255,9 +256,9 @@ impl Spool {
         let Some(file) = own.as_mut() else {
             return Ok(0);
         };
-        let batch = file.batch(records);
+        let batch = file.batch(records, FrameBatch::default());
         let fitting = batch.fitting(available_bytes);
-        let possible = batch.fitting(available_bytes.min(file.available_bytes()));
+        let possible = batch.fitting(available_bytes.min(file.available_bytes(0)));
         let Appended { stored, error } = file.write(&batch, possible);
         // The new size is visible to other processes now; they need not wait for the sync.
         drop(quota);

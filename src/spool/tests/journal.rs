@@ -88,3 +88,41 @@ fn the_size_limit_holds() {
     assert_eq!(error.failed().len(), 1);
     assert!(spool.bytes() <= 4000);
 }
+
+#[test]
+fn the_mapped_end_of_a_killed_process_reads_as_the_end() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let child = Child::run(|| {
+        let journal = written(&spool, 1..=5);
+        journal.done(1);
+        journal.cancel(5);
+        // More than a part of the file that is mapped at a time.
+        for number in 6..1000 {
+            let id = number.to_string();
+            journal
+                .write(&spool, number, &record(&id))
+                .expect("written");
+        }
+        // SAFETY: ends the child without any destructor.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    });
+    assert_eq!(child.wait(), -libc::SIGKILL);
+    let path = only_file(&spool);
+    let length = fs::metadata(&path).unwrap().len();
+    assert_eq!(length % super::super::mapping::CHUNK, 0, "{length}");
+    let ids: Vec<String> = (1..=4).chain(6..1000).map(|n| n.to_string()).collect();
+    assert_eq!(drain(&spool), ids);
+    assert_eq!((spool.files(), spool.usage().damaged), (0, 0));
+}
+
+#[test]
+fn a_closed_file_has_no_zeros_at_its_end() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let journal = written(&spool, 1..=3);
+    journal.close(&spool);
+    let all = [record("1"), record("2"), record("3")];
+    assert_eq!(spool.bytes(), file_size(&all));
+    assert_eq!(drain(&spool), ["1", "2", "3"]);
+}

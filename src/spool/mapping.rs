@@ -1,0 +1,111 @@
+//! The end of a spool file in memory: a record is appended by a copy, without a system call, and survives the process.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// The file grows by this much. A multiple of every page size.
+pub(super) const CHUNK: u64 = 64 << 10;
+/// Larger records are written with `write(2)`.
+const MAX_LENGTH: u64 = 16 * CHUNK;
+
+/// A part of a file. The file must not become shorter while it exists: an access beyond its end kills the process.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: *mut libc::c_void,
+    offset: u64,
+    length: usize,
+}
+
+// SAFETY: a memory area with a single owner.
+unsafe impl Send for Mapping {}
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the part that holds `from..to` and allocates it on the disk, filled with zeros: with the space allocated, a
+    /// full disk is an error here and not a signal later. `None`: the disk is full, or the file system allocates
+    /// nothing in advance.
+    pub(super) fn open(file: &File, from: u64, to: u64) -> Option<Self> {
+        let offset = from / CHUNK * CHUNK;
+        let length = to.div_ceil(CHUNK) * CHUNK - offset;
+        if length > MAX_LENGTH {
+            return None;
+        }
+        let at = libc::off_t::try_from(offset).ok()?;
+        let size = libc::off_t::try_from(length).ok()?;
+        let length = usize::try_from(length).ok()?;
+        // SAFETY: an open file; the kernel selects the address, and `drop` releases it.
+        let start = unsafe {
+            if allocate(file.as_raw_fd(), at, size) != 0 {
+                return None;
+            }
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                at,
+            )
+        };
+        (start != libc::MAP_FAILED).then_some(Self {
+            start,
+            offset,
+            length,
+        })
+    }
+
+    /// The bytes `at..at + length` of the file, if all are mapped.
+    fn part(&self, at: u64, length: usize) -> Option<*mut u8> {
+        let begin = usize::try_from(at.checked_sub(self.offset)?).ok()?;
+        let fits = begin.checked_add(length)? <= self.length;
+        // SAFETY: inside of the area.
+        fits.then(|| unsafe { self.start.cast::<u8>().add(begin) })
+    }
+
+    /// True if `length` bytes at `at` are mapped.
+    pub(super) fn has(&self, at: u64, length: usize) -> bool {
+        self.part(at, length).is_some()
+    }
+
+    /// Writes at `at`; false if not all of it is mapped.
+    pub(super) fn write(&mut self, bytes: &[u8], at: u64) -> bool {
+        let Some(to) = self.part(at, bytes.len()) else {
+            return false;
+        };
+        // SAFETY: `part` has checked the length, and nothing else writes there.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        true
+    }
+
+    /// Fills `from..to` with zeros; false if not all of it is mapped.
+    pub(super) fn clear(&mut self, from: u64, to: u64) -> bool {
+        let Ok(length) = usize::try_from(to.saturating_sub(from)) else {
+            return false;
+        };
+        let Some(start) = self.part(from, length) else {
+            return false;
+        };
+        // SAFETY: as above.
+        unsafe { std::ptr::write_bytes(start, 0, length) };
+        true
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `open`. A forked child releases its own view of it.
+        unsafe { libc::munmap(self.start, self.length) };
+    }
+}
+
+#[cfg(target_os = "linux")]
+unsafe fn allocate(fd: libc::c_int, offset: libc::off_t, length: libc::off_t) -> libc::c_int {
+    // Not posix_fallocate, which writes the zeros itself where the file system cannot allocate.
+    libc::fallocate(fd, 0, offset, length)
+}
+
+#[cfg(not(target_os = "linux"))]
+unsafe fn allocate(_: libc::c_int, _: libc::off_t, _: libc::off_t) -> libc::c_int {
+    -1
+}
