@@ -28,8 +28,8 @@ use super::settings::Settings;
 use super::undeliverable::UndeliverableLog;
 use cache::Cache;
 
-/// Presence subscriptions of all sockets: per second, and in a burst such as the clients that reconnect after a restart.
-/// Above, reading is delayed. Each costs two records in Kafka, and a message to every member of its channel.
+/// Presence subscriptions of all sockets: per second, and in a burst such as that of clients that reconnect after a
+/// restart. Above, reading is delayed. Each costs two records in Kafka, and a message to every member of its channel.
 const PRESENCE_JOINS_PER_SECOND: f64 = 1_000.0;
 const PRESENCE_JOINS_BURST: u32 = 50_000;
 
