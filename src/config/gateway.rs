@@ -155,6 +155,7 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
         webhook_events: webhook_events(r)?.unwrap_or(d.webhook_events),
         activity_timeout: time(&g::ACTIVITY_TIMEOUT, d.activity_timeout, 1000)?,
         pong_timeout: time(&g::PONG_TIMEOUT, d.pong_timeout, 100)?,
+        write_delay: Duration::from_millis(r.count(&g::WRITE_DELAY, 0, (0, 2), "ms")?),
         handshake_timeout: time(&g::HANDSHAKE_TIMEOUT, d.handshake_timeout, 100)?,
         max_header: size(&g::MAX_HEADER, d.max_header, (512, mega(1)))?,
         max_body: size(&g::MAX_BODY, d.max_body, (1024, mega(64)))?,

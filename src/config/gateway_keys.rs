@@ -26,6 +26,7 @@ settings! {
     WEBHOOK_EVENTS = with_env("webhook_events", "REALTIME_WEBHOOK_EVENTS");
     ACTIVITY_TIMEOUT = plain("activity_timeout_ms");
     PONG_TIMEOUT = plain("pong_timeout_ms");
+    WRITE_DELAY = plain("write_delay_ms");
     HANDSHAKE_TIMEOUT = plain("handshake_timeout_ms");
     MAX_HEADER = plain("max_header");
     MAX_BODY = plain("max_body");

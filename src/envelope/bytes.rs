@@ -35,7 +35,8 @@ fn find(
 
 /// The position of the next `"`, `\` or control character: the end of a run of plain string bytes.
 #[inline]
-pub(super) fn end_of_run(bytes: &[u8], at: usize) -> usize {
+#[must_use]
+pub fn end_of_run(bytes: &[u8], at: usize) -> usize {
     find(
         bytes,
         at,

@@ -10,6 +10,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use bytes::end_of_run;
 pub use escape::write_php_string;
 pub use same::same_json;
 pub use scan::{scan_envelope, Scanned};

@@ -148,16 +148,12 @@ impl Cluster for SingleNode {
         Box::pin(async move {
             let hub = hub.ok_or_else(|| Error::connection("the gateway has stopped"))?;
             for event in events {
-                hub.deliver(&Arc::new(Broadcast {
-                    channel: event.channel.into(),
-                    event: event.event.into(),
-                    id: crate::ids::new_id().into(),
-                    data: super::protocol::frame::quoted(event.data.get()).into(),
-                    except: event.except,
-                    public: false,
-                    exact: true,
-                    at: None,
-                }));
+                let id = crate::ids::new_id();
+                let data = event.data.get();
+                let mut broadcast = Broadcast::new(&event.channel, &event.event, &id, data);
+                broadcast.except = event.except;
+                broadcast.exact = true;
+                hub.deliver(&Arc::new(broadcast));
             }
             Ok(())
         })

@@ -1,6 +1,11 @@
-//! A broadcast from Kafka, or from the process itself, to sockets. Its data is encoded once.
+//! A broadcast from Kafka, or from the process itself, to sockets.
 
-use bytes::Bytes;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::OnceLock;
+
+use once_cell::sync::Lazy;
+use serde::de::IgnoredAny;
 
 use super::protocol::SocketId;
 
@@ -18,16 +23,15 @@ pub struct At {
 /// Next offsets by topic and partition: all records below were delivered.
 pub type Position = Vec<(TopicNumber, i32, i64)>;
 
+/// A gateway reads every record of its topics, and most have no subscriber: a broadcast is one allocation, its channel
+/// is hashed once for all tables, and its data is neither validated nor encoded for frames before it is needed.
 #[derive(Debug, Clone)]
 pub struct Broadcast {
-    /// Channel of the envelope.
-    pub channel: Box<str>,
-    /// Name of the event.
-    pub event: Box<str>,
-    /// Id of the envelope.
-    pub id: Box<str>,
-    /// A JSON string that contains the JSON of the data, as in a frame: `"{\"id\":7}"`; without data `"null"`.
-    pub data: Bytes,
+    /// Channel, event, id and data, one after the other.
+    text: Box<str>,
+    ends: [u32; 3],
+    hash: u64,
+    is_json: OnceLock<bool>,
     /// The socket to leave out.
     pub except: Option<SocketId>,
     /// Marked public by its sender.
@@ -39,6 +43,75 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
+    /// A broadcast of the process itself to all sockets. `data` is JSON, at most 4 GB with the names.
+    #[must_use]
+    pub fn new(channel: &str, event: &str, id: &str, data: &str) -> Self {
+        let mut text = String::with_capacity(channel.len() + event.len() + id.len() + data.len());
+        let mut ends = [0; 3];
+        for (part, end) in [channel, event, id].into_iter().zip(&mut ends) {
+            text.push_str(part);
+            *end = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        }
+        text.push_str(data);
+        Self {
+            text: text.into_boxed_str(),
+            ends,
+            hash: hash_of(channel),
+            is_json: OnceLock::new(),
+            except: None,
+            public: false,
+            exact: false,
+            at: None,
+        }
+    }
+
+    fn part(&self, from: u32, to: u32) -> &str {
+        &self.text[from as usize..to as usize]
+    }
+
+    /// Channel of the envelope.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        self.part(0, self.ends[0])
+    }
+
+    /// Name of the event.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        self.part(self.ends[0], self.ends[1])
+    }
+
+    /// Id of the envelope.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.part(self.ends[1], self.ends[2])
+    }
+
+    /// The JSON of the data; without data `null`. Of a record it may be invalid, see [`Self::has_json`].
+    #[must_use]
+    pub fn data(&self) -> &str {
+        &self.text[self.ends[2] as usize..]
+    }
+
+    /// Bytes of the names and the data.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// [`hash_of`] the channel.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// True if the data is JSON: clients could not parse anything else. Validated at the first call.
+    #[must_use]
+    pub fn has_json(&self) -> bool {
+        let is_json = || serde_json::from_str::<IgnoredAny>(self.data()).is_ok();
+        *self.is_json.get_or_init(is_json)
+    }
+
     /// True if the record lies below `position`: a client at that position has received it.
     #[must_use]
     pub fn is_below(&self, position: &Position) -> bool {
@@ -58,5 +131,33 @@ pub fn advance(position: &mut Position, at: At) {
     {
         Some(entry) => entry.2 = entry.2.max(at.offset + 1),
         None => position.push((at.topic, at.partition, at.offset + 1)),
+    }
+}
+
+/// Hash of a channel name, with a random seed of the process, because names come from the network.
+#[must_use]
+pub fn hash_of(channel: &str) -> u64 {
+    static SEED: Lazy<RandomState> = Lazy::new(RandomState::new);
+    SEED.hash_one(channel)
+}
+
+/// A table whose keys come from [`hash_of`].
+pub type HashTable<V> = HashMap<u64, V, BuildHasherDefault<KeyIsHash>>;
+
+/// Uses a key that is a hash as it is.
+#[derive(Default)]
+pub struct KeyIsHash(u64);
+
+impl Hasher for KeyIsHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        debug_assert!(false, "only for u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }

@@ -293,9 +293,7 @@ impl Acceptor {
                     .await
             }
         };
-        if handshake::switch(&mut stream, &accept).await.is_err() {
-            return;
-        }
+        let response = handshake::switch(&accept);
         let client = self.client_address(peer, &request);
         match self.admit(&request, &client) {
             Ok((id, permits)) => {
@@ -305,12 +303,13 @@ impl Acceptor {
                 // A new task, because the handshake's task needs more memory.
                 tokio::spawn(async move {
                     let _permits = (permit, permits);
-                    serve(stream, hub, socket, Input::WebSocket(request.remaining)).await;
+                    let received = request.remaining;
+                    serve(stream, hub, socket, Input::WebSocket { response, received }).await;
                 });
             }
             Err((close, why)) => {
                 self.hub.counters().connections_refused.add_one();
-                refuse(stream, close, why).await;
+                refuse(stream, &response, close, why).await;
             }
         }
     }

@@ -18,7 +18,7 @@ use super::counters::Counters;
 use super::hub::Hub;
 use super::listener::{Acceptor, Role};
 use super::ports::{bind_when_free, check_addresses, ports, warn};
-use super::protocol::{frame, is_reserved_event, Close, SocketId};
+use super::protocol::{is_reserved_event, Close, SocketId};
 use super::settings::Settings;
 use super::sys;
 use crate::error::{Error, Result};
@@ -196,16 +196,9 @@ impl Gateway {
                 ),
             ));
         }
-        let delivery = self.hub.deliver(&Arc::new(Broadcast {
-            channel: channel.into(),
-            event: event.into(),
-            id: crate::ids::new_id().into(),
-            data: frame::quoted(text).into(),
-            except,
-            public: false,
-            exact: false,
-            at: None,
-        }));
+        let mut broadcast = Broadcast::new(channel, event, &crate::ids::new_id(), text);
+        broadcast.except = except;
+        let delivery = self.hub.deliver(&Arc::new(broadcast));
         Ok(delivery.sockets)
     }
 

@@ -60,6 +60,8 @@ pub struct Settings {
     pub activity_timeout: Duration,
     /// Time to answer a ping before the connection is closed.
     pub pong_timeout: Duration,
+    /// How long a frame waits for others, so that one system call writes them.
+    pub write_delay: Duration,
     /// Maximum time of an HTTP request (headers and body) or a handshake.
     pub handshake_timeout: Duration,
     /// Maximum size of HTTP request headers.
@@ -187,6 +189,7 @@ impl Default for Settings {
             ],
             activity_timeout: seconds(30),
             pong_timeout: seconds(30),
+            write_delay: Duration::ZERO,
             handshake_timeout: seconds(10),
             max_header: 8 << 10,
             max_body: 256 << 10,

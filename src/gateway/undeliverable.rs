@@ -22,6 +22,8 @@ pub enum Reason {
     },
     /// Plain data for an encrypted channel.
     PlainData,
+    /// The data of the record is not JSON.
+    NotJson,
 }
 
 /// An event that no browser receives.
@@ -77,6 +79,9 @@ impl fmt::Display for Undeliverable<'_> {
                 "its data has {bytes} bytes, more than realtime.gateway.max_event ({max}). Send less, such as an id \
                 that the browser requests, or raise max_event on every gateway."
             ),
+            Reason::NotJson => f.write_str(
+                "its data is not valid JSON. The record was not written by a client of this extension.",
+            ),
             Reason::PlainData => f.write_str(
                 "the channel is encrypted and the data is not. Set realtime.gateway.encryption_master_key \
                 (REALTIME_ENCRYPTION_MASTER_KEY) where the event is sent.",
@@ -92,6 +97,7 @@ pub struct UndeliverableLog {
     events: MinuteLog,
     sizes: MinuteLog,
     plain: MinuteLog,
+    broken: MinuteLog,
 }
 
 impl UndeliverableLog {
@@ -101,6 +107,7 @@ impl UndeliverableLog {
             Reason::ReservedEvent => &self.events,
             Reason::TooLarge { .. } => &self.sizes,
             Reason::PlainData => &self.plain,
+            Reason::NotJson => &self.broken,
         };
         log.warn(|| event.to_string());
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{sleep_until, Sleep};
+use tokio::time::{sleep, sleep_until, Sleep};
 
 use super::decoder::{DecodedFrame, Decoder};
 use super::session::Session;
@@ -36,6 +36,8 @@ struct Connection {
     last_received: Instant,
     /// When the server sent its last ping, until input arrives.
     pinged_at: Option<Instant>,
+    /// Ends the wait of queued frames for others, see `write_delay`.
+    write_due: Option<Pin<Box<Sleep>>>,
     /// Ends the pause of reading of a client above its rate.
     resume_reading: Option<Pin<Box<Sleep>>>,
     /// Set when a close begins: the connection is dropped at this time.
@@ -57,8 +59,13 @@ struct Readiness {
 
 /// What a connection receives from its client.
 pub enum Input {
-    /// WebSocket frames. These bytes were received behind the handshake.
-    WebSocket(Vec<u8>),
+    /// WebSocket frames.
+    WebSocket {
+        /// The response to the handshake, sent with the first frame.
+        response: String,
+        /// Bytes that were received behind the handshake.
+        received: Vec<u8>,
+    },
     /// Nothing more: the URL of an event stream contained these messages.
     EventStream(Vec<String>),
 }
@@ -70,13 +77,16 @@ pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, input:
     hub.counters().connections_accepted.add_one();
     let now = Instant::now();
     let settings = Arc::clone(hub.settings());
-    socket.push(established_frame(
-        socket.authorized_id,
-        settings.activity_timeout,
-    ));
-    let writer = match input {
-        Input::WebSocket(_) => Writer::default(),
-        Input::EventStream(_) => Writer::event_stream(),
+    let established = established_frame(socket.authorized_id, settings.activity_timeout);
+    let writer = match &input {
+        Input::WebSocket { response, .. } => {
+            socket.push([response.as_bytes(), &established].concat().into());
+            Writer::default()
+        }
+        Input::EventStream(_) => {
+            socket.push(established);
+            Writer::event_stream()
+        }
     };
     let mut connection = Box::new(Connection {
         stream,
@@ -85,6 +95,7 @@ pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, input:
         timer: Box::pin(sleep_until((now + settings.activity_timeout).into())),
         last_received: now,
         pinged_at: None,
+        write_due: None,
         resume_reading: None,
         close_deadline: None,
         session: Session::new(Arc::clone(&hub), Arc::clone(&socket), now),
@@ -92,7 +103,7 @@ pub async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: Arc<Socket>, input:
     // Also after a panic the socket is removed from the hub's tables.
     let unregister = UnregisterOnDrop { hub, socket };
     match input {
-        Input::WebSocket(mut leftover) => connection.handle_input(&mut leftover),
+        Input::WebSocket { mut received, .. } => connection.handle_input(&mut received),
         Input::EventStream(messages) => {
             for message in messages {
                 connection.session.handle_message(&message, now);
@@ -117,8 +128,10 @@ impl Drop for UnregisterOnDrop {
 }
 
 /// Refuses a connection with `pusher:error` and a close frame, whose code tells the client whether to reconnect.
-pub async fn refuse(mut stream: TcpStream, close: Close, reason: &str) {
+/// `response` is that to the handshake.
+pub async fn refuse(mut stream: TcpStream, response: &str, close: Close, reason: &str) {
     let frames = [
+        bytes::Bytes::copy_from_slice(response.as_bytes()),
         frame::error(close.code(), reason),
         frame::close(close.code(), reason),
     ]
@@ -215,8 +228,9 @@ impl Connection {
             ready.close =
                 self.close_deadline.is_none() && self.session.socket.poll_closing(cx).is_ready();
         } else {
-            ready.write =
+            let queued =
                 self.session.socket.poll_queued(cx).is_ready() || self.session.has_due_positions();
+            ready.write = queued && self.is_write_due(cx);
         }
         ready.read = !self.is_reading_paused(cx) && self.stream.poll_read_ready(cx).is_ready();
         ready.timer = self.timer.as_mut().poll(cx).is_ready();
@@ -226,6 +240,20 @@ impl Connection {
         } else {
             Poll::Pending
         }
+    }
+
+    /// False while queued frames wait for others; the task is woken when the wait ends.
+    fn is_write_due(&mut self, cx: &mut Context<'_>) -> bool {
+        let delay = self.session.hub.settings().write_delay;
+        if delay.is_zero() {
+            return true;
+        }
+        let due = self.write_due.get_or_insert_with(|| Box::pin(sleep(delay)));
+        if due.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.write_due = None;
+        true
     }
 
     /// True while reading is delayed; the task is woken when the delay ends.

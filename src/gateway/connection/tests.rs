@@ -194,16 +194,9 @@ impl<'a> Scenario<'a> {
             if self.session.socket.channel(channel).is_none() {
                 continue;
             }
-            self.hub.deliver(&Arc::new(Broadcast {
-                channel: channel.into(),
-                event: "live".into(),
-                id: "1".into(),
-                data: b"\"1\"".to_vec().into(),
-                except: None,
-                public: false,
-                exact: true,
-                at: None,
-            }));
+            let mut broadcast = Broadcast::new(channel, "live", "1", "1");
+            broadcast.exact = true;
+            self.hub.deliver(&Arc::new(broadcast));
             self.read_frames();
             assert_eq!(self.recovered[at], 1, "{channel} after {steps:?}");
             assert_eq!(self.live[at], 1, "{channel} after {steps:?}");

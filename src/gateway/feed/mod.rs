@@ -18,7 +18,7 @@ mod consumer;
 mod notify;
 pub mod positions;
 mod reader;
-mod record;
+pub mod record;
 mod start_offset;
 #[cfg(test)]
 mod tests;

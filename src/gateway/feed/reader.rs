@@ -69,14 +69,13 @@ impl FeedReader<'_> {
     unsafe fn take(&mut self, raw: Raw) {
         let message = &*raw;
         let key = (message.rkt as usize, message.partition);
-        if !self.readers.contains_key(&key) {
+        let reader = if let Some(reader) = self.readers.get(&key) {
+            reader.clone()
+        } else {
             let Some(reader) = self.shared.readers.lock().get(&key).cloned() else {
                 return;
             };
-            self.readers.insert(key, reader);
-        }
-        let Some(reader) = self.readers.get(&key).cloned() else {
-            return;
+            self.readers.entry(key).or_insert(reader).clone()
         };
         match message.err {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => self.record(&reader, raw),
@@ -191,7 +190,8 @@ impl FeedReader<'_> {
         match read {
             Ok(broadcast) => {
                 let channels = &shared.feed_config.channels;
-                if !channels.is_empty() && !channels.iter().any(|p| p.matches(&broadcast.channel)) {
+                if !channels.is_empty() && !channels.iter().any(|p| p.matches(broadcast.channel()))
+                {
                     return;
                 }
                 let broadcast = Arc::new(broadcast);

@@ -1,11 +1,7 @@
 //! Converts a Kafka record to a broadcast, or to the reason for skipping it.
 
-use bytes::Bytes;
-use serde::de::IgnoredAny;
-
 use crate::envelope::{scan_envelope, EnvelopeKind};
 use crate::gateway::broadcast::{At, Broadcast};
-use crate::gateway::protocol::frame::quoted;
 use crate::gateway::protocol::{is_reserved_event, SocketId};
 use crate::topic::{validate_channel, TopicMap};
 
@@ -100,27 +96,17 @@ impl Broadcast {
             });
         }
         let data = match scanned.data {
-            None => Bytes::from_static(b"\"null\""),
+            None => "null",
             Some(data) if data.len() > max_event_bytes => return Err(too_large(value)),
-            Some(data) => {
-                // The scan only finds the end of the data; clients cannot parse invalid JSON.
-                if serde_json::from_slice::<IgnoredAny>(data).is_err() {
-                    return Err(Skip::NotAnEnvelope);
-                }
-                let text = std::str::from_utf8(data).map_err(|_| Skip::NotAnEnvelope)?;
-                Bytes::from(quoted(text))
-            }
+            // The scan only finds its end: Self::has_json() validates it.
+            Some(data) => std::str::from_utf8(data).map_err(|_| Skip::NotAnEnvelope)?,
         };
-        Ok(Self {
-            channel: channel.into(),
-            event: event.into(),
-            id: scanned.id.into(),
-            data,
-            except: headers.except,
-            public: headers.public,
-            exact: headers.exact,
-            at,
-        })
+        let mut broadcast = Self::new(&channel, &event, &scanned.id, data);
+        broadcast.except = headers.except;
+        broadcast.public = headers.public;
+        broadcast.exact = headers.exact;
+        broadcast.at = at;
+        Ok(broadcast)
     }
 }
 
@@ -151,21 +137,28 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_becomes_a_broadcast_with_string_data() {
+    fn an_envelope_becomes_a_broadcast() {
         let value = concat!(
             r#"{"id":"1","type":"event","channel":"user.1","event":"e\u00e9","#,
             r#""data":{"a":"\"\\ \u0001"},"timestamp":1}"#,
         );
         let read = read("realtime_user_1", value).expect("a broadcast");
         assert_eq!(
-            (&*read.channel, &*read.event, &*read.id),
+            (read.channel(), read.event(), read.id()),
             ("user.1", "eé", "1")
         );
-        let inner: String = serde_json::from_slice(&read.data).expect("a JSON string");
-        assert_eq!(inner, r#"{"a":"\"\\ \u0001"}"#);
+        assert_eq!(read.data(), r#"{"a":"\"\\ \u0001"}"#);
+        assert!(read.has_json());
         let bare = r#"{"id":"1","channel":"user.1","event":"e"}"#;
         let bare = super::tests::read("realtime_user_1", bare).expect("a broadcast");
-        assert_eq!(&*bare.data, b"\"null\"");
+        assert_eq!(bare.data(), "null");
+    }
+
+    #[test]
+    fn data_is_validated_when_it_is_needed() {
+        let value = r#"{"channel":"user.1","event":"e","data":{"a":nonsense}}"#;
+        let broken = read("realtime_user_1", value).expect("a broadcast");
+        assert!(!broken.has_json());
     }
 
     #[test]
@@ -199,11 +192,6 @@ mod tests {
             (
                 "realtime_user_1",
                 r#"{"channel":"user.1"}"#.into(),
-                Skip::NotAnEnvelope,
-            ),
-            (
-                "realtime_user_1",
-                r#"{"channel":"user.1","event":"e","data":{"a":nonsense}}"#.into(),
                 Skip::NotAnEnvelope,
             ),
             (
@@ -305,7 +293,8 @@ mod tests {
             let read =
                 Broadcast::from_record("realtime_user_1", &bytes, headers, &topics, 1000, None);
             if let Ok(read) = read {
-                assert!(serde_json::from_slice::<String>(&read.data).is_ok());
+                let parsed = serde_json::from_str::<serde_json::Value>(read.data());
+                assert_eq!(read.has_json(), parsed.is_ok());
             }
         }
     }

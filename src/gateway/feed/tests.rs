@@ -32,8 +32,8 @@ impl FeedSink for RecordingSink {
     fn broadcast(&self, broadcast: &Arc<Broadcast>, _: i64, live: bool) {
         let offset = broadcast.at.map_or(-1, |at| at.offset);
         let entry = (
-            broadcast.channel.to_string(),
-            broadcast.id.to_string(),
+            broadcast.channel().to_owned(),
+            broadcast.id().to_owned(),
             offset,
             live,
             Instant::now(),

@@ -3,8 +3,6 @@
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::origin;
@@ -37,16 +35,13 @@ pub fn accept_key(request: &Request) -> Result<String, (u16, &'static str)> {
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-/// Writes the 101 response.
-///
-/// # Errors
-/// Errors of the socket.
-pub async fn switch(stream: &mut TcpStream, accept: &str) -> std::io::Result<()> {
-    let head = format!(
+/// The 101 response. It is sent with the first frame: a system call of its own takes longer than all the rest.
+#[must_use]
+pub fn switch(accept: &str) -> String {
+    format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: \
          {accept}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await
+    )
 }
 
 /// Checks the application key, the protocol version and the origin.

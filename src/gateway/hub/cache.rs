@@ -1,10 +1,10 @@
 //! The last event of each broadcast channel, for later subscribers of cache channels. Bounded in bytes and time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::gateway::broadcast::Broadcast;
+use crate::gateway::broadcast::{hash_of, Broadcast, HashTable};
 
 /// Approximate size of an entry without its strings, in bytes.
 const OVERHEAD: usize = 256;
@@ -17,9 +17,10 @@ struct Entry {
 
 /// The last event of each broadcast channel.
 pub(super) struct Cache {
-    entries: HashMap<Box<str>, Entry>,
-    /// Entries from oldest to newest; one whose number differs from the entry's is outdated.
-    order: VecDeque<(u64, Box<str>)>,
+    /// By [`key`]. Two channels with one key would share an entry.
+    entries: HashTable<Entry>,
+    /// Keys of the entries from oldest to newest; one whose number differs from the entry's is outdated.
+    order: VecDeque<(u64, u64)>,
     bytes: usize,
     number: u64,
     max: usize,
@@ -29,7 +30,7 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn new(max: usize, ttl: Duration) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashTable::default(),
             order: VecDeque::new(),
             bytes: 0,
             number: 0,
@@ -50,18 +51,15 @@ impl Cache {
             since: now,
             number: self.number,
         };
-        if let Some(old) = self
-            .entries
-            .insert(key(&broadcast.channel, broadcast.exact), entry)
-        {
+        let key = key(broadcast.hash(), broadcast.exact);
+        if let Some(old) = self.entries.insert(key, entry) {
             self.bytes -= self::size(&old.broadcast);
         }
         self.bytes += size;
-        self.order
-            .push_back((self.number, key(&broadcast.channel, broadcast.exact)));
+        self.order.push_back((self.number, key));
         let mut evicted = 0;
-        while let Some((number, channel)) = self.order.front() {
-            let current = self.entries.get(channel).filter(|e| e.number == *number);
+        while let Some((number, key)) = self.order.front() {
+            let current = self.entries.get(key).filter(|e| e.number == *number);
             match current {
                 None => {}
                 Some(entry) => {
@@ -71,7 +69,7 @@ impl Cache {
                     }
                     evicted += u64::from(!expired);
                     self.bytes -= self::size(&entry.broadcast);
-                    self.entries.remove(channel);
+                    self.entries.remove(key);
                 }
             }
             self.order.pop_front();
@@ -79,9 +77,8 @@ impl Cache {
         // Frequent events of one channel leave outdated entries behind an old entry of another.
         if self.order.len() > 2 * self.entries.len() + 64 {
             let entries = &self.entries;
-            self.order.retain(|(number, channel)| {
-                entries.get(channel).is_some_and(|e| e.number == *number)
-            });
+            self.order
+                .retain(|(number, key)| entries.get(key).is_some_and(|e| e.number == *number));
         }
         evicted
     }
@@ -94,12 +91,9 @@ impl Cache {
         exact: bool,
         now: Instant,
     ) -> Option<(u64, Arc<Broadcast>, Instant)> {
-        let entry = if exact {
-            self.entries.get(&key(channel, true))?
-        } else {
-            self.entries.get(channel)?
-        };
-        (now.duration_since(entry.since) <= self.ttl)
+        let entry = self.entries.get(&key(hash_of(channel), exact))?;
+        let is_of = entry.broadcast.channel() == channel && entry.broadcast.exact == exact;
+        (is_of && now.duration_since(entry.since) <= self.ttl)
             .then(|| (entry.number, Arc::clone(&entry.broadcast), entry.since))
     }
 
@@ -113,17 +107,13 @@ impl Cache {
     }
 }
 
-/// Exact names are marked with a character that no channel name contains.
-fn key(channel: &str, exact: bool) -> Box<str> {
-    if exact {
-        format!("\u{1}{channel}").into()
-    } else {
-        channel.into()
-    }
+/// Events to the exact socket channel have an entry of their own.
+fn key(hash: u64, exact: bool) -> u64 {
+    hash ^ u64::from(exact)
 }
 
 fn size(broadcast: &Broadcast) -> usize {
-    broadcast.data.len() + 2 * broadcast.channel.len() + broadcast.event.len() + OVERHEAD
+    broadcast.bytes() + OVERHEAD
 }
 
 #[cfg(test)]
@@ -131,16 +121,7 @@ mod tests {
     use super::*;
 
     fn event(channel: &str, len: usize) -> Arc<Broadcast> {
-        Arc::new(Broadcast {
-            channel: channel.into(),
-            event: "e".into(),
-            id: "1".into(),
-            data: vec![b'x'; len].into(),
-            except: None,
-            public: false,
-            exact: false,
-            at: None,
-        })
+        Arc::new(Broadcast::new(channel, "e", "1", &"x".repeat(len)))
     }
 
     #[test]
@@ -149,7 +130,7 @@ mod tests {
         let mut cache = Cache::new(1 << 20, Duration::from_secs(1800));
         cache.put(&event("a", 1), now);
         cache.put(&event("a", 2), now);
-        assert_eq!(cache.get("a", false, now).unwrap().1.data.len(), 2);
+        assert_eq!(cache.get("a", false, now).unwrap().1.data().len(), 2);
         let later = now + Duration::from_secs(1801);
         assert!(cache.get("a", false, later).is_none());
         cache.put(&event("b", 1), later);

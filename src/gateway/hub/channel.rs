@@ -67,7 +67,7 @@ impl HeldEvents {
 
     /// Holds an event, and returns the bytes held for the socket on all its channels.
     fn push(&mut self, broadcast: &Arc<Broadcast>) -> usize {
-        let bytes = broadcast.data.len() + broadcast.event.len() + HELD_OVERHEAD;
+        let bytes = broadcast.bytes() + HELD_OVERHEAD;
         self.bytes += bytes;
         self.events.push(Arc::clone(broadcast));
         self.socket.hold(bytes)
@@ -141,7 +141,7 @@ impl Channel {
 
     /// Encodes a broadcast for this channel.
     pub(super) fn frame(&self, broadcast: &Broadcast) -> Bytes {
-        frame::event(&broadcast.event, &self.name, Some(&broadcast.data), None)
+        frame::broadcast(broadcast, &self.name)
     }
 
     pub(super) fn push(
@@ -201,7 +201,7 @@ impl Channel {
             .collect();
         let size: usize = frames.iter().map(|(frame, _)| frame.len()).sum();
         let events = &held.events;
-        let held_bytes: usize = events.iter().map(|event| event.data.len() + 256).sum();
+        let held_bytes: usize = events.iter().map(|event| event.bytes() + 256).sum();
         // A replay that overflows the queue would close the connection, and the client would request it again.
         let fits = socket.fits(frames.len() + events.len(), size + held_bytes);
         let recovered = replay.recovered && !overflow && fits;
@@ -225,9 +225,9 @@ impl Channel {
         if !recovered && events.is_empty() {
             send_cached(socket);
         }
-        let seen: std::collections::HashSet<&str> = replayed.iter().map(|e| &*e.id).collect();
+        let seen: std::collections::HashSet<&str> = replayed.iter().map(|e| e.id()).collect();
         for event in events {
-            let twice = recovered && (seen.contains(&*event.id) || event.is_below(&replay.up_to));
+            let twice = recovered && (seen.contains(event.id()) || event.is_below(&replay.up_to));
             if !twice {
                 self.push(socket, self.frame(event), event);
             }
@@ -286,17 +286,8 @@ mod tests {
     fn held_events_count_on_their_socket_over_all_channels_until_they_are_dropped() {
         let id = "1.2".parse().unwrap();
         let socket = Arc::new(Socket::new(id, "127.0.0.1".parse().unwrap(), 1000));
-        let broadcast = Arc::new(Broadcast {
-            channel: "a".into(),
-            event: "e".into(),
-            id: "1".into(),
-            data: vec![b'x'; 100].into(),
-            except: None,
-            public: false,
-            exact: false,
-            at: None,
-        });
-        let each = 100 + 1 + HELD_OVERHEAD;
+        let broadcast = Arc::new(Broadcast::new("a", "e", "1", &"x".repeat(100)));
+        let each = 100 + 3 + HELD_OVERHEAD;
         let (mut one, mut two) = (HeldEvents::new(&socket), HeldEvents::new(&socket));
         assert_eq!(one.push(&broadcast), each);
         assert_eq!(two.push(&broadcast), 2 * each);

@@ -28,12 +28,20 @@ impl Hub {
             return Delivery::default();
         }
         let public = self.is_public(broadcast);
-        if !broadcast.exact && !is_subscribable(&broadcast.channel, public) {
+        if !broadcast.exact && !is_subscribable(broadcast.channel(), public) {
             self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
         self.cache_event(broadcast, Instant::now());
         let mut total = Delivery::default();
-        target_channels(&broadcast.channel, broadcast.exact, public, |name| {
+        if !self.sources.has(broadcast.hash()) {
+            counters.broadcasts_unheard.add_one();
+            return total;
+        }
+        if !broadcast.has_json() {
+            self.count_rejected(broadcast, Reason::NotJson);
+            return total;
+        }
+        target_channels(broadcast.channel(), broadcast.exact, public, |name| {
             if let Some(channel) = self.find(name) {
                 let reached = channel.deliver(broadcast);
                 total.sockets += reached.sockets;
@@ -44,7 +52,7 @@ impl Hub {
         counters.frames_queued.add(total.sockets as u64);
         counters.slow_clients.add(total.overflows);
         if total.overflows > 0 {
-            let channel = &broadcast.channel;
+            let channel = broadcast.channel();
             self.warn_limit(Limit::Queue { channel });
         }
         if total.sockets == 0 {
@@ -77,19 +85,16 @@ impl Hub {
 
     /// The reason for rejecting a broadcast, if there is one.
     fn rejection(&self, broadcast: &Broadcast) -> Option<Reason> {
-        if is_reserved_event(&broadcast.event) {
+        if is_reserved_event(broadcast.event()) {
             return Some(Reason::ReservedEvent);
         }
-        let max = self.settings.max_event;
-        // The limit is for the JSON of the data; as a string it is longer.
-        if broadcast.data.len() > max + 2 {
-            let bytes = unquoted_len(&broadcast.data);
-            if bytes > max {
-                return Some(Reason::TooLarge { bytes, max });
-            }
+        let (bytes, max) = (broadcast.data().len(), self.settings.max_event);
+        if bytes > max {
+            return Some(Reason::TooLarge { bytes, max });
         }
-        let is_encrypted = broadcast.channel.starts_with("private-encrypted-");
-        (is_encrypted && !is_encrypted_data(&broadcast.data)).then_some(Reason::PlainData)
+        let is_encrypted = broadcast.channel().starts_with("private-encrypted-");
+        (is_encrypted && !encryption::is_encrypted_data(broadcast.data()))
+            .then_some(Reason::PlainData)
     }
 
     #[cold]
@@ -97,6 +102,7 @@ impl Hub {
         let counters = &self.counters;
         let counter = match reason {
             Reason::ReservedEvent => &counters.reserved_events,
+            Reason::NotJson => &counters.bad_records,
             Reason::TooLarge { .. } => &counters.oversized_events,
             Reason::ChannelName | Reason::PlainData => &counters.plain_to_encrypted,
         };
@@ -107,16 +113,16 @@ impl Hub {
     #[cold]
     fn warn_undeliverable(&self, broadcast: &Broadcast, reason: Reason) {
         self.undeliverable.warn(&Undeliverable {
-            channel: &broadcast.channel,
-            event: &broadcast.event,
+            channel: broadcast.channel(),
+            event: broadcast.event(),
             reason,
         });
     }
 
     /// True if a broadcast reaches the channel of its plain name.
     pub(super) fn is_public(&self, broadcast: &Broadcast) -> bool {
-        !requires_auth(&broadcast.channel)
-            && (self.settings.is_public(&broadcast.channel)
+        !requires_auth(broadcast.channel())
+            && (self.settings.is_public(broadcast.channel())
                 || (broadcast.public && self.settings.public_by_mark))
     }
 
@@ -149,7 +155,8 @@ impl Hub {
                     reaches |= reached == name.full;
                 },
             );
-            if reaches && last.as_ref().is_none_or(|(n, _, _)| *n < number) {
+            if reaches && broadcast.has_json() && last.as_ref().is_none_or(|(n, _, _)| *n < number)
+            {
                 last = Some((number, broadcast, since));
             }
         };
@@ -230,15 +237,4 @@ impl Hub {
             self.counters.frames_queued.add(reached as u64);
         }
     }
-}
-
-/// Length of the text in the JSON string `literal`.
-#[cold]
-fn unquoted_len(literal: &[u8]) -> usize {
-    serde_json::from_slice::<String>(literal).map_or(literal.len(), |text| text.len())
-}
-
-/// True if the JSON string `literal` contains encrypted data.
-fn is_encrypted_data(literal: &[u8]) -> bool {
-    serde_json::from_slice::<String>(literal).is_ok_and(|json| encryption::is_encrypted_data(&json))
 }

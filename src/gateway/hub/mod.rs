@@ -4,19 +4,20 @@ mod admin;
 mod cache;
 mod channel;
 mod deliver;
+mod sources;
 mod subscribe;
 
 pub use channel::{Channel, Delivery};
 pub use subscribe::{JoinError, Joined};
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::backend::{Cluster, History};
+use super::broadcast::hash_of;
 use super::connection::limits::TokenBucket;
 use super::connection::Socket;
 use super::counters::Counters;
@@ -27,6 +28,7 @@ use super::protocol::SocketId;
 use super::settings::Settings;
 use super::undeliverable::UndeliverableLog;
 use cache::Cache;
+use sources::Sources;
 
 /// Presence subscriptions of all sockets: per second, and in a burst such as that of clients that reconnect after a
 /// restart. Above, reading is delayed. Each costs two records in Kafka, and a message to every member of its channel.
@@ -43,9 +45,8 @@ pub struct Hub {
     settings: Arc<Settings>,
     counters: Arc<Counters>,
     node: NodeId,
-    /// Randomly seeded, because channel names come from the network.
-    hasher: RandomState,
     shards: Vec<Shard>,
+    sources: Sources,
     sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
     users: Mutex<HashMap<Box<str>, HashSet<SocketId>>>,
     presence: Presence,
@@ -63,8 +64,8 @@ impl Hub {
     pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new_cyclic(|hub| Self {
             node: NodeId::new(),
-            hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            sources: Sources::default(),
             sockets: Mutex::default(),
             users: Mutex::default(),
             presence: Presence::new(hub.clone()),
@@ -196,7 +197,7 @@ impl Hub {
     }
 
     fn shard(&self, name: &str) -> &Shard {
-        let hash = self.hasher.hash_one(name);
+        let hash = hash_of(name);
         // The table itself hashes with another seed.
         &self.shards[usize::try_from(hash % (SHARDS as u64)).unwrap_or(0)]
     }
@@ -216,6 +217,8 @@ impl Hub {
         }
         self.counters.channels.add_one();
         let channel = Arc::new(Channel::new(name));
+        // First: a delivery looks at the sources before the channels.
+        self.sources.add(name);
         shard.insert(name.full.into(), Arc::clone(&channel));
         Some(channel)
     }
@@ -228,6 +231,7 @@ impl Hub {
             .is_some_and(|found| Arc::ptr_eq(found, channel))
         {
             shard.remove(channel.name());
+            self.sources.remove(channel.name());
             self.counters.channels.sub(1);
         }
     }

@@ -7,6 +7,8 @@ pub use super::incoming::{
     data, member, read, resume, signed_in_user, user_info, Incoming, Malformed, Member, SignIn,
     Subscribe,
 };
+use crate::envelope::end_of_run;
+use crate::gateway::broadcast::Broadcast;
 
 /// `text` as a JSON string.
 #[must_use]
@@ -21,16 +23,22 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Appends `bytes` (UTF-8) as a JSON string, with the minimal escaping that JSON requires.
 pub fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    for &b in bytes {
+    let mut at = 0;
+    loop {
+        let end = end_of_run(bytes, at);
+        out.extend_from_slice(&bytes[at..end]);
+        let Some(&b) = bytes.get(end) else {
+            break;
+        };
+        at = end + 1;
         match b {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
             b'\n' => out.extend_from_slice(b"\\n"),
-            0..=0x1f => {
+            _ => {
                 out.extend_from_slice(b"\\u00");
                 out.push(HEX[usize::from(b >> 4)]);
                 out.push(HEX[usize::from(b & 15)]);
             }
-            _ => out.push(b),
         }
     }
     out.push(b'"');
@@ -97,6 +105,22 @@ pub fn event(event: &str, channel: &str, data: Option<&[u8]>, user_id: Option<&s
         json.extend_from_slice(b",\"user_id\":");
         quote_into(&mut json, user.as_bytes());
     }
+    json.push(b'}');
+    text(&json)
+}
+
+/// A broadcast on a channel: its data is a JSON string that contains JSON.
+#[must_use]
+pub fn broadcast(broadcast: &Broadcast, channel: &str) -> Bytes {
+    // Quotes of the data are escaped.
+    let mut json =
+        Vec::with_capacity(broadcast.bytes() + broadcast.bytes() / 4 + channel.len() + 64);
+    json.extend_from_slice(b"{\"event\":");
+    quote_into(&mut json, broadcast.event().as_bytes());
+    json.extend_from_slice(b",\"channel\":");
+    quote_into(&mut json, channel.as_bytes());
+    json.extend_from_slice(b",\"data\":");
+    quote_into(&mut json, broadcast.data().as_bytes());
     json.push(b'}');
     text(&json)
 }

@@ -26,22 +26,23 @@ pub(super) struct ReplayFilter<'a> {
 impl ReplayFilter<'_> {
     fn matches(&self, broadcast: &Broadcast) -> bool {
         let settings = self.settings;
-        if !self.channels.iter().any(|c| *c == *broadcast.channel)
+        if !self.channels.iter().any(|c| c == broadcast.channel())
             || (broadcast.except.is_some() && broadcast.except == self.socket)
-            || broadcast.data.len() > settings.max_event
+            || broadcast.data().len() > settings.max_event
+            || !broadcast.has_json()
         {
             return false;
         }
-        if broadcast.channel.starts_with("private-encrypted-")
-            && !is_encrypted_data(&broadcast.data)
+        let channel = broadcast.channel();
+        if channel.starts_with("private-encrypted-")
+            && !encryption::is_encrypted_data(broadcast.data())
         {
             return false;
         }
-        let is_public = !requires_auth(&broadcast.channel)
-            && (settings.is_public(&broadcast.channel)
-                || (broadcast.public && settings.public_by_mark));
+        let is_public = !requires_auth(channel)
+            && (settings.is_public(channel) || (broadcast.public && settings.public_by_mark));
         let mut reaches = false;
-        target_channels(&broadcast.channel, broadcast.exact, is_public, |name| {
+        target_channels(channel, broadcast.exact, is_public, |name| {
             reaches |= name == self.channel;
         });
         reaches
@@ -72,21 +73,15 @@ pub(super) fn merge(found: Vec<Timed>, wanted: &ReplayFilter<'_>) -> Option<Vec<
     let mut events = Vec::new();
     for (_, broadcast) in chosen {
         let is_new = topics.insert(broadcast.at)
-            && (broadcast.id.is_empty() || ids.insert(broadcast.id.clone()));
+            && (broadcast.id().is_empty() || ids.insert(broadcast.id().to_owned()));
         if !is_new {
             continue;
         }
-        bytes +=
-            broadcast.data.len() + broadcast.event.len() + wanted.channel.len() + FRAME_OVERHEAD;
+        bytes += broadcast.bytes() + wanted.channel.len() + FRAME_OVERHEAD;
         if bytes > wanted.settings.max_queue / 4 * 3 {
             return None;
         }
         events.push(broadcast);
     }
     Some(events)
-}
-
-/// True if the JSON string in `literal` contains encrypted data.
-fn is_encrypted_data(literal: &[u8]) -> bool {
-    serde_json::from_slice::<String>(literal).is_ok_and(|json| encryption::is_encrypted_data(&json))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::coarse_ms;
-use crate::gateway::broadcast::Broadcast;
+use crate::gateway::broadcast::{hash_of, Broadcast, HashTable};
 use crate::gateway::feed::TopicNumber;
 
 /// Size of an entry without its strings, in bytes.
@@ -33,7 +33,12 @@ pub enum ReplayFrom {
 struct Entry {
     received_ms: u64,
     timestamp_ms: i64,
-    broadcast: Arc<Broadcast>,
+    /// Hash of the channel.
+    hash: u64,
+    /// Number of the channel's previous entry; below the first number if there is none.
+    previous: u64,
+    /// `None` if its partition was restarted.
+    broadcast: Option<Arc<Broadcast>>,
 }
 
 /// The range of a partition in which no record is missing.
@@ -46,12 +51,17 @@ struct CompleteRange {
     end_offset: i64,
 }
 
+/// The entries in the order of their arrival, numbered from 1. Those of one channel are linked backwards.
 #[derive(Default)]
 struct Inner {
     bytes: usize,
-    /// The channel of each entry, from the oldest to the newest.
-    order: VecDeque<Arc<str>>,
-    channels: HashMap<Arc<str>, VecDeque<Entry>>,
+    /// Entries with a broadcast.
+    count: usize,
+    entries: VecDeque<Entry>,
+    /// Entries that were removed from the front: the first one has the next number.
+    removed: u64,
+    /// Number of the last entry, by the hash of its channel.
+    last: HashTable<u64>,
     complete: HashMap<PartitionKey, CompleteRange>,
 }
 
@@ -73,11 +83,7 @@ pub struct Found {
 }
 
 fn size(broadcast: &Broadcast) -> usize {
-    ENTRY_OVERHEAD
-        + broadcast.channel.len()
-        + broadcast.event.len()
-        + broadcast.id.len()
-        + broadcast.data.len()
+    ENTRY_OVERHEAD + broadcast.bytes()
 }
 
 impl ReplayBuffer {
@@ -125,19 +131,24 @@ impl ReplayBuffer {
         };
         range.end_offset = range.end_offset.max(at.offset + 1);
         inner.bytes += size(broadcast);
-        let entry = Entry {
+        inner.count += 1;
+        let hash = broadcast.hash();
+        let number = inner.removed + inner.entries.len() as u64 + 1;
+        let previous = inner.last.insert(hash, number).unwrap_or(0);
+        inner.entries.push_back(Entry {
             received_ms,
             timestamp_ms,
-            broadcast: Arc::clone(broadcast),
-        };
-        let name = match inner.channels.get_key_value(&*broadcast.channel) {
-            Some((name, _)) => Arc::clone(name),
-            None => Arc::from(&*broadcast.channel),
-        };
-        inner.order.push_back(Arc::clone(&name));
-        inner.channels.entry(name).or_default().push_back(entry);
+            hash,
+            previous,
+            broadcast: Some(Arc::clone(broadcast)),
+        });
         let oldest = received_ms.saturating_sub(self.retention_ms);
-        while inner.bytes > self.max_bytes || inner.oldest().is_some_and(|ms| ms < oldest) {
+        while inner.bytes > self.max_bytes
+            || inner
+                .entries
+                .front()
+                .is_some_and(|entry| entry.received_ms < oldest)
+        {
             inner.evict();
         }
     }
@@ -159,19 +170,28 @@ impl ReplayBuffer {
             }
         }
         for channel in channels {
-            let Some(entries) = inner.channels.get(channel.as_str()) else {
-                continue;
-            };
-            found.events.extend(entries.iter().filter_map(|entry| {
-                let at = entry.broadcast.at?;
+            let from = found.events.len();
+            for entry in inner.of_channel(channel) {
+                let Some(broadcast) = &entry.broadcast else {
+                    continue;
+                };
+                let Some(at) = broadcast.at.filter(|_| broadcast.channel() == channel) else {
+                    continue;
+                };
                 let key = (at.topic, at.partition);
-                let (_, from) = wanted.iter().find(|(known, _)| *known == key)?;
+                let Some((_, from)) = wanted.iter().find(|(known, _)| *known == key) else {
+                    continue;
+                };
                 let is_wanted = match *from {
                     ReplayFrom::Offset(offset) => at.offset >= offset,
                     ReplayFrom::Time(ms) => entry.timestamp_ms >= ms,
                 };
-                is_wanted.then(|| (entry.timestamp_ms, Arc::clone(&entry.broadcast)))
-            }));
+                if is_wanted {
+                    let event = (entry.timestamp_ms, Arc::clone(broadcast));
+                    found.events.push(event);
+                }
+            }
+            found.events[from..].reverse();
         }
         found
     }
@@ -180,63 +200,55 @@ impl ReplayBuffer {
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let inner = self.inner.lock();
-        (inner.order.len(), inner.bytes)
+        (inner.count, inner.bytes)
     }
 }
 
 impl Inner {
-    fn oldest(&self) -> Option<u64> {
-        let entries = self.channels.get(self.order.front()?)?;
-        entries.front().map(|entry| entry.received_ms)
+    /// The entries of a channel, from the newest to the oldest, and those of another one with the same hash.
+    fn of_channel(&self, channel: &str) -> impl Iterator<Item = &Entry> {
+        let mut number = self.last.get(&hash_of(channel)).copied().unwrap_or(0);
+        std::iter::from_fn(move || {
+            let place = usize::try_from(number.checked_sub(self.removed + 1)?).ok()?;
+            let entry = self.entries.get(place)?;
+            number = entry.previous;
+            Some(entry)
+        })
     }
 
     fn evict(&mut self) {
-        let Some(name) = self.order.pop_front() else {
+        let Some(entry) = self.entries.pop_front() else {
             self.bytes = 0;
             return;
         };
-        let Some(entries) = self.channels.get_mut(&name) else {
+        self.removed += 1;
+        if self.last.get(&entry.hash) == Some(&self.removed) {
+            self.last.remove(&entry.hash);
+        }
+        let Some(broadcast) = entry.broadcast else {
             return;
         };
-        if let Some(entry) = entries.pop_front() {
-            self.bytes = self.bytes.saturating_sub(size(&entry.broadcast));
-            if let Some(at) = entry.broadcast.at {
-                if let Some(range) = self.complete.get_mut(&(at.topic, at.partition)) {
-                    range.offset = range.offset.max(at.offset + 1);
-                    range.since_ms = range.since_ms.max(entry.timestamp_ms + 1);
-                }
+        self.count -= 1;
+        self.bytes = self.bytes.saturating_sub(size(&broadcast));
+        if let Some(at) = broadcast.at {
+            if let Some(range) = self.complete.get_mut(&(at.topic, at.partition)) {
+                range.offset = range.offset.max(at.offset + 1);
+                range.since_ms = range.since_ms.max(entry.timestamp_ms + 1);
             }
-        }
-        if entries.is_empty() {
-            self.channels.remove(&name);
         }
     }
 
-    /// Removes a partition's entries, also from the order.
+    /// Removes a partition's broadcasts.
     fn remove_partition(&mut self, key: PartitionKey) {
-        let mut kept: HashMap<Arc<str>, VecDeque<bool>> = HashMap::new();
-        let mut freed = 0;
-        for (name, entries) in &mut self.channels {
-            let is_of = |entry: &Entry| {
-                let at = entry.broadcast.at;
+        for entry in &mut self.entries {
+            let is_of = |broadcast: &Arc<Broadcast>| {
+                let at = broadcast.at;
                 at.is_some_and(|at| (at.topic, at.partition) == key)
             };
-            if !entries.iter().any(is_of) {
-                continue;
+            if let Some(broadcast) = entry.broadcast.take_if(|broadcast| is_of(broadcast)) {
+                self.bytes = self.bytes.saturating_sub(size(&broadcast));
+                self.count -= 1;
             }
-            let stays = entries.iter().map(|entry| !is_of(entry)).collect();
-            kept.insert(Arc::clone(name), stays);
-            entries.retain(|entry| {
-                let goes = is_of(entry);
-                freed += if goes { size(&entry.broadcast) } else { 0 };
-                !goes
-            });
         }
-        self.bytes = self.bytes.saturating_sub(freed);
-        self.channels.retain(|_, entries| !entries.is_empty());
-        self.order.retain(|name| {
-            let stays = kept.get_mut(name).and_then(VecDeque::pop_front);
-            stays.unwrap_or(true)
-        });
     }
 }

@@ -41,7 +41,7 @@ fn replay(node: &Node, token: &str, channel: &str, user: Option<&str>) -> Replay
 
 fn ids(replay: &Replay) -> Vec<String> {
     let events = replay.events.iter();
-    events.map(|event| event.id.to_string()).collect()
+    events.map(|event| event.id().to_owned()).collect()
 }
 
 fn records(node: &Node) -> u64 {
@@ -213,7 +213,7 @@ fn a_replay_waits_for_a_topic_known_to_another_gateway() {
             .up_to
             .iter()
             .any(|(number, _, next)| *number == topic && *next >= 3));
-        assert!(found.events.iter().all(|event| *event.id == *missed));
+        assert!(found.events.iter().all(|event| event.id() == missed));
         quick.kafka.stop();
         slow.kafka.stop();
     }
@@ -320,20 +320,12 @@ fn eviction_is_visible_to_replays() {
     let key = (0, 0);
     replay_buffer.start_partition(key, 10, 1_000);
     let push = |offset: i64, channel: &str| {
-        let broadcast = Broadcast {
-            channel: channel.into(),
-            event: "e".into(),
-            id: offset.to_string().into(),
-            data: bytes::Bytes::from_static(b"\"1\""),
-            except: None,
-            public: false,
-            exact: false,
-            at: Some(At {
-                topic: 0,
-                partition: 0,
-                offset,
-            }),
-        };
+        let mut broadcast = Broadcast::new(channel, "e", &offset.to_string(), "1");
+        broadcast.at = Some(At {
+            topic: 0,
+            partition: 0,
+            offset,
+        });
         replay_buffer.push(&Arc::new(broadcast), 1_000 + offset);
     };
     let find = |from| {

@@ -172,16 +172,7 @@ fn oversized_events_are_skipped_and_counted() {
     assert!(gateway
         .broadcast_locally("a", "e", large.as_bytes(), None)
         .is_err());
-    let broadcast = crate::gateway::broadcast::Broadcast {
-        channel: "a".into(),
-        event: "e".into(),
-        id: "1".into(),
-        data: large.into_bytes().into(),
-        except: None,
-        public: false,
-        exact: false,
-        at: None,
-    };
+    let broadcast = crate::gateway::broadcast::Broadcast::new("a", "e", "1", &large);
     assert_eq!(gateway.hub().deliver(&broadcast.into()).sockets, 0);
     assert_eq!(gateway.hub().counters().oversized_events.get(), 1);
     let fits = json!("x".repeat(200 << 10)).to_string();

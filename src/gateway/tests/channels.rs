@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::test_brokers::until;
 use super::*;
 use crate::gateway::protocol::encryption::MasterKey;
 use crate::topic::ChannelPattern;
@@ -232,16 +233,8 @@ fn excluded_socket_public_mark_and_exact_channel_are_honoured() {
         client.send("pusher:subscribe", &json!({"channel": "order.1"}));
         client.expect("pusher_internal:subscription_succeeded", "order.1");
     }
-    let mut broadcast = crate::gateway::broadcast::Broadcast {
-        channel: "order.1".into(),
-        event: "e".into(),
-        id: "1".into(),
-        data: b"\"1\"".to_vec().into(),
-        except: Some(a.id),
-        public: false,
-        exact: false,
-        at: None,
-    };
+    let mut broadcast = crate::gateway::broadcast::Broadcast::new("order.1", "e", "1", "1");
+    broadcast.except = Some(a.id);
     assert_eq!(gateway.hub().deliver(&broadcast.clone().into()).sockets, 1);
     b.expect("e", "private-order.1");
     broadcast.public = true;
@@ -276,4 +269,44 @@ fn reserved_event_names_are_rejected_from_every_source() {
         client.expect("pusher:error", "");
     }
     assert_eq!(gateway.hub().counters().reserved_events.get(), 3);
+}
+
+#[test]
+fn data_that_is_not_json_reaches_no_client() {
+    let gateway = gateway(|_| {});
+    let deliver = |data: &str| {
+        let broadcast = crate::gateway::broadcast::Broadcast::new("news", "e", "1", data);
+        gateway.hub().deliver(&broadcast.into()).sockets
+    };
+    // Stored as the last event, and found to be broken when a client subscribes.
+    assert_eq!(deliver("{nonsense"), 0);
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-cache-news", None);
+    client.expect("pusher:cache_miss", "private-cache-news");
+    assert_eq!(deliver("{nonsense"), 0);
+    assert_eq!(gateway.hub().counters().bad_records.get(), 1);
+    assert_eq!(deliver("{\"a\":1}"), 1);
+    client.expect("e", "private-cache-news");
+}
+
+#[test]
+fn a_channel_is_heard_from_each_of_its_sources_until_it_is_empty() {
+    let gateway = gateway(|_| {});
+    let unheard = || gateway.hub().counters().broadcasts_unheard.get();
+    let deliver = |channel: &str| {
+        let broadcast = crate::gateway::broadcast::Broadcast::new(channel, "e", "1", "1");
+        gateway.hub().deliver(&broadcast.into()).sockets
+    };
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-cache-a", None);
+    client.expect("pusher:cache_miss", "private-cache-a");
+    client.subscribe("private-a", None);
+    let reached: Vec<usize> = ["private-cache-a", "private-a", "a", "b"]
+        .map(deliver)
+        .into();
+    assert_eq!((reached, unheard()), (vec![1, 1, 2, 0], 1));
+    client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
+    until("left", || deliver("a") == 1);
+    client.send("pusher:unsubscribe", &json!({"channel": "private-cache-a"}));
+    until("empty", || deliver("a") == 0);
 }

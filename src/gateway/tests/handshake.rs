@@ -354,3 +354,11 @@ fn half_open_handshakes_do_not_block_new_connections() {
     });
     drop(half);
 }
+
+#[test]
+fn the_response_and_the_first_frame_are_sent_together() {
+    let gateway = gateway(|_| {});
+    let _client = TestClient::connect(&gateway);
+    let counters = gateway.hub().counters();
+    assert_eq!((counters.writes.get(), counters.frames_sent.get()), (1, 1));
+}

@@ -80,20 +80,13 @@ fn start() -> (Gateway, Arc<ScriptedHistory>) {
 }
 
 fn event(offset: i64, id: &str) -> Arc<Broadcast> {
-    Arc::new(Broadcast {
-        channel: "a".into(),
-        event: format!("e{offset}").into(),
-        id: id.into(),
-        data: b"\"1\"".to_vec().into(),
-        except: None,
-        public: false,
-        exact: false,
-        at: Some(crate::gateway::broadcast::At {
-            topic: 1,
-            partition: 0,
-            offset,
-        }),
-    })
+    let mut broadcast = Broadcast::new("a", &format!("e{offset}"), id, "1");
+    broadcast.at = Some(crate::gateway::broadcast::At {
+        topic: 1,
+        partition: 0,
+        offset,
+    });
+    Arc::new(broadcast)
 }
 
 /// Delivers an event as the feed does.
@@ -367,9 +360,10 @@ fn a_replay_larger_than_the_queue_is_not_recovered() {
     client.send("realtime:resume", &json!({"private-a": "t"}));
     client.subscribe("private-a", None);
     let large = |offset: i64| {
-        let mut event = (*event(offset, &offset.to_string())).clone();
-        event.data = format!("\"{}\"", "x".repeat(200 << 10)).into_bytes().into();
-        Arc::new(event)
+        let data = format!("\"{}\"", "x".repeat(200 << 10));
+        let mut large = Broadcast::new("a", "e", &offset.to_string(), &data);
+        large.at = event(offset, "").at;
+        Arc::new(large)
     };
     let sent = replay.send(Replay {
         recovered: true,

@@ -77,16 +77,12 @@ fn deliver_backlog(gateway: &Gateway, count: usize, age_ms: u64) {
     let pacer = BacklogPacer::default();
     let timestamp = i64::try_from(crate::ids::unix_ms() - age_ms).unwrap();
     for n in 0..count {
-        let delivery = gateway.hub().deliver(&Arc::new(Broadcast {
-            channel: "a".into(),
-            event: "e".into(),
-            id: n.to_string().into(),
-            data: format!("\"{n:<200}\"").into_bytes().into(),
-            except: None,
-            public: false,
-            exact: false,
-            at: None,
-        }));
+        let delivery = gateway.hub().deliver(&Arc::new(Broadcast::new(
+            "a",
+            "e",
+            &n.to_string(),
+            &format!("{n:<200}"),
+        )));
         pacer.after_delivery(&delivery, timestamp);
     }
 }
@@ -115,4 +111,25 @@ fn a_client_that_does_not_read_delays_a_backlog_for_a_bounded_time() {
     deliver_backlog(&gateway, 30_000, 5000);
     assert!(start.elapsed() < Duration::from_secs(15));
     assert_eq!(gateway.hub().counters().slow_clients.get(), 1);
+}
+
+#[test]
+fn frames_that_wait_for_others_arrive_in_one_write_and_in_order() {
+    let gateway = gateway(|s| s.write_delay = Duration::from_millis(2));
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-a", None);
+    let counters = gateway.hub().counters();
+    let before = counters.writes.get();
+    for n in 0..100 {
+        let json = n.to_string();
+        let event = Broadcast::new("a", "e", &json, &json);
+        gateway.hub().deliver(&Arc::new(event));
+    }
+    for n in 0..100 {
+        assert_eq!(client.expect("e", "private-a"), json!(n));
+    }
+    let writes = counters.writes.get() - before;
+    assert!(writes < 50, "{writes} writes");
+    client.frame(0x88, &1000_u16.to_be_bytes());
+    assert_eq!(client.expect_close(), 1000);
 }

@@ -211,16 +211,10 @@ pub struct GatewayServer {
 
 impl GatewayServer {
     pub fn start() -> Self {
-        Self::start_with(Settings::default().max_queue)
+        Self::start_with(settings())
     }
 
-    /// With a limit of bytes that may wait for one socket.
-    pub fn start_with(max_queue: usize) -> Self {
-        let settings = Settings {
-            max_queue,
-            send_buffer: (max_queue / 4).min(128 << 10),
-            ..settings()
-        };
+    pub fn start_with(settings: Settings) -> Self {
         Self {
             gateway: Gateway::single_node(settings).expect("a gateway"),
             base: 0,
@@ -229,6 +223,11 @@ impl GatewayServer {
 }
 
 impl GatewayServer {
+    /// System calls that wrote frames.
+    pub fn writes(&self) -> u64 {
+        self.gateway.hub().counters().writes.get()
+    }
+
     /// Clients that were closed because they do not read.
     pub fn cut_off(&self) -> u64 {
         self.gateway.hub().counters().slow_clients.get()

@@ -6,6 +6,8 @@
 //! bench_gateway fan-out          CPU per delivered frame and deliveries a second at 500 subscribers
 //! bench_gateway idle             KB per idle connection at 5000
 //! bench_gateway slow             what one client that does not read does to the others
+//! bench_gateway delay            what waiting for more frames (write_delay_ms) saves and costs
+//! bench_gateway records          CPU per record that no socket subscribes to
 //! bench_gateway kafka host:port  how old events are when sockets get them, from the sender through Kafka
 //! bench_gateway readers …        (what it starts itself; sender, too)
 //! ```
@@ -21,12 +23,14 @@ mod contenders;
 mod kafka;
 mod meter;
 mod readers;
+mod records;
 
 use std::time::{Duration, Instant};
 
 use contenders::{Contender, GatewayServer, Raw, Tungstenite};
 use meter::{cpu, rss_kb, sorted, Percentiles, Row};
 use readers::{Others, Readers};
+use toporia_realtime::gateway::settings::Settings;
 
 const SUBSCRIBERS: usize = 500;
 const IDLE: usize = 5000;
@@ -48,12 +52,16 @@ fn main() {
         ["fan-out"] => fan_out(),
         ["idle"] => idle(),
         ["slow"] => slow(),
+        ["records"] => records::print(),
+        ["delay"] => delay(),
         [] => {
             fan_out();
             idle();
             slow();
+            records::print();
+            delay();
         }
-        _ => println!("bench_gateway [fan-out|idle|slow|kafka host:port]"),
+        _ => println!("bench_gateway [fan-out|idle|slow|records|delay|kafka host:port]"),
     }
 }
 
@@ -83,6 +91,7 @@ fn contenders() -> Vec<Box<dyn Contender>> {
 fn run(
     contender: &mut dyn Contender,
     readers: &Readers,
+    subscribers: usize,
     total: u64,
     per_second: u64,
     note: usize,
@@ -94,12 +103,12 @@ fn run(
             let due = Duration::from_nanos(sent * pause);
             std::thread::sleep(due.saturating_sub(begun.elapsed()));
         }
-        while pause.is_none() && contender.waiting() > 32 * SUBSCRIBERS as u64 {
+        while pause.is_none() && contender.waiting() > 32 * subscribers as u64 {
             std::thread::sleep(Duration::from_micros(200));
         }
         contender.broadcast(&data(note));
     }
-    let frames = total * SUBSCRIBERS as u64;
+    let frames = total * subscribers as u64;
     let expected = frames * contenders::event(&data(note)).len() as u64;
     let used = cpu() - before;
     // Written is not delivered: the kernel's buffers hold megabytes.
@@ -122,12 +131,12 @@ fn fan_out() {
     for mut contender in contenders() {
         let readers = Readers::start(&contender.address(), SUBSCRIBERS, 0);
         contender.settled(SUBSCRIBERS);
-        run(&mut *contender, &readers, 200, 0, NOTE);
+        run(&mut *contender, &readers, SUBSCRIBERS, 200, 0, NOTE);
         let _ = readers.samples();
-        let paced = run(&mut *contender, &readers, 400, 100, NOTE);
+        let paced = run(&mut *contender, &readers, SUBSCRIBERS, 400, 100, NOTE);
         std::thread::sleep(Duration::from_millis(200));
         let latency = readers.latency();
-        let full = run(&mut *contender, &readers, 4000, 0, NOTE);
+        let full = run(&mut *contender, &readers, SUBSCRIBERS, 4000, 0, NOTE);
         rows.push(Row {
             name: contender.name(),
             cells: vec![
@@ -176,7 +185,11 @@ fn slow() {
     println!(
         "\n{SUBSCRIBERS} subscribers at 20 thousand deliveries a second, without and with one more that never reads; median of {PAIRS} pairs, best"
     );
-    let mut contender = GatewayServer::start_with(128 << 10);
+    let mut contender = GatewayServer::start_with(Settings {
+        max_queue: 128 << 10,
+        send_buffer: 32 << 10,
+        ..contenders::settings()
+    });
     let readers = Readers::start(&contender.address(), SUBSCRIBERS, 0);
     contender.settled(SUBSCRIBERS);
     let mut times: [Vec<Percentiles>; 2] = Default::default();
@@ -186,7 +199,7 @@ fn slow() {
         let stuck = slow.then(|| Readers::start(&contender.address(), 0, 1));
         contender.settled(SUBSCRIBERS + usize::from(slow));
         let _ = readers.samples();
-        run(&mut contender, &readers, 500, 40, 24 * NOTE);
+        run(&mut contender, &readers, SUBSCRIBERS, 500, 40, 24 * NOTE);
         std::thread::sleep(Duration::from_millis(200));
         times[usize::from(slow)].push(readers.latency());
         drop(stuck);
@@ -207,4 +220,39 @@ fn slow() {
     ];
     meter::table(&["", "p50 ms", "p99 ms"], &rows);
     println!("Slow clients cut off: {} of {PAIRS}", contender.cut_off());
+}
+
+/// 100 subscribers of a stream of 1,000 events a second.
+fn delay() {
+    println!("\n100 subscribers, 1,000 events a second: frames that wait for others");
+    let mut rows = Vec::new();
+    for (name, ms) in [("0 ms", 0), ("1 ms", 1), ("2 ms", 2)] {
+        let mut contender = GatewayServer::start_with(Settings {
+            write_delay: Duration::from_millis(ms),
+            ..contenders::settings()
+        });
+        let readers = Readers::start(&contender.address(), 100, 0);
+        contender.settled(100);
+        run(&mut contender, &readers, 100, 500, 1000, NOTE);
+        let _ = readers.samples();
+        let before = contender.writes();
+        let total = 5000;
+        let (cpu, _) = run(&mut contender, &readers, 100, total, 1000, NOTE);
+        std::thread::sleep(Duration::from_millis(200));
+        let writes = (contender.writes() - before) as f64;
+        let latency = readers.latency();
+        rows.push(Row {
+            name,
+            cells: vec![
+                format!("{:.1}", (total * 100) as f64 / writes),
+                format!("{cpu:.2}"),
+                format!("{:.1}", latency.p50),
+                format!("{:.1}", latency.p99),
+            ],
+        });
+    }
+    meter::table(
+        &["", "frames per write", "µs CPU/frame", "p50 ms", "p99 ms"],
+        &rows,
+    );
 }

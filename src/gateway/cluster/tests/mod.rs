@@ -23,9 +23,9 @@ impl FeedSink for RecordingSink {
     fn broadcast(&self, broadcast: &Arc<crate::gateway::broadcast::Broadcast>, _: i64, _: bool) {
         let text = format!(
             "{} {} {} {:?}",
-            broadcast.channel,
-            broadcast.event,
-            String::from_utf8_lossy(&broadcast.data),
+            broadcast.channel(),
+            broadcast.event(),
+            broadcast.data(),
             (broadcast.exact, broadcast.except.map(|id| id.to_string()))
         );
         let _ = self.0.lock().send((TopicRole::Channels, text));
@@ -231,7 +231,7 @@ fn events_of_the_http_api_go_through_kafka() {
         });
         all.sort_unstable();
         let line =
-            |channel: &str| format!(r#"{channel} created "{{\"a\":\"b\"}}" (true, Some("12.34"))"#);
+            |channel: &str| format!(r#"{channel} created {{"a":"b"}} (true, Some("12.34"))"#);
         assert_eq!(all, [line("private-user.1"), line("public.news")]);
         // Accepted means that Kafka has them: nothing is waited for.
         let ends = |channel: &str| {

@@ -69,10 +69,9 @@ impl Info {
         }
         if self.cache && parsed.cache {
             if let Some((event, ttl)) = hub.cached_event(&parsed) {
-                let data = serde_json::from_slice::<Value>(&event.data).unwrap_or_default();
                 row.insert(
                     "cache".into(),
-                    serde_json::json!({ "data": data, "ttl": ttl.as_secs() }),
+                    serde_json::json!({ "data": event.data(), "ttl": ttl.as_secs() }),
                 );
             }
         }

@@ -1,0 +1,84 @@
+//! What a record costs that no socket of this gateway subscribes to: a gateway reads all records of its prefix, and most
+//! are for the clients of others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use toporia_realtime::gateway::broadcast::{At, Broadcast};
+use toporia_realtime::gateway::feed::record::BroadcastHeaders;
+use toporia_realtime::gateway::recovery::replay_buffer::ReplayBuffer;
+use toporia_realtime::gateway::Gateway;
+use toporia_realtime::topic::TopicMap;
+
+use crate::contenders::settings;
+use crate::meter::cpu;
+
+const RECORDS: usize = 2_000_000;
+const TOPIC: &str = "realtime.all";
+
+/// Passes records of this many channels to a gateway as its feed does. Returns CPU in µs per record, and KB of memory.
+fn run(channels: usize) -> (f64, u64) {
+    let before = crate::meter::rss_kb();
+    let settings = settings();
+    let topics = TopicMap::grouped("realtime", Vec::new(), TOPIC, None);
+    let max_event = settings.max_event;
+    let replay_buffer = ReplayBuffer::new(settings.replay_window, settings.replay_memory);
+    replay_buffer.start_partition((0, 0), 0, 0);
+    let gateway = Gateway::single_node(settings).expect("a gateway");
+    let values: Vec<String> = (0..channels)
+        .map(|n| {
+            format!(
+                "{{\"id\":\"01a22c76-28ea-7133-9c12-{n:012}\",\"type\":\"event\",\"channel\":\"user.{n}\",\
+                 \"event\":\"order.created\",\"data\":{},\"timestamp\":1796042270}}",
+                super::data_of(0, 20)
+            )
+        })
+        .collect();
+    // Another channel each time, in no order. Reading the values takes time too; librdkafka's records were just received.
+    let mut next = 0;
+    let mut order = move || {
+        next = (next + 7919) % channels;
+        next
+    };
+    let mut copy = Vec::with_capacity(1024);
+    let begun = cpu();
+    for _ in 0..RECORDS {
+        copy.clear();
+        copy.extend_from_slice(values[order()].as_bytes());
+        std::hint::black_box(&copy);
+    }
+    let reading = cpu() - begun;
+    let begun = cpu();
+    for offset in 0..RECORDS {
+        copy.clear();
+        copy.extend_from_slice(values[order()].as_bytes());
+        let at = At {
+            topic: 0,
+            partition: 0,
+            offset: i64::try_from(offset).unwrap_or(0),
+        };
+        let read = Broadcast::from_record(
+            TOPIC,
+            &copy,
+            BroadcastHeaders::default(),
+            &topics,
+            max_event,
+            Some(at),
+        );
+        let broadcast = Arc::new(read.expect("a broadcast"));
+        replay_buffer.push(&broadcast, 1_796_042_270_000);
+        gateway.hub().deliver(&broadcast);
+    }
+    let used = (cpu() - begun - reading) * 1e6 / RECORDS as f64;
+    let memory = crate::meter::rss_kb().saturating_sub(before);
+    gateway.stop(Duration::ZERO);
+    (used, memory)
+}
+
+pub fn print() {
+    println!("\nRecords of about 260 bytes without a subscriber: CPU per record, librdkafka's part excluded");
+    for channels in [1_000, 200_000] {
+        let (used, memory) = run(channels);
+        println!("{channels} channels: {used:.2} µs, {} MB", memory / 1024);
+    }
+}
