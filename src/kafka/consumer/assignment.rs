@@ -69,6 +69,7 @@ impl Consumer {
         mut list: TopicPartitionList,
         listener: &W,
     ) -> Result<(), W::Abort> {
+        self.fetches_actively();
         self.stats.rebalances.add(1);
         let names = names(&list);
         let response = self.query_committed(&names, TIMEOUT);

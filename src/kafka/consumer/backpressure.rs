@@ -29,6 +29,7 @@ impl Consumer {
     pub(super) fn resume_partitions(&self) {
         let released = self.state.borrow_mut().records.release(self.retry_bounds());
         if !released.is_empty() {
+            self.fetches_actively();
             let list = TopicPartitionList::of(&released);
             // SAFETY: a live client; the list is ours.
             unsafe { sys::bindings::rd_kafka_resume_partitions(self.client, list.raw()) };

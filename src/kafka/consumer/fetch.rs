@@ -90,9 +90,11 @@ impl Consumer {
         let wait = self.until_due(wait);
         // Waiting for a whole batch would cost latency: wait for one record, then take what is there.
         let Some(first) = self.poll_message(wait) else {
+            self.fetched_nothing();
             return 0;
         };
         self.last_fetch.set(Instant::now());
+        self.fetches_actively();
         let mut state = self.state.borrow_mut();
         state.records.push_fetched(first);
         if self.reports_eof {

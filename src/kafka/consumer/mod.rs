@@ -11,6 +11,7 @@ mod commit;
 mod eof;
 mod errors;
 mod fetch;
+mod fetch_wait;
 mod group_protocol;
 mod message;
 mod metadata;
@@ -43,6 +44,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Conf, TopicPartitionList};
 
+use self::fetch_wait::FetchWait;
 use self::rebalance::{Event, Events};
 use self::state::State;
 use crate::config::BrokerConfig;
@@ -129,6 +131,7 @@ pub struct Consumer {
     connected_at: Cell<Option<Instant>>,
     /// Since when the consumer has no partitions, by [`crate::clock::coarse_ms`]; 0 while it has some.
     waiting_since: Cell<u64>,
+    fetch_wait: FetchWait,
     closed: Cell<bool>,
 }
 
@@ -167,6 +170,7 @@ impl Consumer {
             unsafe { sys::rd_kafka_destroy(client) };
             client = Self::client_with(&properties, &events)?;
         }
+        let fetch_wait = FetchWait::new(config, &properties, here || is_embedded);
         let stats = Arc::<Stats>::default();
         // SAFETY: `close` destroys the client, and keeps the statistics if that does not wait for its threads.
         if !unsafe { stats.reachability.attach(client) } {
@@ -202,6 +206,7 @@ impl Consumer {
             polled: Cell::new(0),
             connected_at: Cell::new(None),
             waiting_since: Cell::new(0),
+            fetch_wait,
             closed: Cell::new(false),
         })
     }

@@ -94,6 +94,7 @@ impl Consumer {
         if places.is_empty() {
             return;
         }
+        self.fetches_actively();
         let mut list = TopicPartitionList::new();
         for (topic, number, offset) in places {
             list.add(topic, *number, *offset);

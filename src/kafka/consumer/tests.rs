@@ -115,3 +115,44 @@ fn a_wait_is_logged_after_ten_seconds_and_shown_as_the_last_error() {
     consumer.begin();
     assert_eq!(consumer.last_error(), None);
 }
+
+#[test]
+fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_comes() {
+    let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
+    kafka.create_topic("idle", 120).expect("a topic");
+    let mut consumer = consumer(kafka.address(), &[], "idle");
+    let short = consumer.fetch_wait_ms();
+    // As with Apache Kafka.
+    let properties = [("fetch.wait.max.ms".to_owned(), short.clone())];
+    consumer.fetch_wait = super::FetchWait::new(&consumer.config, &properties, false);
+    let run_until = |wanted: &dyn Fn() -> bool| {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !wanted() && Instant::now() < until {
+            consumer.fetch(Duration::from_millis(50), 10);
+            consumer.serve_events(&Listener).expect("no abort");
+            while let Some(record) = consumer.next() {
+                consumer.complete(&record);
+            }
+        }
+        assert!(wanted(), "{}", consumer.fetch_wait_ms());
+    };
+    run_until(&|| consumer.fetch_wait_ms() == "500");
+    let producer = crate::kafka::producer::Producer::start(testing::config(&[(
+        "brokers",
+        Value::from(kafka.address()),
+    )]))
+    .expect("a client");
+    producer
+        .send(&crate::kafka::producer::ProducerRecord {
+            id: "",
+            topic: "idle",
+            partition: Some(3),
+            key: None,
+            value: Some(b"x"),
+            headers: &[],
+            timestamp_ms: 0,
+        })
+        .expect("queued");
+    run_until(&|| consumer.fetch_wait_ms() == short);
+    producer.close(Instant::now() + Duration::from_secs(1));
+}
