@@ -67,7 +67,9 @@ impl Webhooks {
     pub fn add(&mut self, event: WebhookEvent, is_leader: bool, now: u64) -> Option<WebhookEvent> {
         let is_leader = self.is_leader(is_leader, now);
         if self.written.contains_key(&event.id) {
-            self.early.retain(|(_, sent)| sent.id != event.id);
+            if let Some(at) = self.early.iter().position(|(_, sent)| sent.id == event.id) {
+                self.forget_until(at);
+            }
             return None;
         }
         let known = if event.by_absence {
@@ -80,7 +82,7 @@ impl Webhooks {
             None
         };
         if let Some(at) = known {
-            self.early.remove(at);
+            self.forget_until(at);
             return None;
         }
         if is_leader {
@@ -106,6 +108,9 @@ impl Webhooks {
         match at.or_else(|| self.pending.iter().position(alike)) {
             Some(at) => {
                 self.pending.remove(at);
+                let user = sent.user.as_deref();
+                self.early
+                    .retain(|(_, known)| !known.concerns(&sent.channel, user));
             }
             None if self.early.len() < MAX_ENTRIES => self.early.push_back((now, sent)),
             None => {}
@@ -129,11 +134,16 @@ impl Webhooks {
         if !self.is_leader(is_leader, now) {
             return Vec::new();
         }
-        let pending = std::mem::take(&mut self.pending);
-        for (_, one) in &pending {
-            self.set_written(one, now);
+        let mut due = Vec::new();
+        for (_, event) in std::mem::take(&mut self.pending) {
+            if let Some(at) = self.last_word(&event) {
+                self.forget_until(at);
+            } else {
+                self.set_written(&event, now);
+                due.push(event);
+            }
         }
-        pending.into_iter().map(|(_, one)| one).collect()
+        due
     }
 
     /// The additions that this node must write as the leader: the topic ends with a removal by another node, read
@@ -182,6 +192,18 @@ impl Webhooks {
         early
             .rposition(|(_, sent)| sent.concerns(&event.channel, user))
             .filter(|at| self.early[*at].1.kind == event.kind)
+    }
+
+    /// The event at this place of `early` is derived now: it and what was written before it about the same member or
+    /// channel is no longer of interest.
+    fn forget_until(&mut self, at: usize) {
+        let rest = self.early.split_off(at + 1);
+        if let Some((_, last)) = self.early.pop_back() {
+            let user = last.user.as_deref();
+            self.early
+                .retain(|(_, sent)| !sent.concerns(&last.channel, user));
+        }
+        self.early.extend(rest);
     }
 
     /// This node writes the event: what others wrote about the same member or channel is no longer the last word.
@@ -384,6 +406,17 @@ mod tests {
             .add(event("left again", false), true, 32_200)
             .is_some());
 
+        // The same for what it derived before it was the leader again.
+        let mut hooks = removed_by_others();
+        let added_again = WebhookEvent {
+            kind: EventKind::MemberAdded,
+            ..event("again", false)
+        };
+        assert_eq!(hooks.add(event("left", false), false, 30_100), None);
+        assert_eq!(hooks.add(added_again.clone(), false, 30_200), None);
+        assert!(hooks.take_due(true, 30_300).is_empty());
+        assert_eq!(hooks.take_due(true, 31_300), [added_again]);
+
         // Not what is gone, nor what the interim leader has added again, nor before this node is the leader.
         let mut hooks = removed_by_others();
         assert!(hooks
@@ -405,6 +438,36 @@ mod tests {
             hooks.take_contradicted(true, 42_000, 2_500, present).len(),
             1
         );
+    }
+
+    #[test]
+    fn what_others_wrote_is_compared_until_a_later_event_is_known() {
+        // A node that starts does not derive the events of its first seconds.
+        let added = WebhookEvent {
+            kind: EventKind::MemberAdded,
+            ..event("added", false)
+        };
+        let written = SentWebhook::read(&added.envelope()).expect("ours");
+        for derived_first in [false, true] {
+            let mut hooks = Webhooks::default();
+            hooks.record_sent(sent("removed"), 10_000);
+            if derived_first {
+                assert_eq!(hooks.add(added.clone(), false, 11_000), None);
+                hooks.record_sent(written.clone(), 11_100);
+            } else {
+                hooks.record_sent(written.clone(), 11_000);
+                assert_eq!(hooks.add(added.clone(), false, 11_100), None);
+            }
+            assert!(hooks.early.is_empty());
+            // As the leader it neither adds the member again nor withholds its removal.
+            assert!(hooks.take_due(true, 12_000).is_empty());
+            assert!(hooks
+                .take_contradicted(true, 20_000, 2_500, |_, _| true)
+                .is_empty());
+            assert!(hooks
+                .add(event("removed again", false), true, 20_100)
+                .is_some());
+        }
     }
 
     #[test]
