@@ -103,8 +103,8 @@ impl OwnFile {
         ))
     }
 
-    /// From now on the end of the file is mapped into memory. Until the file is closed it then has zeros at its end, which
-    /// readers take for the end.
+    /// From now on the end of the file is mapped into memory. Until the file is closed it then has zeros at its end,
+    /// which readers take for the end.
     pub(super) fn map(&mut self) {
         self.is_mapped = true;
     }
@@ -136,8 +136,8 @@ impl OwnFile {
         mapping.is_some_and(|mapping| mapping.has(self.length, size))
     }
 
-    /// Encodes `records` for this file; stops at a record that is too large to be stored at all. `used` is a batch whose
-    /// memory is used again.
+    /// Encodes `records` for this file; stops at a record that is too large to be stored at all. The memory of `used`
+    /// is used again.
     pub(super) fn batch(&self, records: &[SpoolRecord], used: FrameBatch) -> FrameBatch {
         let mut batch = used;
         batch.bytes.clear();

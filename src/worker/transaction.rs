@@ -140,8 +140,8 @@ impl PendingDeadLetters {
 }
 
 impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
-    /// Handles fetched records and what else is there, for the time of a transaction, and commits them with the messages
-    /// sent.
+    /// Handles fetched records and what else is there, for the time of a transaction, and commits them with the
+    /// messages sent.
     pub(super) fn transaction(
         &self,
         transactions: &dyn Transactions,

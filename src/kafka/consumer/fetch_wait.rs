@@ -1,8 +1,8 @@
 //! Lets fetch requests wait longer in Kafka while a consumer of many partitions is idle.
 //!
-//! Kafka answers a waiting request as soon as there is a record, so a record does not come later. What takes time is the
-//! request itself: it names every partition, and `fetch.wait.max.ms` decides how many an idle consumer sends. The value
-//! is short at first because a partition that was assigned, resumed or moved is part of the next request only.
+//! Kafka answers a waiting request as soon as there is a record, so a record does not come later. The requests take
+//! CPU: each names every partition, and `fetch.wait.max.ms` decides how many an idle consumer sends. It is short at
+//! first because a partition that was assigned, resumed or moved is part of the next request only.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

@@ -22,8 +22,8 @@ use crate::spool::SpoolRecord;
 const MAX_HANDLES: usize = if cfg!(test) { 100 } else { 10_000 };
 /// Of so many handles in a row the least recently used is dropped: the cost does not depend on the number of handles.
 const EVICTION_SAMPLE: usize = 16;
-/// Topics that may wait for their first outcome at the same time. Each handle makes a metadata request of its own, which
-/// also creates the topic, and Kafka creates one after the other. librdkafka gives up a topic that is still unknown
+/// Topics that may wait for their first outcome at the same time. Each handle makes a metadata request of its own,
+/// which also creates the topic, and Kafka creates one after the other. librdkafka gives up a topic that is unknown
 /// `topic.metadata.propagation.max.ms` after the handle was created, however long its first request waited.
 const MAX_OPENING: usize = 50;
 
