@@ -104,6 +104,16 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
             " The consumer group has no offset there, and auto.offset.reset is \"error\". Set it in consumer_config to \
              \"earliest\" or \"latest\", or reset the offsets of the group.".to_owned(),
         ),
+        Code::RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT => (
+            Kind::Configuration,
+            " Set session.timeout.ms in consumer_config to a value between group.min.session.timeout.ms and \
+             group.max.session.timeout.ms of the brokers (6 s and 30 min by default).".to_owned(),
+        ),
+        Code::RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL => (
+            Kind::Configuration,
+            " The other members have none of its assignors: give all members the same \
+             partition.assignment.strategy (stop all of them to change it), or use another consumer_group.".to_owned(),
+        ),
         RD_KAFKA_RESP_ERR__INVALID_ARG | RD_KAFKA_RESP_ERR__CONFLICT => (Kind::Configuration, String::new()),
         _ => (Kind::Delivery, String::new()),
     };
