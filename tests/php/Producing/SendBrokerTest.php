@@ -124,7 +124,8 @@ final class SendBrokerTest extends ProducingTestCase
             static fn (Message $message) => (int) $message->getPayload(),
             $this->consumeAll($topic, 5000)
         );
-        sort($values);
-        self::assertSame(range(0, 4999), $values);
+        // Not assertSame(): the difference of two lists of 5000 takes minutes under valgrind.
+        self::assertSame([], array_values(array_diff(range(0, 4999), $values)), 'lost');
+        self::assertCount(5000, $values, 'none twice');
     }
 }
