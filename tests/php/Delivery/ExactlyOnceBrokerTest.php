@@ -27,7 +27,7 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
     {
         $records = array_map(static fn (int $i) => 'A' . $i, range(1, 100));
         $this->produce($records);
-        $broker = $this->forwarder();
+        $broker = $this->forwarder([], ['transaction_ms' => 0]);
         self::assertSame(100, $broker->consume(batchSize: 20, stopWhenEmpty: true));
         $stats = $broker->stats();
         self::assertSame(['exactly-once', 0, 100], [
@@ -37,6 +37,20 @@ final class ExactlyOnceBrokerTest extends DeliveryTestCase
         self::assertLessThanOrEqual(20, $stats['transactions'], 'and not a record each');
         $broker->close();
         self::assertSame($records, $this->results(100));
+        $this->assertLeft([]);
+    }
+
+    public function testATransactionGoesOnToTheNextFetchWhileRecordsAreThere(): void
+    {
+        $records = array_map(static fn (int $i) => 'A' . $i, range(1, 200));
+        $this->produce($records);
+        $broker = $this->forwarder([], ['transaction_ms' => 5000]);
+        self::assertSame(200, $broker->consume(batchSize: 5, stopWhenEmpty: true));
+        $stats = $broker->stats();
+        self::assertSame([0, 200], [$stats['transactions_aborted'], $stats['handled']]);
+        self::assertLessThan(20, $stats['transactions'], '40 fetches, and a transaction per fetch of Kafka at most');
+        $broker->close();
+        self::assertSame($records, $this->results(200));
         $this->assertLeft([]);
     }
 
