@@ -158,31 +158,36 @@ fn system_random() -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Two hexadecimal digits for each byte value.
-const HEX: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut table = [[0_u8; 2]; 256];
-    let mut i = 0;
-    while i < 256 {
-        table[i] = [digits[i >> 4], digits[i & 15]];
-        i += 1;
-    }
-    table
-};
+/// The 16 hexadecimal digits of a number, the first one lowest in memory.
+#[allow(clippy::cast_possible_truncation)] // the halves
+const fn hex(number: u64) -> [u8; 16] {
+    let high = spread((number >> 32) as u32);
+    let low = spread(number as u32);
+    (((low as u128) << 64) | high as u128).to_le_bytes()
+}
 
-/// The position of each of the 16 bytes in the text form; the dashes are at 8, 13, 18 and 23.
-const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+/// The eight hexadecimal digits of a number, one per byte, the first one lowest.
+const fn spread(number: u32) -> u64 {
+    const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+    let bytes = number.swap_bytes() as u64;
+    let bytes = (bytes | bytes << 16) & 0x0000_ffff_0000_ffff;
+    let bytes = (bytes | bytes << 8) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = ((bytes >> 4) | (bytes << 8)) & NIBBLES;
+    // 1 in each byte that is above 9: these become letters.
+    let letters = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    nibbles + 0x3030_3030_3030_3030 + letters * (b'a' - b'9' - 1) as u64
+}
 
 fn format(tick: u64, random: u64) -> [u8; ID_LEN] {
     let high = ((tick >> 12) << 16) | 0x7000 | (tick & 0x0fff);
     let low = (random >> 2) | (1 << 63);
     let mut out = [b'-'; ID_LEN];
-    let bytes = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
-    for (at, byte) in AT.into_iter().zip(bytes) {
-        let [a, b] = HEX[usize::from(byte)];
-        out[at] = a;
-        out[at + 1] = b;
-    }
+    let (high, low) = (hex(high), hex(low));
+    out[..8].copy_from_slice(&high[..8]);
+    out[9..13].copy_from_slice(&high[8..12]);
+    out[14..18].copy_from_slice(&high[12..]);
+    out[19..23].copy_from_slice(&low[..4]);
+    out[24..].copy_from_slice(&low[4..]);
     out
 }
 
@@ -232,6 +237,15 @@ mod tests {
         assert_eq!(next_tick(&counter, 900), 900);
         assert_eq!(next_tick(&counter, 5), 901);
         assert_eq!(next_tick(&counter, 902), 902);
+    }
+
+    #[test]
+    fn an_id_has_the_digits_of_its_numbers() {
+        for number in [0, 0x0123_4567_89ab_cdef, u64::MAX, 0x9a0f_90af_0909_a0a0] {
+            assert_eq!(hex(number), format!("{number:016x}").as_bytes());
+        }
+        let id = super::format(0x019_a9f5_e2b7_cc41, 0x7654_3210_fedc_ba98 << 2);
+        assert_eq!(&id, b"019a9f5e-2b7c-7c41-f654-3210fedcba98");
     }
 
     #[test]

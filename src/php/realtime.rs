@@ -17,6 +17,7 @@ use super::{
 };
 use crate::envelope::headers;
 use crate::error::Error;
+use crate::kafka::producer::delivery::Header;
 use crate::message::Message as Inner;
 use crate::metrics::producers::kind_name;
 use crate::process;
@@ -46,6 +47,18 @@ fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
         .iter()
         .map(|(_, one)| Ok(Cow::Owned(arguments::text(one, CHANNEL)?.into_owned())))
         .collect()
+}
+
+fn headers(headers: Option<&Zval>, except: Option<&Zval>) -> Result<Vec<Header>, CallError> {
+    let mut list =
+        arguments::record_headers(headers, "Realtime::broadcast(): Argument #5 ($headers)")?;
+    list.retain(|(name, _)| name != headers::SOCKET);
+    publish::except_header(
+        except,
+        "Realtime::broadcast(): Argument #6 ($except)",
+        &mut list,
+    )?;
+    Ok(list)
 }
 
 /// True where channel and event are those of the last broadcast.
@@ -90,16 +103,11 @@ pub(super) fn broadcast(
     let key = arguments::optional(key, |key| {
         arguments::bytes(key, "Realtime::broadcast(): Argument #4 ($key)")
     })?;
-    let mut list = arguments::record_headers(
-        record_headers,
-        "Realtime::broadcast(): Argument #5 ($headers)",
-    )?;
-    list.retain(|(name, _)| name != headers::SOCKET);
-    publish::except_header(
-        except,
-        "Realtime::broadcast(): Argument #6 ($except)",
-        &mut list,
-    )?;
+    let list = if record_headers.is_some() || except.is_some() {
+        headers(record_headers, except)?
+    } else {
+        Vec::new()
+    };
     if state::is_swapped() {
         return broadcast_to_publisher(&channels(channel)?, &event, data, key.as_deref(), &list);
     }
@@ -128,7 +136,7 @@ fn broadcast_to_publisher(
     event: &str,
     data: Option<&Zval>,
     key: Option<&[u8]>,
-    list: &[crate::kafka::producer::delivery::Header],
+    list: &[Header],
 ) -> Result<Zval, CallError> {
     let Some(publisher) = state::publisher() else {
         return Ok(Zval::null());

@@ -28,7 +28,6 @@ $wanted = static fn (string $part): bool => str_contains($options['only'], $part
 
 $runner = new ClientRunner($options['extension'], $options['rdkafka'] ?? null, $options['limit']);
 $table = new Table();
-$throughput = new Throughput($runner, $table, $messages, $rounds);
 $latency = new Latency($runner, $table, $runs);
 
 printf(
@@ -43,14 +42,16 @@ printf(
 );
 echo $runner->peers();
 
-// The embedded broker keeps 5 MB of a partition: messages are spread over more partitions.
+// The embedded broker keeps 5 MB of a partition: messages are spread over more partitions, and there are not too many.
 $places = ['Kafka' => [$options['kafka'] ?? '', '1'], 'embedded broker' => [$options['embedded'] ?? '', '40']];
 foreach (array_filter($places, static fn (array $place): bool => $place[0] !== '') as $at => [$brokers, $partitions]) {
+    $count = $at === 'Kafka' ? $messages : min($messages, 400_000);
+    $throughput = new Throughput($runner, $table, $count, $rounds);
     if ($wanted('a')) {
         $throughput->produce($brokers, $at);
     }
     if ($wanted('b') || $wanted('e')) {
-        $runner->time($runner->ours('fill', $brokers, $options['messages'], Load::topic(Load::READ), $partitions));
+        $runner->time($runner->ours('fill', $brokers, (string) $count, Load::topic(Load::READ), $partitions));
     }
     if ($wanted('b')) {
         $throughput->consume($brokers, $at);

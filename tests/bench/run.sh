@@ -6,7 +6,7 @@
 
 usage() {
     cat <<'TEXT'
-Usage: tests/bench/run.sh [--only=abcdeg] [--on=kafka,embedded] [--messages=200000] [--rounds=7] [--runs=150]
+Usage: tests/bench/run.sh [--only=abcdeg] [--on=kafka,embedded] [--messages=1000000] [--rounds=7] [--runs=150]
                           [--memory=2000000] [--quick]
 
   a  broadcast(): CPU time per message, flush at the end included
@@ -18,15 +18,15 @@ Usage: tests/bench/run.sh [--only=abcdeg] [--on=kafka,embedded] [--messages=2000
 
   --quick  few messages, few rounds: does it run at all?
 
-Peers: php-rdkafka where it is installed (or REALTIME_BENCH_RDKAFKA=/path/to/rdkafka.so), with the same settings of
-librdkafka; json_encode alone; and a plain Rust loop over the same librdkafka (limit.rs), which is the limit.
-Close other programs: what they do to the processors' caches shows in every number.
+Peers: php-rdkafka, built with the same librdkafka if its source can be had (rdkafka.sh), with the same settings;
+json_encode alone; and a plain Rust loop over the same librdkafka (limit.rs), which is the limit. Ratios are those within
+a round, as other programs change all times together. Close them all the same: they fill the processors' caches.
 TEXT
 }
 
 only=abcdeg
 on=kafka,embedded
-messages=200000
+messages=1000000
 rounds=7
 runs=150
 memory=2000000
@@ -66,11 +66,7 @@ say "Building the plain Rust loop"
 nice cargo build --release --locked --example bench_limit --example bench_gateway
 limit="${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_limit"
 
-rdkafka="${REALTIME_BENCH_RDKAFKA:-$("$PHP_CONFIG" --extension-dir)/rdkafka.so}"
-if [ ! -f "$rdkafka" ]; then
-    note "php-rdkafka is not installed: its rows are left out. With PECL: pecl install rdkafka"
-    rdkafka=""
-fi
+rdkafka="$(tests/bench/rdkafka.sh)" || rdkafka=""
 
 kafka=""
 if [[ ",$on," == *,kafka,* ]]; then

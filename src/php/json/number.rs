@@ -30,30 +30,35 @@ extern "C" {
     fn zend_freedtoa(text: *mut c_char);
 }
 
+/// The longest integer has 20 characters.
+const MAX_INTEGER: usize = 20;
+
 #[inline]
 pub fn integer(value: i64, out: &mut Vec<u8>) {
-    let mut buffer = [0_u8; 20];
-    let mut at = buffer.len();
-    let mut rest = value.unsigned_abs();
-    while rest >= 100 {
-        let pair = (rest % 100) as usize * 2;
-        rest /= 100;
-        at -= 2;
-        buffer[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-    }
-    if rest >= 10 {
-        let pair = rest as usize * 2;
-        at -= 2;
-        buffer[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-    } else {
-        at -= 1;
-        buffer[at] = b'0' + rest as u8;
-    }
+    out.reserve(MAX_INTEGER);
     if value < 0 {
-        at -= 1;
-        buffer[at] = b'-';
+        out.push(b'-');
     }
-    out.extend_from_slice(&buffer[at..]);
+    let mut rest = value.unsigned_abs();
+    let count = rest.checked_ilog10().unwrap_or(0) as usize + 1;
+    let end = out.len() + count;
+    // SAFETY: sign and digits have room; the digits are written from the last one to the first, two at a time.
+    unsafe {
+        let mut to = out.as_mut_ptr().add(end);
+        while rest >= 100 {
+            let pair = PAIRS.as_ptr().add((rest % 100) as usize * 2);
+            rest /= 100;
+            to = to.sub(2);
+            to.copy_from_nonoverlapping(pair, 2);
+        }
+        if rest >= 10 {
+            let pair = PAIRS.as_ptr().add(rest as usize * 2);
+            to.sub(2).copy_from_nonoverlapping(pair, 2);
+        } else {
+            to.sub(1).write(b'0' + rest as u8);
+        }
+        out.set_len(end);
+    }
 }
 
 /// Appends a finite float with the digits `serialize_precision` asks for.

@@ -10,8 +10,8 @@ namespace Toporia\Realtime\Bench;
 
 final class Table
 {
-    private const FIRST = 52;
-    private const OTHERS = 15;
+    private const FIRST = 44;
+    private const OTHERS = 14;
 
     /**
      * @param list<string> $columns

@@ -38,17 +38,16 @@ final class Throughput
     public function consume(string $brokers, string $at): void
     {
         $messages = (string) $this->messages;
-        $clients = [
-            'consume(), event and data' => $this->runner->ours('consume', $brokers, $messages, 'data'),
-            'consume(), event only' => $this->runner->ours('consume', $brokers, $messages, 'event'),
-        ];
-        if ($this->runner->rdkafka !== null) {
-            $clients['php-rdkafka + json_decode, event and data'] =
-                $this->runner->rdkafka('rdkafka-consume', $brokers, $messages, 'data');
+        foreach (['data' => 'event and data', 'event' => 'event only'] as $what => $read) {
+            $clients = ['consume()' => $this->runner->ours('consume', $brokers, $messages, $what)];
+            if ($this->runner->rdkafka !== null) {
+                $clients['php-rdkafka + json_decode'] =
+                    $this->runner->rdkafka('rdkafka-consume', $brokers, $messages, $what);
+            }
+            $clients['limit: plain Rust loop over librdkafka'] =
+                $this->runner->limit('consume', $brokers, Load::topic(Load::READ), $messages);
+            $this->compare("(b) Consuming, $read, $at", $clients);
         }
-        $clients['limit: plain Rust loop over librdkafka'] =
-            $this->runner->limit('consume', $brokers, Load::topic(Load::READ), $messages);
-        $this->compare("(b) Consuming, $at", $clients);
     }
 
     /**
@@ -67,15 +66,16 @@ final class Throughput
                 $wall[$name][] = $answer['wall_us'] / $answer['messages'];
             }
         }
-        $this->table->section($title, ['CPU median', 'CPU min', 'wall median', 'CPU, to ours']);
-        $ours = Statistics::median(reset($cpu));
+        $this->table->section($title, ['CPU median', 'CPU range', 'wall median', 'CPU : ours', 'range']);
+        $ours = array_key_first($clients);
         foreach (array_keys($clients) as $name) {
-            $median = Statistics::median($cpu[$name]);
+            $ratios = array_map(static fn (float $its, float $own): float => $its / $own, $cpu[$name], $cpu[$ours]);
             $this->table->row($name, [
-                sprintf('%.2f µs', $median),
-                sprintf('%.2f µs', min($cpu[$name])),
+                sprintf('%.2f µs', Statistics::median($cpu[$name])),
+                sprintf('%.2f–%.2f', min($cpu[$name]), max($cpu[$name])),
                 sprintf('%.2f µs', Statistics::median($wall[$name])),
-                sprintf('%.2f', $median / $ours),
+                sprintf('%.2f', Statistics::median($ratios)),
+                sprintf('%.2f–%.2f', min($ratios), max($ratios)),
             ]);
         }
     }
