@@ -245,7 +245,7 @@ mod tests {
             assert_eq!(hex(number), format!("{number:016x}").as_bytes());
         }
         let id = super::format(0x019_a9f5_e2b7_cc41, 0x7654_3210_fedc_ba98 << 2);
-        assert_eq!(&id, b"019a9f5e-2b7c-7c41-f654-3210fedcba98");
+        assert_eq!(&id, b"019a9f5e-2b7c-7c41-b654-3210fedcba98");
     }
 
     #[test]
