@@ -75,10 +75,10 @@ impl BrokerConfig {
     pub fn producer_properties(&self) -> Vec<(String, String)> {
         let mut all = self.common();
         defaults(&mut all, PRODUCER);
-        // A topic that the broker creates by itself may take long to appear under load; without automatic creation, an
-        // unknown topic is one that was deleted.
+        // A topic that the broker creates by itself may take long to appear under load; less than the wait of
+        // `produce: sync`, which names the reason then. Without automatic creation an unknown topic was deleted.
         let propagation = if self.auto_create_topics {
-            "30000"
+            "15000"
         } else {
             "5000"
         };

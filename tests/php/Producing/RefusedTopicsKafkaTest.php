@@ -112,6 +112,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
         self::assertSame(range(0, 499), $data, 'those that waited for the topic did not change places');
     }
 
+    /** The broker refuses to create it, which looks like a topic that takes long: `produce: sync` waits longer. */
     public function testATopicThatDiffersByADotNamesTheExistingOne(): void
     {
         $this->createTopic("$this->prefix.a_b");
@@ -148,7 +149,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
     }
 
     /**
-     * The Kafka without automatic topic creation; without the 10 s that new topics normally have to propagate.
+     * The Kafka without automatic topic creation; without the 15 s that new topics normally have to propagate.
      *
      * @return array<string, mixed>
      */
