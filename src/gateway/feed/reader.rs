@@ -18,6 +18,7 @@ use crate::gateway::broadcast::{At, Broadcast};
 use crate::gateway::minute_log::MinuteLog;
 use crate::gateway::undeliverable::{Reason, Undeliverable, UndeliverableLog};
 use crate::kafka::client;
+use crate::kafka::producer::delivery::is_without_headers;
 use crate::log::Level;
 use crate::process;
 
@@ -290,8 +291,11 @@ unsafe fn slice<'a>(pointer: *const u8, length: usize) -> &'a [u8] {
 /// Calls `with` for each header of a record.
 ///
 /// # Safety
-/// `raw` must be alive.
+/// `raw` must be alive and a record that a consumer fetched.
 pub(crate) unsafe fn headers_of(raw: Raw, mut with: impl FnMut(&[u8], &[u8])) {
+    if is_without_headers(raw) {
+        return;
+    }
     let mut list = std::ptr::null_mut();
     if sys::bindings::rd_kafka_message_headers(raw, &raw mut list)
         != Code::RD_KAFKA_RESP_ERR_NO_ERROR

@@ -114,7 +114,7 @@ struct FetchedLayout {
 /// # Safety
 /// `message` must be alive and a record that a consumer fetched.
 #[inline]
-pub(in crate::kafka) unsafe fn is_without_headers(message: *const sys::rd_kafka_message_t) -> bool {
+pub(crate) unsafe fn is_without_headers(message: *const sys::rd_kafka_message_t) -> bool {
     // librdkafka allocates such a message inside an operation, which is larger than this layout.
     let fetched = &*message.cast::<FetchedLayout>();
     let value = fetched.message.payload.cast_const().cast::<u8>();
