@@ -11,6 +11,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, EventQueue, TopicHandle, TopicInfo};
 use crate::kafka::{embedded, standalone_consumer};
 use crate::process;
@@ -90,7 +91,10 @@ impl FeedConsumer {
     /// # Errors
     /// The error code if Kafka does not answer in time.
     pub fn topics(&self, bound: Duration) -> std::result::Result<Vec<TopicInfo>, Code> {
-        client::metadata(self.raw, None, bound)
+        client::metadata(self.raw, None, bound).inspect_err(|_| {
+            // SAFETY: a live client.
+            unsafe { Reachability::add_brokers(self.raw, &self.brokers) };
+        })
     }
 
     /// The topic handle that records refer to, as an address. The handle lives as long as the client.

@@ -67,6 +67,19 @@ impl Reachability {
         result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
     }
 
+    /// Adds the configured brokers again where librdkafka has forgotten them, to be called with each probe.
+    ///
+    /// librdkafka 2.12 removes brokers that a metadata response does not list. A Kafka that was suspended for longer
+    /// than its broker session lists none for a moment: the client then has no broker to ask again, and stays
+    /// disconnected for ever (librdkafka issue 5301). Brokers that it still knows are not added twice.
+    ///
+    /// # Safety
+    /// `client` must be alive.
+    pub(crate) unsafe fn add_brokers(client: *mut sys::rd_kafka_t, brokers: &str) {
+        let list = super::c_string(brokers);
+        sys::bindings::rd_kafka_brokers_add(client, list.as_ptr());
+    }
+
     /// True if a broker responded within [`RESPONSE_WITHIN_MS`], and after the last lost connection.
     #[must_use]
     pub fn is_reachable(&self) -> bool {

@@ -10,6 +10,7 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::partition::Partition;
 use super::Consumer;
 use crate::kafka::client;
+use crate::kafka::client::reachability::Reachability;
 use crate::metrics::consumers::GroupStats;
 use crate::topic::TopicFilter;
 
@@ -145,6 +146,7 @@ impl Consumer {
         let mut metadata = std::ptr::null();
         // SAFETY: a live client; the response is destroyed immediately.
         unsafe {
+            Reachability::add_brokers(self.client, &self.config.brokers);
             let code = sys::bindings::rd_kafka_metadata(
                 self.client,
                 0,

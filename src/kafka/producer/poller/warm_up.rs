@@ -11,6 +11,7 @@ use sys::bindings::{
 };
 
 use super::Poller;
+use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, AdminOptions, TopicPartitionList};
 
 /// Time limit for speeding up the first acknowledgement.
@@ -90,6 +91,10 @@ impl Poller<'_> {
         let suspended = self.producer.is_suspended();
         if !self.producer.reachability.probe_due(suspended) {
             return;
+        }
+        // SAFETY: a live client.
+        unsafe {
+            Reachability::add_brokers(self.producer.client, &self.producer.config.brokers);
         }
         if !suspended && self.producer.is_reachable() {
             let topics = self.producer.topics.lock();
