@@ -108,9 +108,9 @@ final class Endpoint
     private function exchange(mixed $stream, string $request): ?string
     {
         stream_set_blocking($stream, false);
-        $until = microtime(true) + $this->timeout;
+        $until = hrtime(true) + (int) ($this->timeout * 1e9);
         $response = '';
-        while (microtime(true) < $until) {
+        while (hrtime(true) < $until) {
             if ($request !== '') {
                 $sent = @fwrite($stream, $request);
                 // A receiver may respond before it has read the request, and close.

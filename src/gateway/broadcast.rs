@@ -99,6 +99,13 @@ impl Broadcast {
         self.text.len()
     }
 
+    /// About the bytes of its frame without the channel: quotes of the data are escaped.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        let escaped = self.data().bytes().filter(|b| matches!(b, b'"' | b'\\'));
+        self.bytes() + escaped.count()
+    }
+
     /// [`hash_of`] the channel.
     #[must_use]
     pub fn hash(&self) -> u64 {

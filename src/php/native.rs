@@ -113,7 +113,7 @@ unsafe fn call_generated(
     }
 }
 
-/// `broadcast(, ,  = null,  = null,  = [],  = null)`.
+/// `broadcast($channel, $event, $data = null, $key = null, $headers = [], $except = null)`.
 unsafe extern "C" fn broadcast(frame: *mut zend_execute_data, result: *mut Zval) {
     let count = zend::argument_count(frame);
     // SAFETY: below `count`.

@@ -24,7 +24,7 @@ const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 /// Bytes that may be written before the directory is measured again; each process may exceed the limit by this much.
 const ALLOWANCE: u64 = 1 << 20;
 /// With a lower limit of the spool nothing is mapped: the zeros at the end of a file count too.
-const LEAST_MAPPED: u64 = 256 * mapping::CHUNK;
+const LEAST_MAPPED: u64 = 2048 * mapping::CHUNK;
 /// An idle file is kept for this long, because requests follow each other.
 const IDLE_TIME: Duration = Duration::from_millis(200);
 

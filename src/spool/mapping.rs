@@ -28,7 +28,7 @@ impl Mapping {
     pub(super) fn open(file: &File, from: u64, to: u64) -> Option<Self> {
         let offset = from / CHUNK * CHUNK;
         let length = to.div_ceil(CHUNK) * CHUNK - offset;
-        if length > MAX_LENGTH {
+        if length > MAX_LENGTH || !reserves_space(file) {
             return None;
         }
         let at = libc::off_t::try_from(offset).ok()?;
@@ -90,6 +90,26 @@ impl Mapping {
         unsafe { std::ptr::write_bytes(start, 0, length) };
         true
     }
+}
+
+/// True on file systems that keep the space that was allocated. Others may need it again when the page is written: a
+/// full disk would be a signal that ends the process.
+#[cfg(target_os = "linux")]
+fn reserves_space(file: &File) -> bool {
+    let mut about = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: an open file; the buffer is read where the call has filled it.
+    unsafe {
+        libc::fstatfs(file.as_raw_fd(), about.as_mut_ptr()) == 0
+            && matches!(
+                about.assume_init().f_type,
+                libc::EXT4_SUPER_MAGIC | libc::XFS_SUPER_MAGIC | libc::TMPFS_MAGIC
+            )
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserves_space(_: &File) -> bool {
+    false
 }
 
 impl Drop for Mapping {

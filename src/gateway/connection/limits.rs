@@ -31,6 +31,14 @@ impl TokenBucket {
         Duration::from_secs_f64((-self.tokens).max(0.0) / self.per_second)
     }
 
+    /// As [`Self::charge`] for a bucket that several connections share: the time is at most `most`, and the debt is
+    /// forgiven beyond it, so that what some overdraw delays the others for a bounded time.
+    pub fn charge_at_most(&mut self, now: Instant, most: Duration) -> Duration {
+        let delay = self.charge(now);
+        self.tokens = self.tokens.max(-most.as_secs_f64() * self.per_second);
+        delay.min(most)
+    }
+
     /// Takes a token; false when the bucket is empty.
     pub fn take(&mut self, now: Instant) -> bool {
         self.refill(now);

@@ -93,7 +93,7 @@ impl FeedConsumer {
     pub fn topics(&self, bound: Duration) -> std::result::Result<Vec<TopicInfo>, Code> {
         client::metadata(self.raw, None, bound).inspect_err(|_| {
             // SAFETY: a live client.
-            unsafe { Reachability::add_brokers(self.raw, &self.brokers) };
+            unsafe { Reachability::add_brokers(self.raw) };
         })
     }
 

@@ -217,7 +217,7 @@ impl Request {
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         !self.is_http_1_0
-            && self.remaining.len() < self.content_length
+            && (self.is_chunked || self.remaining.len() < self.content_length)
             && self.header_has_token("expect", "100-continue")
     }
 

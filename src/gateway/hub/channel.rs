@@ -201,7 +201,7 @@ impl Channel {
             .collect();
         let size: usize = frames.iter().map(|(frame, _)| frame.len()).sum();
         let events = &held.events;
-        let held_bytes: usize = events.iter().map(|event| event.bytes() + 256).sum();
+        let held_bytes: usize = events.iter().map(|event| event.encoded_bytes() + 256).sum();
         // A replay that overflows the queue would close the connection, and the client would request it again.
         let fits = socket.fits(frames.len() + events.len(), size + held_bytes);
         let recovered = replay.recovered && !overflow && fits;

@@ -34,6 +34,8 @@ use sources::Sources;
 /// restart. Above, reading is delayed. Each costs two records in Kafka, and a message to every member of its channel.
 const PRESENCE_JOINS_PER_SECOND: f64 = 1_000.0;
 const PRESENCE_JOINS_BURST: u32 = 50_000;
+/// Shorter than the silence after which clients believe that the gateway is gone: a paused socket answers no ping.
+const MAX_PRESENCE_JOIN_DELAY: Duration = Duration::from_secs(20);
 
 /// Number of channel tables, so that subscribing rarely blocks delivering.
 const SHARDS: usize = 32;
@@ -92,7 +94,9 @@ impl Hub {
 
     /// Counts a presence subscription; returns the time for which its socket must not be read.
     pub fn charge_presence_join(&self, now: Instant) -> Duration {
-        self.presence_joins.lock().charge(now)
+        self.presence_joins
+            .lock()
+            .charge_at_most(now, MAX_PRESENCE_JOIN_DELAY)
     }
 
     /// Logs that a limit was reached.

@@ -77,7 +77,7 @@ pub(super) fn merge(found: Vec<Timed>, wanted: &ReplayFilter<'_>) -> Option<Vec<
         if !is_new {
             continue;
         }
-        bytes += broadcast.bytes() + wanted.channel.len() + FRAME_OVERHEAD;
+        bytes += broadcast.encoded_bytes() + wanted.channel.len() + FRAME_OVERHEAD;
         if bytes > wanted.settings.max_queue / 4 * 3 {
             return None;
         }

@@ -67,17 +67,44 @@ impl Reachability {
         result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
     }
 
-    /// Adds the configured brokers again where librdkafka has forgotten them, to be called with each probe.
+    /// Adds the configured brokers again, because librdkafka may have forgotten all of them. To be called only where no
+    /// broker responds: beside known ones it adds threads.
     ///
     /// librdkafka 2.12 removes brokers that a metadata response does not list. A Kafka that was suspended for longer
     /// than its broker session lists none for a moment: the client then has no broker to ask again, and stays
-    /// disconnected for ever (librdkafka issue 5301). Brokers that it still knows are not added twice.
+    /// disconnected for ever (librdkafka issue 5301).
     ///
     /// # Safety
     /// `client` must be alive.
-    pub(crate) unsafe fn add_brokers(client: *mut sys::rd_kafka_t, brokers: &str) {
-        let list = super::c_string(brokers);
-        sys::bindings::rd_kafka_brokers_add(client, list.as_ptr());
+    pub(crate) unsafe fn add_brokers(client: *mut sys::rd_kafka_t) {
+        let conf = sys::bindings::rd_kafka_conf(client);
+        let name = c"bootstrap.servers".as_ptr();
+        let mut length = 0;
+        // The property and not the setting, which may name the embedded broker.
+        sys::bindings::rd_kafka_conf_get(conf, name, std::ptr::null_mut(), &raw mut length);
+        let mut list: Vec<c_char> = vec![0; length];
+        let code = sys::bindings::rd_kafka_conf_get(conf, name, list.as_mut_ptr(), &raw mut length);
+        if length > 0 && code == sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+            sys::bindings::rd_kafka_brokers_add(client, list.as_ptr());
+        }
+    }
+
+    /// As [`Self::probe_due`], for this client: adds its brokers again if the last request had no response.
+    ///
+    /// # Safety
+    /// `client` must be alive.
+    pub(in crate::kafka) unsafe fn probe_due_for(
+        &self,
+        client: *mut sys::rd_kafka_t,
+        unknown: bool,
+    ) -> bool {
+        let unanswered =
+            self.last_response.load(Ordering::Acquire) < self.probed.load(Ordering::Relaxed);
+        let due = self.probe_due(unknown);
+        if due && unanswered {
+            Self::add_brokers(client);
+        }
+        due
     }
 
     /// True if a broker responded within [`RESPONSE_WITHIN_MS`], and after the last lost connection.

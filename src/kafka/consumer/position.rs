@@ -166,6 +166,7 @@ impl Consumer {
         if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(client::to_error(code, place, "", &self.config.brokers));
         }
+        self.fetches_actively();
         let mut state = self.state.borrow_mut();
         let commits = state.records.last_commit();
         if let Some(partition) = state.records.find(topic, partition) {

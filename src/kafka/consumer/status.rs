@@ -10,7 +10,6 @@ use sys::bindings::rd_kafka_resp_err_t as Code;
 use super::partition::Partition;
 use super::Consumer;
 use crate::kafka::client;
-use crate::kafka::client::reachability::Reachability;
 use crate::metrics::consumers::GroupStats;
 use crate::topic::TopicFilter;
 
@@ -140,13 +139,13 @@ impl Consumer {
         if self.connected_at.get().is_none() && self.is_connected() {
             self.connected_at.set(Some(Instant::now()));
         }
-        if !self.stats.reachability.probe_due(false) {
+        // SAFETY: a live client.
+        if !unsafe { self.stats.reachability.probe_due_for(self.client, false) } {
             return;
         }
         let mut metadata = std::ptr::null();
         // SAFETY: a live client; the response is destroyed immediately.
         unsafe {
-            Reachability::add_brokers(self.client, &self.config.brokers);
             let code = sys::bindings::rd_kafka_metadata(
                 self.client,
                 0,

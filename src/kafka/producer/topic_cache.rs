@@ -204,8 +204,10 @@ impl TopicCache {
             let opens_all = &mut self.opens_all;
             self.opening.retain(|number| {
                 gates.get(number).is_some_and(|gate| {
-                    *opens_all |= gate.has_failed();
-                    !gate.has_answer()
+                    if gate.has_answer() {
+                        *opens_all = gate.has_failed();
+                    }
+                    gate.awaits_first()
                 })
             });
         }
@@ -327,11 +329,15 @@ pub struct PendingMessage {
     pub sequence: u64,
 }
 
+/// Limit of the waiting messages in bytes, in addition to librdkafka's queue.
+const MAX_PENDING_BYTES: usize = 512 << 20;
+
 /// Messages whose topic is being looked up or created, per topic and in order.
 #[derive(Default)]
 pub struct PendingTopicQueue {
     messages: HashMap<String, VecDeque<PendingMessage>>,
     count: usize,
+    bytes: usize,
     /// Messages to report as undelivered, because the client is closing.
     pub drained: Vec<PendingMessage>,
 }
@@ -339,11 +345,12 @@ pub struct PendingTopicQueue {
 impl PendingTopicQueue {
     /// Adds a message; false if the queue is full.
     pub fn push(&mut self, message: &ProducerRecord<'_>, sequence: u64, limit: usize) -> bool {
-        if self.count >= limit {
+        if self.count >= limit || self.bytes >= MAX_PENDING_BYTES {
             return false;
         }
         self.count += 1;
         let record = message.record("");
+        self.bytes += record.size();
         self.messages
             .entry(message.topic.to_owned())
             .or_default()
@@ -354,6 +361,7 @@ impl PendingTopicQueue {
     /// Adds a message behind the others of its topic.
     pub fn append(&mut self, message: PendingMessage) {
         self.count += 1;
+        self.bytes += message.record.size();
         let topic = message.record.topic.clone();
         self.messages.entry(topic).or_default().push_back(message);
     }
@@ -367,6 +375,7 @@ impl PendingTopicQueue {
     pub fn prepend(&mut self, messages: Vec<PendingMessage>) {
         self.count += messages.len();
         for message in messages.into_iter().rev() {
+            self.bytes += message.record.size();
             self.messages
                 .entry(message.record.topic.clone())
                 .or_default()
@@ -379,11 +388,6 @@ impl PendingTopicQueue {
         self.messages.keys().cloned().collect()
     }
 
-    /// Number of topics with waiting messages.
-    pub fn topic_count(&self) -> usize {
-        self.messages.len()
-    }
-
     /// Any such topic with waiting messages.
     pub fn next_topic(&self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
         self.messages.keys().find(|topic| is_wanted(topic)).cloned()
@@ -393,6 +397,8 @@ impl PendingTopicQueue {
     pub fn take(&mut self, topic: &str) -> VecDeque<PendingMessage> {
         let messages = self.messages.remove(topic).unwrap_or_default();
         self.count -= messages.len();
+        let bytes: usize = messages.iter().map(|one| one.record.size()).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
         messages
     }
 
@@ -402,5 +408,6 @@ impl PendingTopicQueue {
             self.drained.extend(messages);
         }
         self.count = 0;
+        self.bytes = 0;
     }
 }

@@ -192,6 +192,11 @@ impl TopicGate {
         self.answered.load(Ordering::Acquire)
     }
 
+    /// True while the first message is under way. librdkafka may have refused it: then nothing is.
+    pub fn awaits_first(&self) -> bool {
+        self.first_sent.load(Ordering::Acquire) && !self.has_answer()
+    }
+
     /// True if a first message failed because of Kafka.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)

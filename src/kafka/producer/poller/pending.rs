@@ -33,6 +33,10 @@ impl Poller<'_> {
                 return;
             };
             let messages = producer.pending.lock().take(&topic);
+            if messages.is_empty() {
+                // A handle would create the topic.
+                continue;
+            }
             let handle = topics.handle(&topic);
             // SAFETY: the handle is alive while the cache is locked.
             let failed = unsafe { send_messages(producer, &topics, handle, messages) };
@@ -47,9 +51,7 @@ impl Poller<'_> {
         if self.lookup.is_none() {
             let topics = producer.topics.lock();
             let pending = producer.pending.lock();
-            let topic = (pending.topic_count() > topics.queued())
-                .then(|| pending.next_topic(|topic| !topics.is_queued(topic)))
-                .flatten();
+            let topic = pending.next_topic(|topic| !topics.is_queued(topic));
             drop((pending, topics));
             self.lookup =
                 topic.map(|topic| TopicLookup::start(producer.client, &producer.config, topic));

@@ -11,7 +11,6 @@ use sys::bindings::{
 };
 
 use super::Poller;
-use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, AdminOptions, TopicPartitionList};
 
 /// Time limit for speeding up the first acknowledgement.
@@ -89,12 +88,10 @@ impl Poller<'_> {
     pub(super) fn keep_alive(&mut self) {
         while self.keep_alive_responses.poll(Duration::ZERO).is_some() {}
         let suspended = self.producer.is_suspended();
-        if !self.producer.reachability.probe_due(suspended) {
-            return;
-        }
+        let reachability = &self.producer.reachability;
         // SAFETY: a live client.
-        unsafe {
-            Reachability::add_brokers(self.producer.client, &self.producer.config.brokers);
+        if !unsafe { reachability.probe_due_for(self.producer.client, suspended) } {
+            return;
         }
         if !suspended && self.producer.is_reachable() {
             let topics = self.producer.topics.lock();
