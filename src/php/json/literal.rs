@@ -237,7 +237,13 @@ impl Parser<'_> {
                 at: start,
             });
         }
-        let mut value = long(if negative { -integer } else { integer });
+        // With more than 18 digits it has wrapped, and is not used.
+        let signed = if negative {
+            integer.wrapping_neg()
+        } else {
+            integer
+        };
+        let mut value = long(signed);
         let mut digits = at - first;
         if self.byte(at) == b'.' {
             let (decimal, end) = self.decimal(integer, at + 1);
