@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use once_cell::sync::Lazy;
 use serde::de::IgnoredAny;
 
-use super::protocol::SocketId;
+use super::protocol::{encryption, is_reserved_event, SocketId};
+use super::undeliverable::Reason;
 
 /// Number of a topic, assigned by the feed.
 pub type TopicNumber = u32;
@@ -117,6 +118,21 @@ impl Broadcast {
     pub fn has_json(&self) -> bool {
         let is_json = || serde_json::from_str::<IgnoredAny>(self.data()).is_ok();
         *self.is_json.get_or_init(is_json)
+    }
+
+    /// The reason for delivering it to no client, if there is one; whether the data is JSON is not checked.
+    #[must_use]
+    pub fn rejection(&self, max_event: usize) -> Option<Reason> {
+        if is_reserved_event(self.event()) {
+            return Some(Reason::ReservedEvent);
+        }
+        let bytes = self.data().len();
+        if bytes > max_event {
+            let max = max_event;
+            return Some(Reason::TooLarge { bytes, max });
+        }
+        let is_encrypted = self.channel().starts_with("private-encrypted-");
+        (is_encrypted && !encryption::is_encrypted_data(self.data())).then_some(Reason::PlainData)
     }
 
     /// True if the record lies below `position`: a client at that position has received it.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::broadcast::Broadcast;
 use super::cluster::EventKind;
+use super::protocol::channel::requires_auth;
 use super::protocol::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::ChannelPattern;
@@ -297,6 +299,20 @@ impl Settings {
     #[must_use]
     pub fn is_public(&self, base: &str) -> bool {
         self.public_channels.iter().any(|p| p.matches(base))
+    }
+
+    /// True if a broadcast reaches the channel of its plain name.
+    #[must_use]
+    pub fn is_public_broadcast(&self, broadcast: &Broadcast) -> bool {
+        let channel = broadcast.channel();
+        !requires_auth(channel)
+            && (self.is_public(channel) || (broadcast.public && self.public_by_mark))
+    }
+
+    /// True if webhooks are told of events of this kind.
+    #[must_use]
+    pub fn has_webhook(&self, kind: EventKind) -> bool {
+        self.webhook_events.contains(&kind)
     }
 
     /// True if this gateway serves the broadcast channel.

@@ -89,29 +89,28 @@ impl CacheMisses {
 
     /// True if a miss of an own socket must be reported now: none was reported recently, here or by another gateway.
     pub fn is_due(&mut self, channel: &str, now_ms: u64, now: Instant) -> bool {
-        let is_due = !self.is_recent(channel, now_ms) && self.rate.take(now);
+        let at = self.reported.get(channel);
+        let is_due = !at.is_some_and(|at| is_recent(*at, now_ms)) && self.rate.take(now);
         if is_due {
             self.record(channel, now_ms);
         }
         is_due
     }
 
-    fn is_recent(&self, channel: &str, now: u64) -> bool {
-        let at = self.reported.get(channel);
-        at.is_some_and(|at| now.saturating_sub(*at) < CACHE_MISS_INTERVAL_MS)
-    }
-
     /// A miss was reported, by this gateway or another.
     pub fn record(&mut self, channel: &str, now: u64) {
         if self.reported.len() >= MAX_CHANNELS {
-            self.reported
-                .retain(|_, at| now.saturating_sub(*at) < CACHE_MISS_INTERVAL_MS);
+            self.reported.retain(|_, at| is_recent(*at, now));
             if self.reported.len() >= MAX_CHANNELS {
                 self.reported.clear();
             }
         }
         self.reported.insert(channel.to_owned(), now);
     }
+}
+
+fn is_recent(at: u64, now: u64) -> bool {
+    now.saturating_sub(at) < CACHE_MISS_INTERVAL_MS
 }
 
 #[cfg(test)]

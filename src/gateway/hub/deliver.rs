@@ -11,10 +11,8 @@ use crate::gateway::broadcast::Broadcast;
 use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
 use crate::gateway::limit_warnings::Limit;
-use crate::gateway::protocol::channel::{
-    is_subscribable, requires_auth, target_channels, ChannelKind,
-};
-use crate::gateway::protocol::{encryption, frame, is_reserved_event};
+use crate::gateway::protocol::channel::{is_subscribable, target_channels, ChannelKind};
+use crate::gateway::protocol::frame;
 use crate::gateway::undeliverable::{Reason, Undeliverable};
 
 impl Hub {
@@ -23,24 +21,33 @@ impl Hub {
     pub fn deliver(&self, broadcast: &Arc<Broadcast>) -> Delivery {
         let counters = &self.counters;
         counters.broadcasts.add_one();
-        if let Some(reason) = self.rejection(broadcast) {
+        if let Some(reason) = broadcast.rejection(self.settings.max_event) {
             self.count_rejected(broadcast, reason);
             return Delivery::default();
         }
-        let public = self.is_public(broadcast);
+        let public = self.settings.is_public_broadcast(broadcast);
         if !broadcast.exact && !is_subscribable(broadcast.channel(), public) {
             self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
         self.cache_event(broadcast, Instant::now());
         let mut total = Delivery::default();
-        if !self.sources.has(broadcast.hash()) {
+        if self.sources.has(broadcast.hash()) {
+            if !broadcast.has_json() {
+                self.count_rejected(broadcast, Reason::NotJson);
+                return total;
+            }
+            total = self.fan_out(broadcast, public);
+        }
+        if total.sockets == 0 {
             counters.broadcasts_unheard.add_one();
-            return total;
         }
-        if !broadcast.has_json() {
-            self.count_rejected(broadcast, Reason::NotJson);
-            return total;
-        }
+        total
+    }
+
+    /// Queues a broadcast for the subscribers of its channels.
+    fn fan_out(&self, broadcast: &Arc<Broadcast>, public: bool) -> Delivery {
+        let counters = &self.counters;
+        let mut total = Delivery::default();
         target_channels(broadcast.channel(), broadcast.exact, public, |name| {
             if let Some(channel) = self.find(name) {
                 let reached = channel.deliver(broadcast);
@@ -55,9 +62,6 @@ impl Hub {
             let channel = broadcast.channel();
             self.warn_limit(Limit::Queue { channel });
         }
-        if total.sockets == 0 {
-            counters.broadcasts_unheard.add_one();
-        }
         total
     }
 
@@ -65,7 +69,9 @@ impl Hub {
     /// delivered.
     pub fn cache_past_event(&self, broadcast: &Arc<Broadcast>, age: Duration) {
         let since = Instant::now().checked_sub(age);
-        if let Some(since) = since.filter(|_| self.rejection(broadcast).is_none()) {
+        if let Some(since) =
+            since.filter(|_| broadcast.rejection(self.settings.max_event).is_none())
+        {
             self.cache_event(broadcast, since);
         }
     }
@@ -81,20 +87,6 @@ impl Hub {
                 self.warn_limit(Limit::Cache);
             }
         }
-    }
-
-    /// The reason for rejecting a broadcast, if there is one.
-    fn rejection(&self, broadcast: &Broadcast) -> Option<Reason> {
-        if is_reserved_event(broadcast.event()) {
-            return Some(Reason::ReservedEvent);
-        }
-        let (bytes, max) = (broadcast.data().len(), self.settings.max_event);
-        if bytes > max {
-            return Some(Reason::TooLarge { bytes, max });
-        }
-        let is_encrypted = broadcast.channel().starts_with("private-encrypted-");
-        (is_encrypted && !encryption::is_encrypted_data(broadcast.data()))
-            .then_some(Reason::PlainData)
     }
 
     #[cold]
@@ -117,13 +109,6 @@ impl Hub {
             event: broadcast.event(),
             reason,
         });
-    }
-
-    /// True if a broadcast reaches the channel of its plain name.
-    pub(super) fn is_public(&self, broadcast: &Broadcast) -> bool {
-        !requires_auth(broadcast.channel())
-            && (self.settings.is_public(broadcast.channel())
-                || (broadcast.public && self.settings.public_by_mark))
     }
 
     /// The last event of a cache channel.
@@ -150,7 +135,7 @@ impl Hub {
             target_channels(
                 source,
                 broadcast.exact,
-                self.is_public(&broadcast),
+                self.settings.is_public_broadcast(&broadcast),
                 |reached| {
                     reaches |= reached == name.full;
                 },
@@ -191,7 +176,7 @@ impl Hub {
         if let Some(cluster) = self.cluster() {
             let null = RawValue::NULL;
             cluster.client_event(channel.name(), event, data.unwrap_or(null), user.as_deref());
-            if self.has_webhook(EventKind::ClientEvent) {
+            if self.settings.has_webhook(EventKind::ClientEvent) {
                 cluster.socket_event(SocketEvent::ClientEvent {
                     channel: channel.name().to_owned(),
                     event: event.to_owned(),
@@ -201,11 +186,6 @@ impl Hub {
                 });
             }
         }
-    }
-
-    /// True if webhooks are told of events of this kind.
-    pub(super) fn has_webhook(&self, kind: EventKind) -> bool {
-        self.settings.webhook_events.contains(&kind)
     }
 
     /// Relays a client event that another gateway received.

@@ -116,7 +116,7 @@ impl Hub {
             Some(b"\"{}\""),
             None,
         ));
-        if self.has_webhook(EventKind::CacheMiss) {
+        if self.settings.has_webhook(EventKind::CacheMiss) {
             if let Some(cluster) = self.cluster() {
                 cluster.socket_event(SocketEvent::CacheMiss {
                     channel: name.full.to_owned(),

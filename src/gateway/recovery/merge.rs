@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::replay_buffer::Timed;
 use crate::gateway::broadcast::Broadcast;
-use crate::gateway::protocol::channel::{requires_auth, target_channels};
-use crate::gateway::protocol::encryption;
+use crate::gateway::protocol::channel::target_channels;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 
@@ -28,21 +27,14 @@ impl ReplayFilter<'_> {
         let settings = self.settings;
         if !self.channels.iter().any(|c| c == broadcast.channel())
             || (broadcast.except.is_some() && broadcast.except == self.socket)
-            || broadcast.data().len() > settings.max_event
+            || broadcast.rejection(settings.max_event).is_some()
             || !broadcast.has_json()
         {
             return false;
         }
-        let channel = broadcast.channel();
-        if channel.starts_with("private-encrypted-")
-            && !encryption::is_encrypted_data(broadcast.data())
-        {
-            return false;
-        }
-        let is_public = !requires_auth(channel)
-            && (settings.is_public(channel) || (broadcast.public && settings.public_by_mark));
+        let is_public = settings.is_public_broadcast(broadcast);
         let mut reaches = false;
-        target_channels(channel, broadcast.exact, is_public, |name| {
+        target_channels(broadcast.channel(), broadcast.exact, is_public, |name| {
             reaches |= name == self.channel;
         });
         reaches

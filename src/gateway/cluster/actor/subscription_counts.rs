@@ -27,9 +27,7 @@ impl SubscriptionCounts {
     pub fn new(settings: &Settings) -> Self {
         Self {
             tells_subscribers: settings.subscription_count,
-            has_webhook: settings
-                .webhook_events
-                .contains(&EventKind::SubscriptionCount),
+            has_webhook: settings.has_webhook(EventKind::SubscriptionCount),
             due: HashSet::new(),
             large: HashMap::new(),
         }
