@@ -9,14 +9,30 @@ use std::time::Duration;
 #[inline]
 #[must_use]
 pub fn coarse_ms() -> u64 {
-    let mut now = libc::timespec {
+    let (seconds, nanos) = last_tick(libc::CLOCK_MONOTONIC_COARSE);
+    seconds * 1000 + u64::from(nanos / 1_000_000)
+}
+
+/// Seconds and nanoseconds of Unix time at the kernel's last tick, at most 10 ms ago; a fifth of the cost of the exact
+/// time.
+#[inline]
+#[must_use]
+pub fn recent_unix_time() -> (u64, u32) {
+    last_tick(libc::CLOCK_REALTIME_COARSE)
+}
+
+#[inline]
+fn last_tick(clock: libc::clockid_t) -> (u64, u32) {
+    let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: plain call with local memory; all supported Linux versions have this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1000
-        + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+    // SAFETY: plain call with local memory; all supported Linux versions have these clocks.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// Time at which the process must have ended, set by a signal. 0: none.

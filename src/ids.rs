@@ -8,6 +8,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::clock::recent_unix_time;
+
 /// Bytes of an id in text form.
 pub const ID_LEN: usize = 36;
 
@@ -36,7 +38,8 @@ pub fn new_id_bytes() -> [u8; ID_LEN] {
 /// A new id and its Unix milliseconds, with one clock read for both.
 #[must_use]
 pub fn new_id_with_time() -> ([u8; ID_LEN], u64) {
-    let (millis, fraction) = recently();
+    let (seconds, nanos) = recent_unix_time();
+    let (millis, fraction) = parts(seconds, nanos);
     let tick = next_tick(&LAST_TICK, (millis << 12) | fraction);
     (format(tick, random_bits()), millis)
 }
@@ -59,21 +62,6 @@ fn now() -> (u64, u64) {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     parts(since.as_secs(), since.subsec_nanos())
-}
-
-/// The same at the kernel's last tick, at most 10 ms ago; a fifth of the cost.
-#[allow(unsafe_code)]
-fn recently() -> (u64, u64) {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: plain call with local memory; all supported Linux versions have this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };
-    parts(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 fn parts(seconds: u64, nanos: u32) -> (u64, u64) {

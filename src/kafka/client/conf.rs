@@ -131,16 +131,8 @@ impl Conf {
     /// The effective value of a property.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
-        let name = c_string(name);
-        let mut buffer = [0 as c_char; 1024];
-        let mut size = buffer.len();
-        // SAFETY: valid pointers and size.
-        let result = unsafe {
-            sys::rd_kafka_conf_get(self.raw, name.as_ptr(), buffer.as_mut_ptr(), &raw mut size)
-        };
-        matches!(result, sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK)
-            // SAFETY: librdkafka wrote a NUL-terminated text.
-            .then(|| unsafe { text(buffer.as_ptr()) })
+        // SAFETY: a live object.
+        unsafe { property(self.raw, name) }
     }
 
     fn names(&self) -> Vec<String> {
@@ -244,6 +236,26 @@ fn is_read_as_meant(value: &str, effective: &str) -> bool {
         && value
             .parse::<f64>()
             .is_ok_and(|meant| (meant - effective_number).abs() <= effective_number.abs() * 1e-5)
+}
+
+/// The effective value of a property, also of a client that exists already.
+///
+/// # Safety
+/// `conf` must be alive.
+pub(in crate::kafka) unsafe fn property(
+    conf: *const sys::rd_kafka_conf_t,
+    name: &str,
+) -> Option<String> {
+    let name = c_string(name);
+    let mut size = 0;
+    let known = sys::rd_kafka_conf_get(conf, name.as_ptr(), std::ptr::null_mut(), &raw mut size);
+    if known != sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+        return None;
+    }
+    let mut buffer: Vec<c_char> = vec![0; size.max(1)];
+    sys::rd_kafka_conf_get(conf, name.as_ptr(), buffer.as_mut_ptr(), &raw mut size);
+    // librdkafka wrote a NUL-terminated text, or nothing.
+    Some(text(buffer.as_ptr()))
 }
 
 /// `1.000` may mean a thousand: groups of three digits after a number from 1 to 999.

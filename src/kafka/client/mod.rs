@@ -22,6 +22,7 @@ use rdkafka_sys as sys;
 use sys::bindings::rd_kafka_resp_err_t as Code;
 
 pub(crate) use conf::on_log;
+pub(in crate::kafka) use conf::property;
 pub use conf::Conf;
 pub(crate) use errors::{fatal_reason, take_error, REFUSED_BATCH};
 pub use errors::{is_permanent, is_refused, is_undeliverable, to_error};

@@ -77,34 +77,11 @@ impl Reachability {
     /// # Safety
     /// `client` must be alive.
     pub(crate) unsafe fn add_brokers(client: *mut sys::rd_kafka_t) {
-        let conf = sys::bindings::rd_kafka_conf(client);
-        let name = c"bootstrap.servers".as_ptr();
-        let mut length = 0;
         // The property and not the setting, which may name the embedded broker.
-        sys::bindings::rd_kafka_conf_get(conf, name, std::ptr::null_mut(), &raw mut length);
-        let mut list: Vec<c_char> = vec![0; length];
-        let code = sys::bindings::rd_kafka_conf_get(conf, name, list.as_mut_ptr(), &raw mut length);
-        if length > 0 && code == sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
-            sys::bindings::rd_kafka_brokers_add(client, list.as_ptr());
+        let list = super::property(sys::bindings::rd_kafka_conf(client), "bootstrap.servers");
+        if let Some(list) = list {
+            sys::bindings::rd_kafka_brokers_add(client, super::c_string(&list).as_ptr());
         }
-    }
-
-    /// As [`Self::probe_due`], for this client: adds its brokers again if the last request had no response.
-    ///
-    /// # Safety
-    /// `client` must be alive.
-    pub(in crate::kafka) unsafe fn probe_due_for(
-        &self,
-        client: *mut sys::rd_kafka_t,
-        unknown: bool,
-    ) -> bool {
-        let unanswered =
-            self.last_response.load(Ordering::Acquire) < self.probed.load(Ordering::Relaxed);
-        let due = self.probe_due(unknown);
-        if due && unanswered {
-            Self::add_brokers(client);
-        }
-        due
     }
 
     /// True if a broker responded within [`RESPONSE_WITHIN_MS`], and after the last lost connection.
@@ -155,10 +132,22 @@ impl Reachability {
     }
 
     /// True if a request must be sent, because no broker has responded for a while; it counts as sent. `unknown`: the
-    /// caller wants to know now.
-    #[must_use]
-    pub fn probe_due(&self, unknown: bool) -> bool {
-        self.probe_due_at(coarse_ms(), unknown)
+    /// caller wants to know now. Adds the brokers of `client` again if the last request had no response.
+    ///
+    /// # Safety
+    /// `client` must be alive.
+    pub(in crate::kafka) unsafe fn probe_due(
+        &self,
+        client: *mut sys::rd_kafka_t,
+        unknown: bool,
+    ) -> bool {
+        let unanswered =
+            self.last_response.load(Ordering::Acquire) < self.probed.load(Ordering::Relaxed);
+        let due = self.probe_due_at(coarse_ms(), unknown);
+        if due && unanswered {
+            Self::add_brokers(client);
+        }
+        due
     }
 
     fn probe_due_at(&self, now: u64, unknown: bool) -> bool {

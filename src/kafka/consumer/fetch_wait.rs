@@ -91,19 +91,9 @@ impl Consumer {
     /// The value in use.
     #[cfg(test)]
     pub(super) fn fetch_wait_ms(&self) -> String {
-        let mut value = [0; 32];
-        let mut size = value.len();
-        let name = client::c_string(PROPERTY);
-        // SAFETY: a live client, and a buffer of that size.
-        unsafe {
-            let conf = sys::bindings::rd_kafka_conf(self.client);
-            sys::bindings::rd_kafka_conf_get(
-                conf,
-                name.as_ptr(),
-                value.as_mut_ptr(),
-                &raw mut size,
-            );
-            client::text(value.as_ptr())
-        }
+        // SAFETY: the configuration of a live client.
+        let value =
+            unsafe { client::property(sys::bindings::rd_kafka_conf(self.client), PROPERTY) };
+        value.expect("a known property")
     }
 }

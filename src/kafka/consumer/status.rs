@@ -140,7 +140,7 @@ impl Consumer {
             self.connected_at.set(Some(Instant::now()));
         }
         // SAFETY: a live client.
-        if !unsafe { self.stats.reachability.probe_due_for(self.client, false) } {
+        if !unsafe { self.stats.reachability.probe_due(self.client, false) } {
             return;
         }
         let mut metadata = std::ptr::null();

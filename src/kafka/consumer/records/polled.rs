@@ -44,7 +44,7 @@ impl<M: Fetched> AssignedRecords<M> {
         self.count_attempt(slot, offset, attempt, now);
     }
 
-    /// Whether a rejected record may be handed out again, or has to wait for an earlier one of its key. `None`: it is
+    /// True if a rejected record may be handed out again; false while an earlier one of its key waits. `None`: it is
     /// not rejected any more, as it is read again or its partition was revoked.
     pub fn may_retry(&self, topic: &str, number: i32, offset: i64) -> Option<bool> {
         let slot = self.slot_of(topic, number)?;

@@ -90,7 +90,7 @@ impl Poller<'_> {
         let suspended = self.producer.is_suspended();
         let reachability = &self.producer.reachability;
         // SAFETY: a live client.
-        if !unsafe { reachability.probe_due_for(self.producer.client, suspended) } {
+        if !unsafe { reachability.probe_due(self.producer.client, suspended) } {
             return;
         }
         if !suspended && self.producer.is_reachable() {
