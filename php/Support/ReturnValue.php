@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What the PHP layer does with the return value of a callback: the same as the extension.
+ * The PHP layer treats the return value of a callback as the extension does.
  */
 
 declare(strict_types=1);

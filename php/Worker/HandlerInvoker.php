@@ -14,7 +14,6 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
-use Toporia\Realtime\Support\ReturnValue;
 
 /**
  * A handler is a class with `handle(Message $message): void` and optionally `failed(Message $message, Throwable $e):
@@ -84,9 +83,10 @@ final class HandlerInvoker
     public function __invoke(Message $message): void
     {
         // The middleware runs first: it may prepare what the handler is created with.
-        $this->middleware->run($message, function (Message $message): void {
+        $this->middleware->run($message, function (Message $message): mixed {
             $object = $this->object();
-            ReturnValue::complete($object instanceof Closure ? $object($message) : $object->handle($message));
+
+            return $object instanceof Closure ? $object($message) : $object->handle($message);
         });
     }
 

@@ -56,7 +56,7 @@ final class MiddlewarePipeline
     }
 
     /**
-     * @param callable(Message): void $handler
+     * @param callable(Message): mixed $handler
      */
     public function run(Message $message, callable $handler): void
     {

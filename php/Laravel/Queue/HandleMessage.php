@@ -17,7 +17,6 @@ use Illuminate\Contracts\Queue\ShouldQueue;
 use Illuminate\Queue\InteractsWithQueue;
 use Throwable;
 use Toporia\Realtime\Message;
-use Toporia\Realtime\Support\ReturnValue;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
@@ -69,7 +68,7 @@ final class HandleMessage implements ShouldQueue
             $handler->setJob($this->job);
         }
         $message = $this->stored->message();
-        Tracing::handle($message, static fn (): mixed => ReturnValue::complete($handler->handle($message)));
+        Tracing::handle($message, static fn (): mixed => $handler->handle($message));
     }
 
     public function failed(Throwable $e): void
