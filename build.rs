@@ -2,8 +2,8 @@
 //!
 //! - `nodelete`: the library stays mapped until the process exits. librdkafka's threads may still run while PHP unloads
 //!   its extensions, and would crash at exit.
-//! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/busy_poll.rs`, which says why. Also in tests and
-//!   examples, and by the name that fortified builds of C use.
+//! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/busy_poll.rs`, which says why. Also in tests
+//!   and examples, and by the name that fortified builds of C use.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

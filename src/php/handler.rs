@@ -58,7 +58,7 @@ pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
     ))
 }
 
-/// Where a record comes from.
+/// The origin of a record.
 pub fn origin(record: &Record, envelope: Option<&Scanned<'_>>) -> Origin {
     Origin {
         topic: Rc::clone(&record.topic),

@@ -26,7 +26,7 @@ use crate::worker::{log_isolation, Handler, Item, Source};
 /// `poll()` lets signal handlers run at this interval.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// What the caller of `poll()` has.
+/// The messages that the caller of `poll()` has.
 #[derive(Default)]
 pub struct Polled {
     /// Rejected messages, with the time of their redelivery.

@@ -249,7 +249,7 @@ pub fn with_sender<R, E: From<Error>>(
     result
 }
 
-/// Runs `use_it` with the route of a broadcast, which is taken out of the request state meanwhile.
+/// Runs `use_it` with the route of a broadcast, which is not in the request state during the call.
 ///
 /// # Errors
 /// InvalidChannel, or the error of `use_it`.

@@ -27,7 +27,7 @@ pub const TICKET_PATH: &str = "/sse/ticket";
 /// Delay before a client reconnects, in ms; after a refusal for lack of capacity the longer one.
 const RETRY_MS: u32 = 1000;
 const BUSY_RETRY_MS: u32 = 15_000;
-/// What the token of a ticket is for, instead of a channel.
+/// Takes the place of the channel in the token of a ticket.
 const TICKET: &str = "ticket";
 
 /// A valid request for an event stream.

@@ -1,4 +1,4 @@
-//! What a record costs that no socket of this gateway subscribes to: a gateway reads all records of its prefix, and most
+//! Measures a record that no socket of this gateway subscribes to: a gateway reads all records of its prefix, and most
 //! are for the clients of others.
 
 use std::sync::Arc;
@@ -34,7 +34,8 @@ fn run(channels: usize) -> (f64, u64) {
             )
         })
         .collect();
-    // Another channel each time, in no order. Reading the values takes time too; librdkafka's records were just received.
+    // Another channel each time, in no order. Reading the values takes time too; librdkafka's records are in the
+    // processor's cache.
     let mut next = 0;
     let mut order = move || {
         next = (next + 7919) % channels;
