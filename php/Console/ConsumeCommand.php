@@ -14,12 +14,12 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\ConsumeOptions;
 use Toporia\Realtime\Worker\ConsumeRunner;
+use Toporia\Realtime\Worker\GatewayLifecycle;
 use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\HandlerResolver;
 use Toporia\Realtime\Worker\JsonReporter;
-use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartSignal;
-use Toporia\Realtime\Worker\GatewayLifecycle;
+use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
@@ -36,7 +36,7 @@ final class ConsumeCommand extends WorkerCommand
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
-        MonitorOptions::define($this);
+        RunOptions::defineWithLimits($this);
         if ($this->host instanceof AddsConsumeOptions) {
             $this->getDefinition()->addOptions($this->host->consumeOptions());
         }
@@ -72,8 +72,6 @@ final class ConsumeCommand extends WorkerCommand
                 . 'once per partition and process: a restart seeks again',
                 'committed'
             )
-            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
-            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
             ->addOption('no-dlq', null, InputOption::VALUE_NONE, 'Stop at a message that keeps failing instead of '
                 . 'dead-lettering it')
             ->addOption(
@@ -91,8 +89,6 @@ final class ConsumeCommand extends WorkerCommand
                 'With --websocket: channels that clients may subscribe to (default: all channels of the prefix)'
             )
             ->addOption('drain', null, $value, 'With --websocket: time to drain clients on shutdown, in ms', '5000')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
-                . 'the summary')
             ->setHelp(
                 <<<'HELP'
                 Messages are passed to <info>--handler</info>, else to the entry of <info>handlers</info> in
@@ -123,7 +119,7 @@ final class ConsumeCommand extends WorkerCommand
             $options->handlerLifetime ?? ($this->host instanceof CreatesHandlersPerMessage ? 0 : null),
             $this->host instanceof RenewsObjects ? $this->host->renew(...) : null
         );
-        MonitorOptions::fromArray($input->getOptions())->report($reporter);
+        RunOptions::fromArray($input->getOptions())->report($reporter);
         $stop = StopConditions::for($options, RestartSignal::of($config, $this->host->directory()));
         $gateway = $options->gateway === null
             ? null

@@ -13,8 +13,8 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Metrics;
-use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\TopicList;
 
 /**
@@ -32,7 +32,7 @@ final class DevCommand extends Command
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
-        MonitorOptions::define($this);
+        RunOptions::define($this);
         $this
             ->setDescription('Run the embedded development broker until Ctrl-C')
             ->addOption('host', null, $value, 'Address to listen on and to advertise to clients', '127.0.0.1')
@@ -71,7 +71,7 @@ final class DevCommand extends Command
             "The embedded broker listens on $address, in memory. Press Ctrl-C to stop.",
             "  In another terminal: export KAFKA_BROKERS=$address",
         ], OutputInterface::OUTPUT_RAW);
-        MonitorOptions::fromArray($input->getOptions())->start(static function (string $metrics) use ($output): void {
+        RunOptions::fromArray($input->getOptions())->start(static function (string $metrics) use ($output): void {
             $output->writeln("  metrics are served on http://$metrics/metrics", OutputInterface::OUTPUT_RAW);
         });
         $this->waitForSignal();

@@ -12,12 +12,12 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Worker\GatewayLifecycle;
 use Toporia\Realtime\Worker\GatewayOptions;
 use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\JsonReporter;
-use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartSignal;
-use Toporia\Realtime\Worker\GatewayLifecycle;
+use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
@@ -34,7 +34,7 @@ final class GatewayCommand extends WorkerCommand
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
-        MonitorOptions::define($this);
+        RunOptions::defineWithLimits($this);
         $this
             ->setDescription('Run the WebSocket gateway, which delivers broadcasts to browsers (pusher-js, '
                 . 'laravel-echo)')
@@ -48,10 +48,6 @@ final class GatewayCommand extends WorkerCommand
                 'Channels that clients may subscribe to, comma-separated or repeated; patterns allowed (default: all)'
             )
             ->addOption('drain', null, $value, 'Time to drain clients on shutdown, in ms', '5000')
-            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
-            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
-                . 'the summary')
             ->setHelp(
                 <<<'HELP'
                 Needs REALTIME_APP_ID, REALTIME_APP_KEY and REALTIME_APP_SECRET, or the same under <info>gateway</info>
@@ -72,7 +68,7 @@ final class GatewayCommand extends WorkerCommand
         $options = GatewayOptions::fromArray($raw);
         $terminal = new OutputTerminal($output);
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
-        MonitorOptions::fromArray($raw)->report($reporter);
+        RunOptions::fromArray($raw)->report($reporter);
         $restart = RestartSignal::of($this->host->config(), $this->host->directory());
         $runner = new GatewayRunner(
             new GatewayLifecycle(new Gateway($options->settings()), $options, $reporter),

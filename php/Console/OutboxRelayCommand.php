@@ -22,8 +22,8 @@ use Toporia\Realtime\Outbox\SignalReceived;
 use Toporia\Realtime\Outbox\TextRelayReporter;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Worker\Heartbeat;
-use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\RestartSignal;
+use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 
 /**
@@ -39,23 +39,19 @@ final class OutboxRelayCommand extends Command
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
-        MonitorOptions::define($this);
+        RunOptions::defineWithLimits($this);
         $this
             ->setDescription('Send the rows of the transactional outbox to Kafka')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption('batch-size', null, $value, 'Maximum batch size, in rows (at most 1000)', '500')
             ->addOption('interval', null, $value, 'Pause when the outbox is empty, in ms', '500')
             ->addOption('stop-when-empty', null, InputOption::VALUE_NONE, 'Stop when there is nothing left to send')
-            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
-            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
             ->addOption('retention', null, $value, 'Keep sent rows for N seconds (0: delete immediately) '
                 . '[default: 86400]')
             ->addOption('shards', null, $value, 'Number of shards, as in the application\'s Outbox [default: 16]')
             ->addOption('table', null, $value, 'Outbox table [default: realtime_outbox]')
             ->addOption('lock', null, $value, 'Lock type for shards: auto, advisory or lease [default: auto]')
             ->addOption('lease', null, $value, 'Lease duration in seconds [default: 15]')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
-                . 'the summary')
             ->setHelp(
                 <<<'HELP'
                 The database is <info>REALTIME_OUTBOX_DSN</info>, <info>_USERNAME</info> and <info>_PASSWORD</info>, or
@@ -80,7 +76,7 @@ final class OutboxRelayCommand extends Command
         $options = RelayOptions::fromArray($input->getOptions(), $settings);
         $terminal = new OutputTerminal($output);
         $reporter = $options->json ? new JsonRelayReporter($terminal) : new TextRelayReporter($terminal);
-        MonitorOptions::fromArray($input->getOptions())->start(static function (string $address) use ($reporter): void {
+        RunOptions::fromArray($input->getOptions())->start(static function (string $address) use ($reporter): void {
             $reporter->event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);
         });
         $database = $settings->database();

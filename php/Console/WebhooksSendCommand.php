@@ -19,9 +19,9 @@ use Toporia\Realtime\Webhooks\Endpoint;
 use Toporia\Realtime\Webhooks\WebhookSender;
 use Toporia\Realtime\Worker\Heartbeat;
 use Toporia\Realtime\Worker\JsonReporter;
-use Toporia\Realtime\Worker\MonitorOptions;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\RestartSignal;
+use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 use Toporia\Realtime\Worker\UsageError;
@@ -31,8 +31,6 @@ use Toporia\Realtime\Worker\UsageError;
  */
 final class WebhooksSendCommand extends Command
 {
-    private const MAX_INT = 2147483647;
-
     public function __construct(private Host $host)
     {
         parent::__construct('realtime:webhooks:send');
@@ -41,7 +39,7 @@ final class WebhooksSendCommand extends Command
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
-        MonitorOptions::define($this);
+        RunOptions::defineWithLimits($this);
         $this
             ->setDescription('Post the webhooks of the gateways to the application, signed as Pusher signs them')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
@@ -52,10 +50,6 @@ final class WebhooksSendCommand extends Command
                 'Receiver, may be repeated; overrides the configuration (gateway.webhook_urls)'
             )
             ->addOption('retry', null, $value, 'Retry a request for N seconds, then dead-letter its events', '300')
-            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
-            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
-            ->addOption('json', null, InputOption::VALUE_NONE, 'Print one JSON object per line; the last is '
-                . 'the summary')
             ->setHelp(
                 <<<'HELP'
                 Needs REALTIME_APP_KEY, REALTIME_APP_SECRET and REALTIME_WEBHOOK_URLS, or the same under
@@ -79,11 +73,12 @@ final class WebhooksSendCommand extends Command
         $endpoints = self::endpoints($gateway, $raw['url']);
         $terminal = new OutputTerminal($output);
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
-        MonitorOptions::fromArray($raw)->report($reporter);
+        RunOptions::fromArray($raw)->report($reporter);
         $signal = new SignalReceived();
+        [$maxTime, $maxMemory] = RunOptions::limits($raw);
         $stop = StopConditions::limits(
-            OptionValue::int('--max-time', $raw['max-time'], 0, self::MAX_INT),
-            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
+            $maxTime,
+            $maxMemory,
             RestartSignal::of($config, $this->host->directory()),
             new Heartbeat(),
             $signal

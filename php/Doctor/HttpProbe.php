@@ -8,6 +8,9 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Doctor;
 
+use RuntimeException;
+use Toporia\Realtime\Support\HttpRequest;
+
 final class HttpProbe
 {
     private const MAX_BYTES = 4096;
@@ -19,20 +22,14 @@ final class HttpProbe
      */
     public static function get(string $address, string $path, float $timeout): array
     {
-        $address = self::reachable($address);
-        $options = ['timeout' => $timeout, 'ignore_errors' => true, 'follow_location' => 0];
-        $stream = @fopen("http://$address$path", 'r', false, stream_context_create(['http' => $options]));
-        if ($stream === false) {
-            return [null, ''];
-        }
-        $head = stream_get_meta_data($stream)['wrapper_data'][0] ?? '';
-        $body = (string) stream_get_contents($stream, self::MAX_BYTES);
-        fclose($stream);
-        if (preg_match('~\AHTTP/\S+ (\d{3})~', (string) $head, $match) !== 1) {
+        try {
+            $request = new HttpRequest('GET', 'http://' . self::reachable($address) . $path);
+            [$status, , $body] = $request->send('', [], $timeout, self::MAX_BYTES);
+        } catch (RuntimeException) {
             return [null, ''];
         }
 
-        return [(int) $match[1], trim($body)];
+        return [$status ?: null, trim($body)];
     }
 
     /**

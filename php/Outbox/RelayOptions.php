@@ -9,6 +9,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
@@ -56,6 +57,8 @@ final class RelayOptions
                 . '.');
         }
 
+        [$maxTime, $maxMemory] = RunOptions::limits($raw);
+
         return new self(
             OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
             OptionValue::text('--table', $raw['table'] ?? null) ?? $settings->table,
@@ -63,8 +66,8 @@ final class RelayOptions
             OptionValue::int('--batch-size', $raw['batch-size'] ?? 500, 1, Sender::MAX_BATCH),
             OptionValue::int('--interval', $raw['interval'] ?? 500, 1, 3_600_000),
             (bool) ($raw['stop-when-empty'] ?? false),
-            OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
-            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
+            $maxTime,
+            $maxMemory,
             OptionValue::int('--retention', $raw['retention'] ?? $settings->retention, 0, self::MAX_INT),
             $lock,
             OptionValue::int('--lease', $raw['lease'] ?? $settings->lease, 1, 3600),

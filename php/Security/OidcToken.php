@@ -8,9 +8,11 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Security;
 
+use RuntimeException;
 use SensitiveParameter;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
+use Toporia\Realtime\Support\HttpRequest;
 
 final class OidcToken
 {
@@ -35,15 +37,10 @@ final class OidcToken
      * @return array{token: string, lifetime?: int, extensions: array<string, string>}
      *
      * @throws ConnectionException the endpoint does not respond, or returns no token
-     * @throws ConfigurationException it rejects the client, or PHP may not open URLs
+     * @throws ConfigurationException it rejects the client
      */
     public function __invoke(): array
     {
-        if (!filter_var(ini_get('allow_url_fopen'), FILTER_VALIDATE_BOOL)) {
-            throw new ConfigurationException(
-                'security.token \'oidc\' needs allow_url_fopen=On in php.ini, or return the token from a callable.'
-            );
-        }
         [$status, $body] = $this->request();
         $answer = json_decode($body, true);
         $answer = is_array($answer) ? $answer : [];
@@ -55,7 +52,7 @@ final class OidcToken
                 + (is_numeric($lifetime) ? ['lifetime' => (int) $lifetime] : []);
         }
         $details = array_filter([$answer['error'] ?? null, $answer['error_description'] ?? null], 'is_string');
-        $text = "The token endpoint $this->endpoint responds with HTTP $status and no access_token"
+        $text = 'The token endpoint ' . HttpRequest::shown($this->endpoint) . " responds with HTTP $status and no access_token"
             . ($details === [] ? '' : ' (' . implode(': ', $details) . ')');
         if ($status >= 400 && $status < 500) {
             throw new ConfigurationException(
@@ -68,7 +65,7 @@ final class OidcToken
     /** @return array<string, mixed> */
     public function __debugInfo(): array
     {
-        return ['endpoint' => $this->endpoint, 'clientId' => $this->clientId, 'scope' => $this->scope];
+        return ['endpoint' => HttpRequest::shown($this->endpoint), 'clientId' => $this->clientId, 'scope' => $this->scope];
     }
 
     /** @return array{int, string} status and body */
@@ -77,28 +74,18 @@ final class OidcToken
         $form = ['grant_type' => 'client_credentials'] + ($this->scope === null ? [] : ['scope' => $this->scope]);
         // RFC 6749, 2.3.1: both are form-encoded first.
         $user = base64_encode(urlencode($this->clientId) . ':' . urlencode($this->clientSecret));
-        $context = stream_context_create([
-            'http' => [
-                'method' => 'POST',
-                'header' => "Content-Type: application/x-www-form-urlencoded\r\nAccept: application/json\r\n"
-                    . "Authorization: Basic $user\r\n",
-                'content' => http_build_query($form),
-                'timeout' => self::TIMEOUT_SECONDS,
-                'ignore_errors' => true,
-                'follow_location' => 0,
-            ],
-            'ssl' => $this->ca === null ? [] : ['cafile' => $this->ca],
-        ]);
-        $stream = @fopen($this->endpoint, 'r', false, $context);
-        if ($stream === false) {
-            $why = preg_replace('/^.*?: (?=Failed|failed)/s', '', error_get_last()['message'] ?? '');
-            throw new ConnectionException("The token endpoint $this->endpoint does not respond: $why.");
+        $headers = [
+            'Content-Type' => 'application/x-www-form-urlencoded', 'Accept' => 'application/json',
+            'Authorization' => "Basic $user",
+        ];
+        try {
+            $request = new HttpRequest('POST', $this->endpoint, $headers, $this->ca);
+            [$status, , $body] = $request->send(http_build_query($form), [], self::TIMEOUT_SECONDS, self::MAX_BYTES);
+        } catch (RuntimeException $e) {
+            $shown = HttpRequest::shown($this->endpoint);
+            throw new ConnectionException("The token endpoint $shown does not respond: {$e->getMessage()}.");
         }
-        $head = (array) (stream_get_meta_data($stream)['wrapper_data'] ?? []);
-        $body = (string) stream_get_contents($stream, self::MAX_BYTES);
-        fclose($stream);
-        preg_match('~\AHTTP/\S+ (\d{3})~', (string) ($head[0] ?? ''), $match);
 
-        return [(int) ($match[1] ?? 0), $body];
+        return [$status, $body];
     }
 }

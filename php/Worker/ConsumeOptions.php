@@ -57,6 +57,7 @@ final class ConsumeOptions
             throw new UsageError('--no-dlq and --dlq-enabled cannot be used together.');
         }
         $gateway = GatewayOptions::fromConsume($raw);
+        [$maxTime, $maxMemory] = RunOptions::limits($raw);
         $channels = $raw['channels'] ?? null;
         $none = $gateway !== null && ($channels === null || $channels === []) && !isset($raw['handler']);
 
@@ -70,8 +71,8 @@ final class ConsumeOptions
             OptionValue::text('--handler', $raw['handler'] ?? null),
             OptionValue::text('--group', $raw['group'] ?? null),
             FromPosition::parse($raw['from'] ?? null),
-            OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
-            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
+            $maxTime,
+            $maxMemory,
             (bool) ($raw['json'] ?? false),
             !($raw['no-dlq'] ?? false),
             $gateway,

@@ -15,7 +15,6 @@ final class GatewayOptions
 {
     /** Maximum of --drain, in ms: supervisors kill a process earlier than this. */
     private const LONGEST_DRAIN = 600000;
-    private const MAX_INT = 2147483647;
 
     /**
      * @param string|null $host null: as configured
@@ -51,8 +50,7 @@ final class GatewayOptions
             isset($raw['port']) ? OptionValue::int('--port', $raw['port'], 0, 65535) : null,
             self::channels($raw),
             self::drain($raw),
-            OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
-            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0
+            ...RunOptions::limits($raw)
         );
     }
 
@@ -82,8 +80,7 @@ final class GatewayOptions
             $address['port'] ?? null,
             self::channels($raw),
             $drain,
-            OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_INT),
-            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0
+            ...RunOptions::limits($raw)
         );
     }
 

@@ -10,8 +10,11 @@ namespace Toporia\Realtime\Tests\Webhooks;
 
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
+use RuntimeException;
+use Toporia\Realtime\Support\HttpRequest;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 use Toporia\Realtime\Webhooks\Endpoint;
+use Toporia\Realtime\Worker\UsageError;
 
 final class EndpointUnitTest extends TestCase
 {
@@ -19,7 +22,7 @@ final class EndpointUnitTest extends TestCase
     private const RECEIVER = <<<'PHP'
         [, $transport, $code] = $argv;
         $options = [];
-        if ($transport === 'ssl') {
+        if ($transport !== 'tcp') {
             $key = openssl_pkey_new(['private_key_bits' => 2048]);
             $request = openssl_csr_new(['commonName' => '127.0.0.1'], $key);
             openssl_x509_export(openssl_csr_sign($request, null, $key, 1), $certificate);
@@ -31,9 +34,10 @@ final class EndpointUnitTest extends TestCase
         $context = stream_context_create($options);
         $flags = STREAM_SERVER_BIND | STREAM_SERVER_LISTEN;
         $server = stream_socket_server("tcp://127.0.0.1:0", $number, $why, $flags, $context);
-        echo stream_socket_get_name($server, false), "\n";
+        echo stream_socket_get_name($server, false), ' ', $file ?? '', "\n";
         $client = stream_socket_accept($server, 20.0);
-        if ($transport === 'ssl') {
+        if ($transport !== 'tcp') {
+            usleep($transport === 'slow-ssl' ? 700_000 : 0);
             @stream_socket_enable_crypto($client, true, STREAM_CRYPTO_METHOD_TLS_SERVER);
             unlink($file);
         }
@@ -46,6 +50,7 @@ final class EndpointUnitTest extends TestCase
         PHP;
 
     private ChildProcess $receiver;
+    private string $certificate = '';
 
     protected function tearDown(): void
     {
@@ -128,11 +133,66 @@ final class EndpointUnitTest extends TestCase
         }
     }
 
+    public function testTheHandshakeCountsTowardsTheTimeout(): void
+    {
+        $url = $this->endpoint('$read(); sleep(10);', 'slow-ssl')->url;
+        $request = new HttpRequest('POST', $url, [], $this->certificate);
+        $start = microtime(true);
+        try {
+            $request->send('{}', [], 1.0);
+            self::fail('it is silent');
+        } catch (RuntimeException $e) {
+            self::assertSame('no response within 1 s', $e->getMessage());
+        }
+        self::assertEqualsWithDelta(1.0, microtime(true) - $start, 0.4);
+        $this->receiver->destroy();
+        // Accepts the connection and does not answer the handshake at all.
+        $url = str_replace('http://', 'https://', $this->endpoint('sleep(10);')->url);
+        self::assertSame('no response within 1 s', (new Endpoint($url, 'key', 'secret', 1.0))->post('{}'));
+    }
+
+    public function testUserAndPasswordAreNotShown(): void
+    {
+        $url = $this->endpoint('')->url;
+        self::assertMatchesRegularExpression('~\Ahttp://127\.0\.0\.1:\d+/hooks\?a=b\z~', $url);
+        foreach (['ftp://me:hush@a/b' => 'ftp://a/b', 'https://me:h/ush@a/b' => 'https://a/b'] as $given => $shown) {
+            try {
+                new Endpoint($given, 'key', 'secret');
+                self::fail("$given is no URL of webhooks");
+            } catch (UsageError $e) {
+                self::assertStringContainsString("\"$shown\" is not a URL of webhooks", $e->getMessage());
+            }
+        }
+    }
+
+    /** @dataProvider bodies */
+    #[DataProvider('bodies')]
+    public function testTheBodyOfAResponse(string $response, string $expected, int $max = 100): void
+    {
+        $url = $this->endpoint('$read(); fwrite($client, ' . var_export($response, true) . '); sleep(10);')->url;
+        $request = new HttpRequest('POST', $url);
+        self::assertSame([200, 'HTTP/1.1 200 OK', $expected], $request->send('{}', [], 1.0, $max));
+    }
+
+    /** @return array<string, array{string, string, 2?: int}> */
+    public static function bodies(): array
+    {
+        $head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+
+        return [
+            'of a length' => ["{$head}Content-Length: 3\r\n\r\nabcdef", 'abc'],
+            'empty' => ["{$head}Content-Length: 0\r\n\r\n", ''],
+            'in chunks' => ["{$head}Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", 'abcde'],
+            'longer than read' => ["{$head}\r\nabcdef", 'abcd', 4],
+            'longer than read, in chunks' => ["{$head}transfer-encoding: chunked\r\n\r\n6\r\nabcdef\r\n", 'abcd', 4],
+        ];
+    }
+
     private function endpoint(string $code, string $transport = 'tcp'): Endpoint
     {
         $this->receiver = new ChildProcess([PHP_BINARY, '-r', self::RECEIVER, $transport, $code], getenv());
-        [, $address] = $this->receiver->waitForOutput('/^(127\.0\.0\.1:\d+)$/m');
-        $scheme = $transport === 'ssl' ? 'https' : 'http';
+        [, $address, $this->certificate] = $this->receiver->waitForOutput('/^(127\.0\.0\.1:\d+) (.*)$/m');
+        $scheme = $transport === 'tcp' ? 'http' : 'https';
 
         return new Endpoint("$scheme://me:p%40ss@$address/hooks?a=b", 'key', 'secret', 1.0);
     }

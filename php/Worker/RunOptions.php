@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The monitoring options of every long-running command: --metrics and --heartbeat.
+ * The options of every long-running command: --metrics, --heartbeat, and the limits after which it stops.
  */
 
 declare(strict_types=1);
@@ -16,16 +16,18 @@ use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Metrics;
 
 /**
- * Defaults come from the settings `metrics` and `heartbeat_file`.
+ * The defaults of --metrics and --heartbeat come from the settings `metrics` and `heartbeat_file`.
  */
-final class MonitorOptions
+final class RunOptions
 {
+    private const MAX_SECONDS = 2147483647;
+
     private function __construct(public readonly ?string $metrics, public readonly ?string $heartbeat)
     {
     }
 
     /**
-     * Adds these options to a command.
+     * Adds --metrics and --heartbeat to a command.
      */
     public static function define(Command $command): void
     {
@@ -39,6 +41,41 @@ final class MonitorOptions
                     . 'host:first-last'
             )
             ->addOption('heartbeat', null, $value, 'Touch this file every second while the loop is running');
+    }
+
+    /**
+     * Adds these options, --max-time, --max-memory and --json to a command.
+     */
+    public static function defineWithLimits(Command $command): void
+    {
+        self::define($command);
+        $value = InputOption::VALUE_REQUIRED;
+        $command
+            ->addOption('max-time', null, $value, 'Stop after N seconds (0: no limit)', '0')
+            ->addOption('max-memory', null, $value, 'Stop when memory exceeds this amount: 128 (MB), 128M, 1G')
+            ->addOption(
+                'json',
+                null,
+                InputOption::VALUE_NONE,
+                'Print one JSON object per line; the last is the summary'
+            );
+    }
+
+    /**
+     * --max-time in seconds, --max-memory in bytes; 0: no limit.
+     *
+     * @param array<string, mixed> $raw values by option name, without dashes; null or absent: no limit
+     *
+     * @return array{int, int}
+     *
+     * @throws UsageError an invalid option; the message names it
+     */
+    public static function limits(array $raw): array
+    {
+        return [
+            OptionValue::int('--max-time', $raw['max-time'] ?? 0, 0, self::MAX_SECONDS),
+            isset($raw['max-memory']) ? OptionValue::memory('--max-memory', $raw['max-memory']) : 0,
+        ];
     }
 
     /**
