@@ -22,7 +22,7 @@ use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letters;
 use Toporia\Realtime\Dlq\Ownership;
 use Toporia\Realtime\Dlq\TopicNames;
-use Toporia\Realtime\Ops\TopicPlan;
+use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;

@@ -12,18 +12,18 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Throwable;
-use Toporia\Realtime\Doctor\Checks;
-use Toporia\Realtime\Doctor\Context;
-use Toporia\Realtime\Doctor\JsonReport;
-use Toporia\Realtime\Doctor\Options;
-use Toporia\Realtime\Doctor\Runner;
-use Toporia\Realtime\Doctor\Secrets;
-use Toporia\Realtime\Doctor\Settings;
-use Toporia\Realtime\Doctor\TextReport;
+use Toporia\Realtime\Diagnostics\Checks;
+use Toporia\Realtime\Diagnostics\Context;
+use Toporia\Realtime\Diagnostics\JsonReport;
+use Toporia\Realtime\Diagnostics\DoctorOptions;
+use Toporia\Realtime\Diagnostics\Runner;
+use Toporia\Realtime\Diagnostics\Secrets;
+use Toporia\Realtime\Diagnostics\Settings;
+use Toporia\Realtime\Diagnostics\TextReport;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Reads the input and assembles the parts; the checks are in Doctor\Checks.
+ * Reads the input and assembles the parts; the checks are in Diagnostics\Checks.
  */
 final class DoctorCommand extends Command
 {
@@ -71,7 +71,7 @@ final class DoctorCommand extends Command
 
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
-        $options = Options::fromArray($input->getOptions());
+        $options = DoctorOptions::fromArray($input->getOptions());
         [$config, $loadError] = $this->configuration();
         $known = Settings::names($config) ?: ['kafka'];
         if ($options->broker !== null && !in_array($options->broker, $known, true)) {

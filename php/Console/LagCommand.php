@@ -13,15 +13,15 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConnectionException;
-use Toporia\Realtime\Ops\GroupSnapshot;
-use Toporia\Realtime\Ops\GroupNames;
-use Toporia\Realtime\Ops\Interrupt;
-use Toporia\Realtime\Ops\LagJson;
-use Toporia\Realtime\Ops\LagOptions;
-use Toporia\Realtime\Ops\LagReader;
-use Toporia\Realtime\Ops\LagReport;
-use Toporia\Realtime\Ops\LagText;
-use Toporia\Realtime\Ops\Screen;
+use Toporia\Realtime\Diagnostics\GroupSnapshot;
+use Toporia\Realtime\Diagnostics\GroupNames;
+use Toporia\Realtime\Diagnostics\Interrupt;
+use Toporia\Realtime\Diagnostics\LagJson;
+use Toporia\Realtime\Diagnostics\LagOptions;
+use Toporia\Realtime\Diagnostics\LagReader;
+use Toporia\Realtime\Diagnostics\LagReport;
+use Toporia\Realtime\Diagnostics\LagText;
+use Toporia\Realtime\Diagnostics\Screen;
 use Toporia\Realtime\Worker\Text;
 
 /**

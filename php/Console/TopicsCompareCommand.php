@@ -11,9 +11,9 @@ namespace Toporia\Realtime\Console;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
-use Toporia\Realtime\Ops\Difference;
-use Toporia\Realtime\Ops\TopicPlan;
-use Toporia\Realtime\Ops\TopicState;
+use Toporia\Realtime\Diagnostics\Difference;
+use Toporia\Realtime\Diagnostics\TopicPlan;
+use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Worker\Text;
 
 /**

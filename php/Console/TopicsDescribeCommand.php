@@ -14,12 +14,12 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\UnknownTopicException;
-use Toporia\Realtime\Ops\Screen;
-use Toporia\Realtime\Ops\Table;
-use Toporia\Realtime\Ops\TopicPlan;
-use Toporia\Realtime\Ops\TopicState;
-use Toporia\Realtime\Ops\TopicTable;
-use Toporia\Realtime\Ops\Units;
+use Toporia\Realtime\Diagnostics\Screen;
+use Toporia\Realtime\Diagnostics\Table;
+use Toporia\Realtime\Diagnostics\TopicPlan;
+use Toporia\Realtime\Diagnostics\TopicState;
+use Toporia\Realtime\Diagnostics\TopicTable;
+use Toporia\Realtime\Diagnostics\Units;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 

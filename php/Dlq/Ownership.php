@@ -8,7 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
-use Toporia\Realtime\Ops\TopicPlan;
+use Toporia\Realtime\Diagnostics\TopicPlan;
 
 /**
  * The name of a topic does not decide: `shop_staging_user_1` is the topic of the channel `staging.user.1` with the

@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Support;
 
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Doctor\Settings as DoctorSettings;
+use Toporia\Realtime\Diagnostics\Settings as DoctorSettings;
 use Toporia\Realtime\Outbox\Settings;
 use Toporia\Realtime\Polyfill\ConfigFiles;
 use Toporia\Realtime\Support\Environment;

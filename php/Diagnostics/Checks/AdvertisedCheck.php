@@ -1,0 +1,92 @@
+<?php
+
+/**
+ * Checks that the brokers can be reached at their advertised addresses.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Diagnostics\Checks;
+
+use Toporia\Realtime\Diagnostics\Check;
+use Toporia\Realtime\Diagnostics\Context;
+use Toporia\Realtime\Diagnostics\Finding;
+use Toporia\Realtime\Diagnostics\Wire\WireException;
+
+/**
+ * Clients get the addresses of all brokers (advertised.listeners) from the first one they reach.
+ */
+final class AdvertisedCheck implements Check
+{
+    public function name(): string
+    {
+        return 'advertised';
+    }
+
+    public function title(): string
+    {
+        return 'Brokers';
+    }
+
+    public function needs(): array
+    {
+        return ['brokers'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $brokers = $context->cluster['brokers'] ?? [];
+        $lost = 0;
+        foreach ($brokers as $broker) {
+            $address = (str_contains($broker['host'], ':') ? "[{$broker['host']}]" : $broker['host']) . ':' . $broker['port'];
+            $known = isset($context->probes[$address]);
+            $probe = $context->probe($address);
+            $facts = ['address' => $address, 'id' => $broker['id'], 'step' => $probe->failure?->step];
+            if ($probe->failure === null) {
+                if (!$known) {
+                    yield Finding::ok(
+                        "broker {$broker['id']}",
+                        "advertised as $address: " . implode(', ', $probe->passed),
+                        $facts
+                    );
+                }
+                continue;
+            }
+            $lost++;
+            if ($known) {
+                yield Finding::error(
+                    "broker {$broker['id']}",
+                    "$address belongs to the cluster, but {$probe->failure->step} fails there (see above): the "
+                        . "partitions it leads "
+                        . 'cannot be reached',
+                    (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),
+                    $facts
+                );
+                continue;
+            }
+            $bootstrap = implode(', ', $context->settings->addresses());
+            $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
+            yield Finding::error(
+                "broker {$broker['id']}",
+                "tells clients to connect to $address (advertised.listeners), but from here {$probe->failure->step} "
+                    . "fails there: " . $probe->failure->getMessage(),
+                $network
+                    ? "Set advertised.listeners of that broker to an address that this machine can reach (it "
+                        . "responds at $bootstrap), "
+                        . "or make $address reachable from here" . ($probe->failure->step === WireException::DNS
+                        ? ' (/etc/hosts, DNS).' : '.')
+                    : (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),
+                $facts
+            );
+        }
+        if ($lost === count($brokers) && $brokers !== []) {
+            $context->block($this->name(), 'no broker can be reached at its advertised address');
+        }
+        if ($lost === 0) {
+            $count = count($brokers);
+            yield Finding::ok('cluster', ($count === 1 ? 'one broker, reachable' : "$count brokers, all reachable")
+                . ' at advertised.listeners' . (($context->cluster['id'] ?? null) === null ? ''
+                : ", id {$context->cluster['id']}"), ['brokers' => $count, 'id' => $context->cluster['id'] ?? null]);
+        }
+    }
+}

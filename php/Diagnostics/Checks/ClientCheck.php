@@ -1,0 +1,64 @@
+<?php
+
+/**
+ * Checks that the extension's own client can connect to the cluster.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Diagnostics\Checks;
+
+use Toporia\Realtime\Diagnostics\Check;
+use Toporia\Realtime\Diagnostics\Context;
+use Toporia\Realtime\Diagnostics\Finding;
+use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Worker\Text;
+
+final class ClientCheck implements Check
+{
+    public function name(): string
+    {
+        return 'client';
+    }
+
+    public function title(): string
+    {
+        return 'Brokers';
+    }
+
+    public function needs(): array
+    {
+        return ['extension', 'configuration', 'brokers', 'advertised'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $start = hrtime(true);
+        try {
+            $topics = count($context->topicNames());
+        } catch (RealtimeException $e) {
+            $context->block($this->name(), 'the extension cannot reach the cluster');
+            yield Finding::error(
+                'client',
+                'the doctor can reach the brokers, the extension cannot: ' . $e->getMessage(),
+                'Compare producer_config and consumer_config with `security`: their settings apply to the '
+                    . 'extension only.'
+            );
+
+            return;
+        }
+        if ($context->isMock()) {
+            $context->block('admin', 'not supported by an embedded broker');
+            yield Finding::warning(
+                'client',
+                'this is an embedded development broker: all data is in memory',
+                'For development only; otherwise set brokers (KAFKA_BROKERS) to the addresses of your Kafka.'
+            );
+        }
+        yield Finding::ok('client', sprintf(
+            'the extension connects as the application does (%d ms) and sees %s',
+            (hrtime(true) - $start) / 1e6,
+            Text::count($topics, 'topic')
+        ), ['topics' => $topics]);
+    }
+}

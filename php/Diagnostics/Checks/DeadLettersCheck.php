@@ -1,0 +1,70 @@
+<?php
+
+/**
+ * Counts dead letters.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Diagnostics\Checks;
+
+use Toporia\Realtime\Diagnostics\Check;
+use Toporia\Realtime\Diagnostics\Context;
+use Toporia\Realtime\Diagnostics\Finding;
+use Toporia\Realtime\Diagnostics\NameList;
+use Toporia\Realtime\Worker\Text;
+
+final class DeadLettersCheck implements Check
+{
+    private const MAX_TOPICS = 200;
+
+    public function name(): string
+    {
+        return 'dead-letters';
+    }
+
+    public function title(): string
+    {
+        return 'Dead letters';
+    }
+
+    public function needs(): array
+    {
+        return ['client'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $admin = $context->admin();
+        $wanted = array_map($context->deadLetters->deadLetters(...), $context->consumed());
+        $topics = array_values(array_intersect($context->topicNames(), $wanted));
+        $letters = [];
+        foreach (array_slice($topics, 0, self::MAX_TOPICS) as $topic) {
+            $count = 0;
+            foreach ($admin->offsets($topic) as ['beginning' => $beginning, 'end' => $end]) {
+                $count += $end - $beginning;
+            }
+            if ($count > 0) {
+                $letters[$topic] = $count;
+            }
+        }
+        arsort($letters);
+        $total = array_sum($letters);
+        if ($total === 0) {
+            yield Finding::ok('dead letters', $context->settings->flag('dlq', true) ? 'none'
+                : 'none; dlq is off: a message that fails permanently stops its worker', ['count' => 0]);
+
+            return;
+        }
+        $topic = (string) array_key_first($letters);
+        $original = $context->deadLetters->original($topic);
+        yield Finding::warning(
+            'dead letters',
+            Text::count($total, 'message') . ' could not be handled (including replayed ones), in '
+                . NameList::short(array_map('strval', array_keys($letters))),
+            "realtime:dlq:list --topic=$original shows the reason; once it is fixed: realtime:dlq:replay, or "
+                . "realtime:dlq:purge",
+            ['count' => $total, 'topics' => $letters]
+        );
+    }
+}

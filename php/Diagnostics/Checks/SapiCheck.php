@@ -1,0 +1,79 @@
+<?php
+
+/**
+ * Checks that php-fpm and Apache's PHP load the extension too.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Diagnostics\Checks;
+
+use Toporia\Realtime\Diagnostics\Check;
+use Toporia\Realtime\Diagnostics\Context;
+use Toporia\Realtime\Diagnostics\Finding;
+
+/**
+ * Debian has one conf.d per SAPI, so an extension enabled for the CLI may be missing in web pages.
+ */
+final class SapiCheck implements Check
+{
+    private const NAME = 'toporia_realtime';
+    private const SERVICES = ['fpm' => 'php%s-fpm', 'apache2' => 'apache2'];
+
+    /**
+     * @param string $debian configuration directory of all PHP versions
+     */
+    public function __construct(private string $debian = '/etc/php')
+    {
+    }
+
+    public function name(): string
+    {
+        return 'other-sapis';
+    }
+
+    public function title(): string
+    {
+        return 'PHP and the extension';
+    }
+
+    public function needs(): array
+    {
+        return ['extension'];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $version = PHP_MAJOR_VERSION . '.' . PHP_MINOR_VERSION;
+        foreach (self::SERVICES as $sapi => $service) {
+            $directory = "$this->debian/$version/$sapi";
+            if (!is_dir("$directory/conf.d")) {
+                continue;
+            }
+            $file = self::enabledBy($directory);
+            $service = sprintf($service, $version);
+            yield $file !== null
+                ? Finding::ok($sapi, "$file enables the extension")
+                : Finding::warning(
+                    $sapi,
+                    "nothing in $directory enables the extension: pages served by $service do not have it",
+                    is_file("$this->debian/$version/mods-available/" . self::NAME . '.ini')
+                        ? "phpenmod -v $version -s $sapi " . self::NAME . " && systemctl restart $service"
+                        : "Put the line extension=" . self::NAME . " into $directory/conf.d/20-" . self::NAME . ".ini, and "
+                            . "restart $service. Ignore this if no page of this application runs there."
+                );
+        }
+    }
+
+    private static function enabledBy(string $directory): ?string
+    {
+        foreach (["$directory/php.ini", ...(glob("$directory/conf.d/*.ini") ?: [])] as $file) {
+            $line = '/^\s*extension\s*=\s*"?[^;"\n]*' . self::NAME . '/mi';
+            if (preg_match($line, (string) @file_get_contents($file)) === 1) {
+                return $file;
+            }
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,212 @@
+<?php
+
+/**
+ * Checks the messages in the spool, and its remaining capacity.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Diagnostics\Checks;
+
+use Toporia\Realtime\Diagnostics\Check;
+use Toporia\Realtime\Diagnostics\Context;
+use Toporia\Realtime\Diagnostics\Finding;
+use Toporia\Realtime\Diagnostics\SpoolDirectory;
+use Toporia\Realtime\Diagnostics\SpoolState;
+use Toporia\Realtime\Worker\Text;
+
+final class SpoolCheck implements Check
+{
+    /** Maximum age in seconds of messages in a file that no running process holds. */
+    private const MAX_WAIT_SECONDS = 600;
+    private const MAX_BYTES = 256 << 20;
+
+    public function name(): string
+    {
+        return 'spool';
+    }
+
+    public function title(): string
+    {
+        return 'Spool';
+    }
+
+    public function needs(): array
+    {
+        return [];
+    }
+
+    public function run(Context $context): iterable
+    {
+        $directory = $this->directory($context);
+        if ($directory === null) {
+            // If it is not set, ConfigurationRules reports it.
+            if ($context->settings->get('spool') !== null) {
+                yield Finding::ok('spool', 'off, as it is set');
+            }
+
+            return;
+        }
+        $facts = ['directory' => $directory];
+        $unusable = $this->unusable($directory);
+        if ($unusable !== null) {
+            yield Finding::error(
+                'spool',
+                "$directory $unusable: messages that Kafka does not accept are lost",
+                "mkdir -p $directory && chown www-data $directory (the user that runs PHP), or set spool "
+                    . "(REALTIME_SPOOL) to a directory it can write to",
+                $facts
+            );
+        }
+        if (!is_dir($directory)) {
+            if ($unusable === null) {
+                yield Finding::ok('spool', "$directory is created when the first message needs it", $facts);
+            }
+
+            return;
+        }
+        $state = new SpoolState($directory);
+        yield from $this->contents($context, $state);
+        yield from $this->disk($context, $state);
+    }
+
+    /** @return iterable<Finding> */
+    private function contents(Context $context, SpoolState $state): iterable
+    {
+        $facts = ['messages' => $state->messages, 'bytes' => $state->bytes, 'oldest_seconds' => $state->age(),
+            'failed' => $state->failed, 'damaged' => $state->damaged];
+        if ($state->unreadable !== []) {
+            yield Finding::warning(
+                'spool',
+                'the contents of ' . implode(', ', $state->unreadable) . ' cannot be seen by this user',
+                'Run the doctor as the user that runs PHP (sudo -u www-data …), or as root.'
+            );
+        }
+        if ($state->failed > 0) {
+            yield Finding::error(
+                'spool',
+                Text::count($state->failed, 'message') . ' can never be sent',
+                "Read the reasons in {$state->failedDirectory}/*.jsonl; " . 'send the messages again that are needed '
+                    . '(realtime:kafka:publish), then delete the files.',
+                $facts
+            );
+        }
+        if ($state->damaged > 0) {
+            yield Finding::warning(
+                'spool',
+                Text::count($state->damaged, 'damaged file') . ' moved aside',
+                "Read the notes in {$state->damagedDirectory}: was " . 'the disk full, or did the machine lose power? '
+                    . 'Delete them if they are no longer needed.',
+                $facts
+            );
+        }
+        if ($state->messages === 0) {
+            yield Finding::ok('spool', "$state->directory is empty", $facts);
+
+            return;
+        }
+        $cluster = $context->cluster['id'] ?? null;
+        foreach ($state->waiting($context->settings, $cluster, true) as $own) {
+            yield $this->own($context, $own, $facts);
+        }
+        foreach ($state->waiting($context->settings, $cluster, false) as $other) {
+            yield $this->orphan($other);
+        }
+    }
+
+    /** @param array<string, mixed> $facts */
+    private function own(Context $context, SpoolDirectory $directory, array $facts): Finding
+    {
+        $text = self::waiting($directory);
+        if (($directory->unheldAge() ?? 0) < self::MAX_WAIT_SECONDS) {
+            return Finding::ok('spool', "$text; they are sent by the next process that can reach Kafka", $facts);
+        }
+
+        return Finding::warning(
+            'spool',
+            $text,
+            $context->blocked('brokers') !== null
+            ? 'Fix the connection to Kafka first; then they are sent by the next process that broadcasts.'
+            : 'No process of the same cluster, prefix and application has sent anything since: '
+                . 'realtime:kafka:publish with the application\'s configuration sends them.',
+            $facts
+        );
+    }
+
+    /** Messages that no process with this configuration sends: brokers, topic_prefix or application were changed. */
+    private function orphan(SpoolDirectory $directory): Finding
+    {
+        return Finding::warning(
+            'spool',
+            self::waiting($directory) . ', and this configuration does not send them: they are for '
+                . $directory->owner(),
+            'If another application uses this spool, it sends them. If brokers, topic_prefix or application were '
+                . 'changed and they belong to this cluster: realtime:spool --adopt=' . basename($directory->path),
+            ['directory' => $directory->path, 'messages' => $directory->messages,
+                'oldest_seconds' => $directory->age()]
+        );
+    }
+
+    private static function waiting(SpoolDirectory $directory): string
+    {
+        return Text::count($directory->messages, 'message') . ' wait' . ($directory->messages === 1 ? 's' : '') . ' in '
+            . $directory->path . ', the oldest for ' . ($directory->age() ?? 0) . ' s';
+    }
+
+    /** @return iterable<Finding> */
+    private function disk(Context $context, SpoolState $state): iterable
+    {
+        $max = (int) $context->settings->text('spool_max_bytes', (string) self::MAX_BYTES);
+        if ($max > 0 && $state->bytes > $max * 0.8) {
+            yield Finding::warning(
+                'spool',
+                sprintf('%s of %s are used: when it is full, messages are '
+                    . 'rejected', Text::bytes($state->bytes), Text::bytes($max)),
+                'Fix the connection to Kafka, or raise spool_max_bytes.'
+            );
+        }
+        $free = @disk_free_space($state->directory);
+        if ($free === false) {
+            return;
+        }
+        $facts = ['free_bytes' => (int) $free];
+        if ($free < 16 << 20) {
+            yield Finding::error(
+                'disk of the spool',
+                'is full: ' . Text::bytes((int) $free) . ' free',
+                "`df -h $state->directory`; free disk space, or put " . 'spool (REALTIME_SPOOL) on another disk.',
+                $facts
+            );
+        } elseif ($free < $max) {
+            yield Finding::warning(
+                'disk of the spool',
+                Text::bytes((int) $free) . ' free, less than spool_max_bytes (' . Text::bytes($max) . ')',
+                "`df -h $state->directory`; free disk space, or lower spool_max_bytes.",
+                $facts
+            );
+        }
+    }
+
+    private function directory(Context $context): ?string
+    {
+        return $context->settings->spool($context->directory);
+    }
+
+    /** The reason why the directory cannot be written; null if it can. */
+    private function unusable(string $directory): ?string
+    {
+        $place = $directory;
+        while (!file_exists($place) && $place !== dirname($place)) {
+            $place = dirname($place);
+        }
+        $user = function_exists('posix_geteuid') ? (posix_getpwuid(posix_geteuid())['name'] ?? 'this user') : 'this user';
+        if (!is_dir($place)) {
+            return $place === $directory ? 'is not a directory' : "cannot be created: $place is not a directory";
+        }
+        if (!is_writable($place)) {
+            return $place === $directory ? "cannot be written by $user" : "cannot be created: $user may not write $place";
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,63 @@
+<?php
+
+/**
+ * The content of a spool, read without modifying it: one directory for each owner of messages.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Diagnostics;
+
+final class SpoolState
+{
+    public int $messages = 0;
+    public int $bytes = 0;
+    public int $failed = 0;
+    public int $damaged = 0;
+    public string $failedDirectory = '';
+    public string $damagedDirectory = '';
+    /** @var list<string> directories that this user cannot read */
+    public array $unreadable = [];
+    /** @var list<SpoolDirectory> */
+    public array $directories = [];
+
+    public function __construct(public readonly string $directory)
+    {
+        foreach (glob("$directory/*", GLOB_ONLYDIR) ?: [] as $path) {
+            if (!is_readable($path)) {
+                $this->unreadable[] = $path;
+                continue;
+            }
+            $this->directories[] = $place = new SpoolDirectory($path);
+            $this->messages += $place->messages;
+            $this->bytes += $place->bytes;
+            $this->failed += $place->failed;
+            $this->damaged += $place->damaged;
+            $this->failedDirectory = $place->failed > 0 ? "$path/failed" : $this->failedDirectory;
+            $this->damagedDirectory = $place->damaged > 0 ? "$path/damaged" : $this->damagedDirectory;
+        }
+    }
+
+    /**
+     * The directories with waiting messages.
+     *
+     * @param bool $own true: those whose messages a process with these settings sends; false: the others
+     *
+     * @return list<SpoolDirectory>
+     */
+    public function waiting(Settings $settings, ?string $cluster, bool $own): array
+    {
+        return array_values(array_filter(
+            $this->directories,
+            static fn (SpoolDirectory $one) => $one->messages > 0 && $one->isSentBy($settings, $cluster) === $own
+        ));
+    }
+
+    /** Age of the oldest waiting message in seconds; null if none is waiting. */
+    public function age(): ?int
+    {
+        $ages = array_filter(array_map(static fn (SpoolDirectory $one) => $one->age(), $this->directories), 'is_int');
+
+        return $ages === [] ? null : max($ages);
+    }
+}

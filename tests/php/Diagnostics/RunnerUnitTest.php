@@ -1,0 +1,147 @@
+<?php
+
+/**
+ * The runner continues after a failure, skips checks without a subject, and prints no secret.
+ */
+
+declare(strict_types=1);
+
+namespace Toporia\Realtime\Tests\Diagnostics;
+
+use PHPUnit\Framework\TestCase;
+use RuntimeException;
+use Symfony\Component\Console\Output\BufferedOutput;
+use Toporia\Realtime\Diagnostics\Check;
+use Toporia\Realtime\Diagnostics\Context;
+use Toporia\Realtime\Diagnostics\Finding;
+use Toporia\Realtime\Diagnostics\JsonReport;
+use Toporia\Realtime\Diagnostics\Level;
+use Toporia\Realtime\Diagnostics\DoctorOptions;
+use Toporia\Realtime\Diagnostics\Runner;
+use Toporia\Realtime\Diagnostics\Secrets;
+use Toporia\Realtime\Diagnostics\FindingCounts;
+use Toporia\Realtime\Diagnostics\TextReport;
+
+final class RunnerUnitTest extends TestCase
+{
+    /**
+     * @param list<string> $needs
+     * @param callable(Context): iterable<Finding> $run
+     */
+    private static function check(string $name, array $needs, callable $run): Check
+    {
+        return new class ($name, $needs, $run) implements Check {
+            /** @var callable(Context): iterable<Finding> */
+            private $run;
+
+            /** @param list<string> $needs */
+            public function __construct(private string $name, private array $needs, callable $run)
+            {
+                $this->run = $run;
+            }
+
+            public function name(): string
+            {
+                return $this->name;
+            }
+
+            public function title(): string
+            {
+                return ucfirst($this->name);
+            }
+
+            public function needs(): array
+            {
+                return $this->needs;
+            }
+
+            public function run(Context $context): iterable
+            {
+                return ($this->run)($context);
+            }
+        };
+    }
+
+    /**
+     * @param list<Check> $checks
+     * @param array<string, mixed> $config
+     *
+     * @return array{string, FindingCounts}
+     */
+    private static function examine(array $checks, bool $json = false, array $config = []): array
+    {
+        $output = new BufferedOutput();
+        $report = $json ? new JsonReport($output) : new TextReport($output);
+        $secrets = new Secrets($config);
+        $counts = (new Runner($checks, $report, $secrets))->run(new Context($config, new DoctorOptions(), '/nowhere', $secrets));
+        $report->end($counts, 0.1, $counts->exitCode(false));
+
+        return [$output->fetch(), $counts];
+    }
+
+    public function testItContinuesAndSkipsDependentChecks(): void
+    {
+        $checks = [
+            self::check('first', [], static fn () => throw new RuntimeException('broken')),
+            self::check('second', ['first'], static fn () => [Finding::ok('x', 'never')]),
+            self::check('third', ['second'], static fn () => [Finding::ok('x', 'never')]),
+            self::check('fourth', [], static fn () => [Finding::ok('x', 'yes'), Finding::warning('y', 'hm', 'do this')]),
+        ];
+        [$text, $counts] = self::examine($checks);
+        self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $counts->toArray());
+        self::assertStringContainsString("First\nerror      first: could not be checked: RuntimeException: broken", $text);
+        self::assertStringContainsString('Skipped because the check "first" failed: second, third.', $text);
+        self::assertStringContainsString("warning    y: hm\n           → do this\n", $text);
+        self::assertStringNotContainsString('never', $text);
+        self::assertStringContainsString('Errors found: 1 ok, 1 warning, 1 error, 2 skipped, in 0.1 s.', $text);
+    }
+
+    public function testACheckThatBlocks(): void
+    {
+        $block = static function (Context $context): iterable {
+            $context->block('a', 'it is night');
+            yield Finding::error('a', 'dark', 'wait');
+        };
+        [$json] = self::examine([self::check('a', [], $block), self::check('b', ['a'], static fn () => [])], true);
+        $lines = array_map(static fn (string $line): array => json_decode($line, true), explode("\n", trim($json)));
+        self::assertSame('skipped: it is night', $lines[1]['text']);
+        self::assertSame(['type' => 'summary', 'ok' => 0, 'warning' => 0, 'error' => 1, 'skipped' => 1, 'seconds' => 0.1,
+            'exit_code' => 1], $lines[2]);
+    }
+
+    public function testExitCodes(): void
+    {
+        $codes = [];
+        foreach ([[Level::Ok], [Level::Warning], [Level::Error], [Level::Skipped]] as [$level]) {
+            $counts = new FindingCounts();
+            $counts->add(new Finding($level, 'x', 'y', 'z'));
+            $codes[] = [$counts->exitCode(false), $counts->exitCode(true)];
+        }
+        self::assertSame([[0, 0], [0, 1], [1, 1], [0, 0]], $codes);
+    }
+
+    public function testNoSecretIsPrinted(): void
+    {
+        $config = [
+            'brokers' => ['kafka' => ['security' => ['password' => 'pass-word'], 'producer_config' => ['sasl.password' => 'other-word']]],
+            'gateway' => ['secrets' => ['first-secret', 'second-secret'], 'encryption_master_key' => 'master-key'],
+            'outbox' => ['dsn' => 'pgsql:host=x;password=dsn-word', 'password' => 'pdo-word'],
+        ];
+        $all = ['pass-word', 'other-word', 'first-secret', 'second-secret', 'master-key', 'dsn-word', 'pdo-word'];
+        $words = implode(' ', [...$all, base64_encode('pass-word')]);
+        $check = self::check('c', [], static fn () => [Finding::error($words, $words, $words, ['deep' => ['er' => $words]])]);
+        foreach ([false, true] as $json) {
+            [$text] = self::examine([$check], $json, $config);
+            foreach ([...$all, base64_encode('pass-word')] as $secret) {
+                self::assertStringNotContainsString($secret, $text);
+            }
+        }
+    }
+
+    public function testControlCharactersAreNotPrinted(): void
+    {
+        [$text] = self::examine([self::check('c', [], static fn () => [Finding::error('x', "a\e[31mb <info>c</>", 'd')])]);
+        self::assertStringNotContainsString("\e", $text);
+        self::assertStringContainsString('<info>c</>', $text);
+    }
+}
