@@ -10,8 +10,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
+use rdkafka::error::IsError;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::client::{self, Conf};
 pub use crate::config::TOKEN_PROPERTY;
@@ -232,10 +233,10 @@ unsafe fn set_token(
         reason.as_mut_ptr(),
         reason.len(),
     );
-    if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-        Ok(())
-    } else {
+    if code.is_error() {
         Err(client::text(reason.as_ptr()))
+    } else {
+        Ok(())
     }
 }
 
@@ -269,7 +270,7 @@ pub(super) fn attach(client: *mut sys::rd_kafka_t, source: &str) {
             Some(on_destroy),
             std::ptr::null_mut(),
         );
-        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if !code.is_error() {
             process::current().tokens.attach(client, source);
         }
     }
@@ -284,9 +285,12 @@ unsafe extern "C" fn on_refresh(
     process::current().tokens.refresh(client);
 }
 
-unsafe extern "C" fn on_destroy(client: *mut sys::rd_kafka_t, _opaque: *mut c_void) -> Code {
+unsafe extern "C" fn on_destroy(
+    client: *mut sys::rd_kafka_t,
+    _opaque: *mut c_void,
+) -> RDKafkaRespErr {
     process::current().tokens.detach(client);
-    Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 #[cfg(test)]

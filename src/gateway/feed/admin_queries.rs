@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::ffi::c_char;
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{
-    rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code,
-};
+use sys::bindings::{rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation};
 
 use super::consumer::FeedConsumer;
 use super::positions::TopicId;
@@ -70,7 +69,7 @@ impl FeedConsumer {
         }
         let response = queue
             .poll(bound + Duration::from_secs(1))
-            .ok_or(Code::RD_KAFKA_RESP_ERR__TIMED_OUT)?;
+            .ok_or(Code::OperationTimedOut)?;
         if let Some((code, _)) = response.error() {
             return Err(code);
         }
@@ -84,7 +83,7 @@ impl FeedConsumer {
                 let element = &*sys::bindings::rd_kafka_ListOffsetsResultInfo_topic_partition(
                     *infos.add(place),
                 );
-                if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                if Code::from(element.err) == Code::NoError {
                     let key = (client::topic_of(element), element.partition);
                     found.insert(key, element.offset);
                 }

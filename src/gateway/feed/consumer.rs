@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
@@ -129,7 +129,7 @@ impl FeedConsumer {
         };
         if status != 0 {
             // SAFETY: reads this thread's last error.
-            let code = unsafe { sys::bindings::rd_kafka_last_error() };
+            let code = unsafe { sys::bindings::rd_kafka_last_error() }.into();
             let doing = format!("Partition {partition} of topic \"{topic}\" cannot be read");
             return Err(client::to_error(code, &doing, "", &self.brokers));
         }

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_resp_err_t as Code, rd_kafka_timestamp_type_t as TimestampType};
+use sys::bindings::rd_kafka_timestamp_type_t as TimestampType;
 
 use super::consumer::Raw;
 use super::positions::PartitionState;
@@ -53,7 +54,7 @@ pub(super) fn run(shared: &Shared) {
             }
         }
         while let Some((code, words)) = shared.client.next_error() {
-            if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
+            if code == Code::AllBrokersDown {
                 shared.connected.store(false, Ordering::Release);
             } else {
                 let words = words.split(" (after ").next().unwrap_or_default();
@@ -78,21 +79,21 @@ impl FeedReader<'_> {
             };
             self.readers.entry(key).or_insert(reader).clone()
         };
-        match message.err {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => self.record(&reader, raw),
+        match Code::from(message.err) {
+            Code::NoError => self.record(&reader, raw),
             // Transaction markers behind the last record also take offsets.
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => reader.state.advance_to(message.offset),
-            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => {
+            Code::PartitionEOF => reader.state.advance_to(message.offset),
+            Code::AutoOffsetReset => {
                 self.restart_partition(&reader.state, "the offset is out of range");
             }
-            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => {
+            Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::UnknownTopic
+            | Code::UnknownPartition => {
                 self.restart_partition(&reader.state, "the partition no longer exists");
             }
             code => {
-                if code == Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
+                if code == Code::TopicAuthorizationFailed {
                     reader.state.denied.store(true, Ordering::Release);
                 }
                 let text = format!(
@@ -297,21 +298,20 @@ pub(crate) unsafe fn headers_of(raw: Raw, mut with: impl FnMut(&[u8], &[u8])) {
         return;
     }
     let mut list = std::ptr::null_mut();
-    if sys::bindings::rd_kafka_message_headers(raw, &raw mut list)
-        != Code::RD_KAFKA_RESP_ERR_NO_ERROR
-    {
+    if sys::bindings::rd_kafka_message_headers(raw, &raw mut list).is_error() {
         return;
     }
     let (mut name, mut value, mut size): (*const c_char, _, usize) =
         (std::ptr::null(), std::ptr::null(), 0);
     let mut place = 0;
-    while sys::bindings::rd_kafka_header_get_all(
+    while !sys::bindings::rd_kafka_header_get_all(
         list,
         place,
         &raw mut name,
         &raw mut value,
         &raw mut size,
-    ) == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    )
+    .is_error()
     {
         with(CStr::from_ptr(name).to_bytes(), slice(value.cast(), size));
         place += 1;

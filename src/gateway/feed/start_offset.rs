@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{Key, OffsetSpec, TopicRole};
 
@@ -137,7 +137,7 @@ mod tests {
             OffsetSpec::Since(0),
         );
         assert_eq!(starts, Some(HashMap::from([(here, (7, 7))])));
-        let silent = |_| Err(Code::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        let silent = |_| Err(Code::OperationTimedOut);
         assert_eq!(late_start_offsets(silent, OffsetSpec::Since(0)), None);
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::start_offset::{initial_start, late_start_offsets, StartOffset};
 use super::{Key, OffsetSpec, PartitionReader, Shared, TopicRole};
@@ -112,7 +112,7 @@ impl TopicDiscovery {
         let mut fresh = Vec::new();
         let mut is_delayed = HashSet::new();
         for (topic, role) in wanted {
-            if topic.error != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            if topic.error != Code::NoError {
                 is_delayed.insert(topic.name.clone());
                 let delayed = self.delayed.entry(topic.name.clone());
                 delayed.or_insert(threshold);

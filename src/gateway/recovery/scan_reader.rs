@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::replay_buffer::{ReplayFrom, Timed};
 use super::scan::{Range, ScanLimits, Scanned};
@@ -145,20 +145,20 @@ impl Scan<'_> {
             return true;
         };
         let was_open = part.next < part.end;
-        match message.err {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+        match Code::from(message.err) {
+            Code::NoError => {}
+            Code::PartitionEOF => {
                 part.next = part.next.max(message.offset);
                 if was_open && part.next >= part.end {
                     self.remaining -= 1;
                 }
                 return true;
             }
-            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
-            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => return false,
+            Code::AutoOffsetReset
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::UnknownTopic
+            | Code::UnknownPartition => return false,
             // Other errors are temporary, or the scan times out.
             _ => return true,
         }

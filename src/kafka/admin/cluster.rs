@@ -1,11 +1,9 @@
 //! Describes the cluster (brokers, controller) and the caller's authorized operations.
 #![allow(unsafe_code)]
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{
-    self, rd_kafka_AclOperation_t as Allowed, rd_kafka_admin_op_t as Operation,
-    rd_kafka_resp_err_t as Code,
-};
+use sys::bindings::{self, rd_kafka_AclOperation_t as Allowed, rd_kafka_admin_op_t as Operation};
 
 use super::{
     is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts,
@@ -144,12 +142,12 @@ impl Admin {
         let mut all = Vec::with_capacity(topics.len());
         for topic in self.describe_topics(topics, &call, action)? {
             match (topic.error, topic.authorized_operations) {
-                (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, _) => {
+                (Code::TopicAuthorizationFailed, _) => {
                     all.push((topic.name, Vec::new()));
                 }
                 (code, _) if is_unknown_topic(code) => {}
-                (Code::RD_KAFKA_RESP_ERR_NO_ERROR, Some(list)) => all.push((topic.name, list)),
-                (Code::RD_KAFKA_RESP_ERR_NO_ERROR, None) => {
+                (Code::NoError, Some(list)) => all.push((topic.name, list)),
+                (Code::NoError, None) => {
                     return Err(Error::configuration(format!(
                         "{action}: this broker does not report them. Kafka 2.3 or newer is required."
                     ))
@@ -251,10 +249,10 @@ unsafe fn read_topics(event: *mut sys::rd_kafka_event_t) -> Vec<TopicDescription
 /// `error` must be null or alive.
 pub(super) unsafe fn code(error: *const sys::bindings::rd_kafka_error_t) -> (Code, String) {
     if error.is_null() {
-        return (Code::RD_KAFKA_RESP_ERR_NO_ERROR, String::new());
+        return (Code::NoError, String::new());
     }
     (
-        bindings::rd_kafka_error_code(error),
+        bindings::rd_kafka_error_code(error).into(),
         client::text(bindings::rd_kafka_error_string(error)),
     )
 }

@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{self, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+use sys::bindings::{self, rd_kafka_admin_op_t as Operation};
 
 use super::group_client::GroupClient;
 use super::groups::distinct;
@@ -214,8 +215,6 @@ fn is_coordinator_moving(code: Code) -> bool {
     is_transient(code)
         || matches!(
             code,
-            Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS
-                | Code::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
-                | Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR
+            Code::CoordinatorLoadInProgress | Code::CoordinatorNotAvailable | Code::NotCoordinator
         )
 }

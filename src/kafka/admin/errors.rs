@@ -1,7 +1,6 @@
 //! Errors of admin calls.
 
-use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{Admin, CALL_TIMEOUT};
 use crate::error::{Error, Kind};
@@ -12,15 +11,15 @@ impl Admin {
     pub(super) fn error_for(&self, code: Code, action: &str, detail: &str) -> Error {
         let error = client::to_error(code, action, detail, &self.config.brokers);
         let kind = match code {
-            Code::RD_KAFKA_RESP_ERR_INVALID_CONFIG
-            | Code::RD_KAFKA_RESP_ERR_INVALID_PARTITIONS
-            | Code::RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR
-            | Code::RD_KAFKA_RESP_ERR_INVALID_REQUEST
-            | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
-            | Code::RD_KAFKA_RESP_ERR_POLICY_VIOLATION
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_DELETION_DISABLED
-            | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION
-            | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => Kind::Configuration,
+            Code::InvalidConfig
+            | Code::InvalidPartitions
+            | Code::InvalidReplicationFactor
+            | Code::InvalidRequest
+            | Code::OffsetOutOfRange
+            | Code::PolicyViolation
+            | Code::TopicDeletionDisabled
+            | Code::UnsupportedVersion
+            | Code::UnsupportedFeature => Kind::Configuration,
             // No delivery takes place here.
             _ if error.kind() == Kind::Delivery => Kind::Connection,
             _ => return error,
@@ -55,14 +54,13 @@ impl Admin {
     /// The error for a response about a group or topic, including missing permissions.
     pub(super) fn response_error(&self, code: Code, action: &str, detail: &str) -> Error {
         match code {
-            Code::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID => Error::new(
+            Code::InvalidGroupId => Error::new(
                 Kind::Configuration,
                 format!("{action}: {}.", client::describe(code)),
             ),
             code if is_transient(code) => self.timeout_error(action),
             // librdkafka's text only repeats the name of the request.
-            Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => {
+            Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {
                 self.error_for(code, action, "")
             }
             code => self.error_for(code, action, detail),
@@ -74,22 +72,22 @@ impl Admin {
 pub(super) fn is_transient(code: Code) -> bool {
     matches!(
         code,
-        Code::RD_KAFKA_RESP_ERR__TRANSPORT
-            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
-            | Code::RD_KAFKA_RESP_ERR__RESOLVE
-            | Code::RD_KAFKA_RESP_ERR__WAIT_CACHE
-            | Code::RD_KAFKA_RESP_ERR__WAIT_COORD
-            | Code::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH
-            | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION
-            | Code::RD_KAFKA_RESP_ERR_NOT_CONTROLLER
-            | Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
-            | Code::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH
+        Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::WaitCache
+            | Code::WaitingForCoordinator
+            | Code::BrokerNotAvailable
+            | Code::FencedLeaderEpoch
+            | Code::LeaderNotAvailable
+            | Code::NetworkException
+            | Code::NotController
+            | Code::NotLeaderForPartition
+            | Code::OffsetNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::RequestTimedOut
+            | Code::UnknownLeaderEpoch
     )
 }
 
@@ -97,9 +95,9 @@ pub(super) fn is_transient(code: Code) -> bool {
 pub(super) fn is_unknown_topic(code: Code) -> bool {
     matches!(
         code,
-        Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-            | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+        Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::UnknownTopic
+            | Code::UnknownPartition
     )
 }

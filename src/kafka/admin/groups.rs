@@ -3,8 +3,9 @@
 
 use std::ffi::CStr;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{self, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+use sys::bindings::{self, rd_kafka_admin_op_t as Operation};
 
 use super::cluster::{authorized_operations, code, node, BrokerNode};
 use super::{is_transient, Admin, AdminCall, AdminResult, PollInterrupts};
@@ -162,8 +163,8 @@ impl Admin {
     ) -> GroupDescription {
         let name = client::text(bindings::rd_kafka_ConsumerGroupDescription_group_id(group));
         let (code, detail) = code(bindings::rd_kafka_ConsumerGroupDescription_error(group));
-        let missing = code == Code::RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND;
-        let error = (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR && !missing).then(|| {
+        let missing = code == Code::GroupIdNotFound;
+        let error = (code != Code::NoError && !missing).then(|| {
             let action = format!("Consumer group \"{name}\" cannot be described");
             self.response_error(code, &action, &detail)
         });

@@ -30,8 +30,9 @@ use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+use sys::bindings::rd_kafka_admin_op_t as Operation;
 
 use super::client::{self, AdminOptions, ClientEvent, EventQueue, TopicHandle, TopicInfo};
 use super::embedded::{self, EmbeddedCluster};
@@ -147,13 +148,11 @@ impl Admin {
             };
             if matches!(
                 code,
-                Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
-                    | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
-                    | Code::RD_KAFKA_RESP_ERR__SSL
+                Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL
             ) {
                 return Err(self.error_for(code, action, &detail).into());
             }
-            if code != Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
+            if code != Code::AllBrokersDown {
                 let detail = detail.split(" (after ").next().unwrap_or_default();
                 *self.last_client_error.borrow_mut() = Some(detail.to_owned());
             }

@@ -1,10 +1,9 @@
 //! Offsets of a topic: first and last, by timestamp, and deletion of records.
 #![allow(unsafe_code)]
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{
-    rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code,
-};
+use sys::bindings::{rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation};
 
 use super::{
     is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts, POLL_INTERVAL,
@@ -155,8 +154,8 @@ impl Admin {
             let read = |place| {
                 let info = *infos.add(place);
                 let element = &*sys::bindings::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
-                let offset = match element.err {
-                    Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(element.offset),
+                let offset = match Code::from(element.err) {
+                    Code::NoError => Ok(element.offset),
                     code => Err(code),
                 };
                 (client::topic_of(element), element.partition, offset)
@@ -203,9 +202,9 @@ impl Admin {
             ))
         };
         for element in response.elements() {
-            if element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            if Code::from(element.err) != Code::NoError {
                 let action = format!("{action} (partition {})", element.partition);
-                return Err(self.error_for(element.err, &action, "").into());
+                return Err(self.error_for(element.err.into(), &action, "").into());
             }
         }
         Ok(())

@@ -3,11 +3,9 @@
 
 use std::ffi::c_char;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{
-    self, rd_kafka_ResourceType_t as Resource, rd_kafka_admin_op_t as Operation,
-    rd_kafka_resp_err_t as Code,
-};
+use sys::bindings::{self, rd_kafka_ResourceType_t as Resource, rd_kafka_admin_op_t as Operation};
 
 use super::topics::first_topic_error;
 use super::{is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts};
@@ -49,8 +47,8 @@ impl Admin {
             if count == 0 {
                 return Err(self.timeout_error(&action).into());
             }
-            match bindings::rd_kafka_ConfigResource_error(*list) {
-                Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(read(*list)),
+            match Code::from(bindings::rd_kafka_ConfigResource_error(*list)) {
+                Code::NoError => Ok(read(*list)),
                 code if is_unknown_topic(code) => Err(self.unknown_topic(topic, &action).into()),
                 code => {
                     let detail =
@@ -116,8 +114,8 @@ impl Admin {
             )
         };
         match code {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            Code::RD_KAFKA_RESP_ERR_REASSIGNMENT_IN_PROGRESS => {
+            Code::NoError => {}
+            Code::ReassignmentInProgress => {
                 return Err(Error::new(
                     Kind::Connection,
                     format!("{action}: a partition reassignment is in progress. Try again when it has completed."),

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_OffsetSpec_t as Spec, rd_kafka_resp_err_t as Code};
+use sys::bindings::rd_kafka_OffsetSpec_t as Spec;
 
 use super::{
     is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, OffsetRange, PollInterrupts,
@@ -63,14 +64,14 @@ impl Admin {
             let mut error: Option<Error> = None;
             let mut offset_ranges = Vec::with_capacity(topic.partitions.len());
             let mut gone = false;
-            if topic.error != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            if topic.error != Code::NoError {
                 error = Some(self.response_error(topic.error, &action, ""));
             }
             for (partition, led) in &topic.partitions {
                 let place = (topic.name.clone(), *partition);
                 let offset = |found: &Found| match found.get(&place) {
                     Some(response) => *response,
-                    None => Err(Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE),
+                    None => Err(Code::LeaderNotAvailable),
                 };
                 match (led, offset(&beginnings), offset(&ends)) {
                     (true, Ok(beginning), Ok(end)) => offset_ranges.push(OffsetRange {

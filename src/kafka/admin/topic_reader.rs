@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::offsets::range_of;
 use super::{
@@ -115,7 +115,7 @@ impl TopicReader {
             };
             if status != 0 {
                 // SAFETY: reads this thread's last error.
-                let code = unsafe { sys::bindings::rd_kafka_last_error() };
+                let code = unsafe { sys::bindings::rd_kafka_last_error() }.into();
                 return Err(self.admin.error_for(code, &self.action, ""));
             }
             self.open += 1;
@@ -217,9 +217,9 @@ impl TopicReader {
             .cursors
             .iter()
             .position(|cursor| cursor.id == message.partition && cursor.open);
-        match message.err {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+        match Code::from(message.err) {
+            Code::NoError => {}
+            Code::PartitionEOF => {
                 // The last offsets may be control records, and before the end there may be an open transaction.
                 if let Some(place) = place {
                     self.close(place);

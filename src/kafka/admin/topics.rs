@@ -4,8 +4,9 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+use sys::bindings::rd_kafka_admin_op_t as Operation;
 
 use super::{is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::error::Error;
@@ -71,7 +72,7 @@ impl Admin {
                 return Err(self.unknown_topic(name, action).into());
             };
             match topic.error {
-                Code::RD_KAFKA_RESP_ERR_NO_ERROR => return Ok(topic.partitions),
+                Code::NoError => return Ok(topic.partitions),
                 code if is_unknown_topic(code) => {
                     return Err(self.unknown_topic(name, action).into())
                 }
@@ -119,8 +120,8 @@ impl Admin {
             )
         };
         match code {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS => return Ok(false),
+            Code::NoError => {}
+            Code::TopicAlreadyExists => return Ok(false),
             code => return Err(self.error_for(code, &action, &detail).into()),
         }
         let is_there = |partitions: Option<&[PartitionInfo]>| {
@@ -195,7 +196,7 @@ impl Admin {
             )
         };
         match code {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            Code::NoError => {}
             code if is_unknown_topic(code) => return Err(self.unknown_topic(name, &action).into()),
             code => return Err(self.error_for(code, &action, &detail).into()),
         }
@@ -218,9 +219,9 @@ impl Admin {
             call.poll_interrupts()?;
             let topics = client::metadata(self.client, Some(&handle), super::METADATA_TIMEOUT);
             if let Ok(topics) = topics {
-                let known = topics.iter().find(|topic| {
-                    topic.name == name && topic.error == Code::RD_KAFKA_RESP_ERR_NO_ERROR
-                });
+                let known = topics
+                    .iter()
+                    .find(|topic| topic.name == name && topic.error == Code::NoError);
                 if is_visible(known.map(|topic| topic.partitions.as_slice())) {
                     return Ok(());
                 }
@@ -237,10 +238,10 @@ pub(super) unsafe fn first_topic_error(
     count: usize,
 ) -> (Code, String) {
     if count == 0 {
-        return (Code::RD_KAFKA_RESP_ERR_NO_ERROR, String::new());
+        return (Code::NoError, String::new());
     }
     (
-        sys::rd_kafka_topic_result_error(*topics),
+        sys::rd_kafka_topic_result_error(*topics).into(),
         client::text(sys::rd_kafka_topic_result_error_string(*topics)),
     )
 }

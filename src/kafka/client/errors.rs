@@ -1,8 +1,8 @@
 //! Converts librdkafka's error codes into our errors: what failed, and what to try next.
 #![allow(unsafe_code)]
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::{describe, text};
 use crate::error::{Error, Kind};
@@ -16,7 +16,7 @@ pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Co
         return None;
     }
     let result = (
-        sys::rd_kafka_error_code(error),
+        sys::rd_kafka_error_code(error).into(),
         text(sys::rd_kafka_error_string(error)),
     );
     sys::rd_kafka_error_destroy(error);
@@ -32,7 +32,7 @@ pub(crate) fn fatal_reason(client: *mut sys::rd_kafka_t) -> Option<String> {
     // SAFETY: the caller guarantees a live client; librdkafka ends the text with a NUL.
     unsafe {
         let code = sys::bindings::rd_kafka_fatal_error(client, reason.as_mut_ptr(), reason.len());
-        (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| text(reason.as_ptr()))
+        code.is_error().then(|| text(reason.as_ptr()))
     }
 }
 
@@ -40,16 +40,11 @@ pub(crate) fn fatal_reason(client: *mut sys::rd_kafka_t) -> Option<String> {
 #[must_use]
 pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error {
     use Code::{
-        RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
-        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
-        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
-        RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
-        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-        RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, RD_KAFKA_RESP_ERR__AUTHENTICATION,
-        RD_KAFKA_RESP_ERR__CONFLICT, RD_KAFKA_RESP_ERR__INVALID_ARG, RD_KAFKA_RESP_ERR__QUEUE_FULL,
-        RD_KAFKA_RESP_ERR__RESOLVE, RD_KAFKA_RESP_ERR__SSL, RD_KAFKA_RESP_ERR__TIMED_OUT,
-        RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
-        RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__WAIT_COORD,
+        AllBrokersDown, Authentication, BrokerTransportFailure, ClusterAuthorizationFailed,
+        Conflict, CoordinatorNotAvailable, GroupAuthorizationFailed, InvalidArgument, InvalidTopic,
+        MessageBatchTooLarge, MessageSizeTooLarge, OperationTimedOut, QueueFull, Resolve,
+        SaslAuthenticationFailed, TopicAuthorizationFailed, UnknownPartition, UnknownTopic,
+        UnknownTopicOrPartition, WaitingForCoordinator, SSL,
     };
     let detail = if reason.is_empty() {
         describe(code)
@@ -57,64 +52,64 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
         reason.to_owned()
     };
     let (kind, advice) = match code {
-        RD_KAFKA_RESP_ERR__TRANSPORT
-        | Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT
-        | Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE
-        | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-        | RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
-        | RD_KAFKA_RESP_ERR__RESOLVE
-        | RD_KAFKA_RESP_ERR__TIMED_OUT
-        | RD_KAFKA_RESP_ERR__WAIT_COORD
-        | RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE => (
+        BrokerTransportFailure
+        | Code::MessageTimedOut
+        | Code::PurgeQueue
+        | Code::PurgeInflight
+        | AllBrokersDown
+        | Resolve
+        | OperationTimedOut
+        | WaitingForCoordinator
+        | CoordinatorNotAvailable => (
             Kind::Connection,
             format!(" Is a broker running at {brokers}, and reachable from here?"),
         ),
-        RD_KAFKA_RESP_ERR__AUTHENTICATION | RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED => (
+        Authentication | SaslAuthenticationFailed => (
             Kind::Connection,
             " Check security.mechanism, security.username and security.password.".to_owned(),
         ),
-        RD_KAFKA_RESP_ERR__SSL => (
+        SSL => (
             Kind::Connection,
             " Check security.protocol and security.ca.".to_owned(),
         ),
-        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-        | RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
-        | RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED => (
+        TopicAuthorizationFailed
+        | GroupAuthorizationFailed
+        | ClusterAuthorizationFailed => (
             Kind::Connection,
             " The ACLs of the cluster do not allow it for this user.".to_owned(),
         ),
-        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE | RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE => (
+        MessageSizeTooLarge | MessageBatchTooLarge => (
             Kind::MessageTooLarge,
             " Raise producer_config \"message.max.bytes\" and the topic's max.message.bytes, or send less.".to_owned(),
         ),
-        RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-        | RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-        | RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION => (
+        UnknownTopicOrPartition
+        | UnknownTopic
+        | UnknownPartition => (
             Kind::UnknownTopic,
             " Create the topic, or allow its creation \
              (auto_create_topics, and auto.create.topics.enable of the broker).".to_owned(),
         ),
-        RD_KAFKA_RESP_ERR__QUEUE_FULL => (
+        QueueFull => (
             Kind::QueueFull,
             " Messages are produced faster than Kafka accepts them.".to_owned(),
         ),
-        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION => (Kind::InvalidChannel, String::new()),
-        Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET => (
+        InvalidTopic => (Kind::InvalidChannel, String::new()),
+        Code::AutoOffsetReset => (
             Kind::Configuration,
             " The consumer group has no offset there, and auto.offset.reset is \"error\". Set it in consumer_config to \
              \"earliest\" or \"latest\", or reset the offsets of the group.".to_owned(),
         ),
-        Code::RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT => (
+        Code::InvalidSessionTimeout => (
             Kind::Configuration,
             " Set session.timeout.ms in consumer_config to a value between group.min.session.timeout.ms and \
              group.max.session.timeout.ms of the brokers (6 s and 30 min by default).".to_owned(),
         ),
-        Code::RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL => (
+        Code::InconsistentGroupProtocol => (
             Kind::Configuration,
             " The other members have none of its assignors: give all members the same \
              partition.assignment.strategy (stop all of them to change it), or use another consumer_group.".to_owned(),
         ),
-        RD_KAFKA_RESP_ERR__INVALID_ARG | RD_KAFKA_RESP_ERR__CONFLICT => (Kind::Configuration, String::new()),
+        InvalidArgument | Conflict => (Kind::Configuration, String::new()),
         _ => (Kind::Delivery, String::new()),
     };
     let detail = detail.trim_end_matches('.');
@@ -125,24 +120,22 @@ pub fn to_error(code: Code, action: &str, reason: &str, brokers: &str) -> Error 
 #[must_use]
 pub fn is_permanent(code: Code) -> bool {
     use Code::{
-        RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE, RD_KAFKA_RESP_ERR_INVALID_RECORD,
-        RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-        RD_KAFKA_RESP_ERR_POLICY_VIOLATION, RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
-        RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT,
-        RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__INVALID_ARG,
+        BadMessage, InvalidArgument, InvalidMessageSize, InvalidRecord, InvalidTimestamp,
+        InvalidTopic, MessageBatchTooLarge, MessageSizeTooLarge, PolicyViolation,
+        UnsupportedForMessageFormat,
     };
     matches!(
         code,
-        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
-            | RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
-            | RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
-            | RD_KAFKA_RESP_ERR_INVALID_RECORD
-            | RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE
-            | RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
-            | RD_KAFKA_RESP_ERR_POLICY_VIOLATION
-            | RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT
-            | RD_KAFKA_RESP_ERR__INVALID_ARG
-            | RD_KAFKA_RESP_ERR__BAD_MSG
+        MessageSizeTooLarge
+            | MessageBatchTooLarge
+            | InvalidTopic
+            | InvalidRecord
+            | InvalidMessageSize
+            | InvalidTimestamp
+            | PolicyViolation
+            | UnsupportedForMessageFormat
+            | InvalidArgument
+            | BadMessage
     )
 }
 
@@ -153,9 +146,7 @@ pub fn is_undeliverable(code: Code) -> bool {
     is_permanent(code)
         || matches!(
             code,
-            Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
-                | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-                | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition
         )
 }
 
@@ -163,5 +154,5 @@ pub fn is_undeliverable(code: Code) -> bool {
 /// topic that this user may not write to: librdkafka does not retry that either.
 #[must_use]
 pub fn is_refused(code: Code) -> bool {
-    is_undeliverable(code) || code == Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+    is_undeliverable(code) || code == Code::TopicAuthorizationFailed
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::{c_string, text};
 
@@ -74,14 +74,14 @@ pub(crate) fn metadata(
             &raw mut metadata,
             bound,
         );
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(code);
+        if code.is_error() {
+            return Err(code.into());
         }
         let mut topics: Vec<TopicInfo> = list((*metadata).topics, (*metadata).topic_cnt)
             .iter()
             .map(|topic| TopicInfo {
                 name: text(topic.topic),
-                error: topic.err,
+                error: topic.err.into(),
                 partitions: list(topic.partitions, topic.partition_cnt)
                     .iter()
                     .map(|partition| PartitionInfo {
@@ -117,8 +117,8 @@ pub(crate) fn brokers(
     unsafe {
         let none = std::ptr::null_mut();
         let code = sys::bindings::rd_kafka_metadata(client, 0, none, &raw mut metadata, bound);
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(code);
+        if code.is_error() {
+            return Err(code.into());
         }
         let brokers = list((*metadata).brokers, (*metadata).broker_cnt)
             .iter()

@@ -18,8 +18,9 @@ use std::collections::HashSet;
 use std::ffi::{c_char, c_void, CStr, CString};
 use std::time::Duration;
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 pub(crate) use conf::on_log;
 pub(in crate::kafka) use conf::property;
@@ -57,9 +58,12 @@ pub fn features() -> String {
 #[must_use]
 pub fn describe(code: Code) -> String {
     // SAFETY: returns a static string.
-    unsafe { CStr::from_ptr(sys::rd_kafka_err2str(code)) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { text(sys::rd_kafka_err2str(raw_code(code))) }
+}
+
+/// The code as librdkafka takes it.
+pub(crate) fn raw_code(code: Code) -> RDKafkaRespErr {
+    RDKafkaRespErr::try_from(code as i32).unwrap_or(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN)
 }
 
 /// A C string. Topic and property names are validated beforehand; anything after an inner NUL is dropped.
@@ -113,7 +117,7 @@ pub(crate) fn cluster_id_of_idle(client: *mut sys::rd_kafka_t, wait: Duration) -
     unsafe {
         let code =
             sys::bindings::rd_kafka_metadata(client, 0, std::ptr::null_mut(), &raw mut brokers, ms);
-        if code != sys::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if code.is_error() {
             return None;
         }
         sys::bindings::rd_kafka_metadata_destroy(brokers);

@@ -9,8 +9,9 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::clock::coarse_ms;
 
@@ -64,7 +65,7 @@ impl Reachability {
             Some(on_response),
             super::opaque(self),
         );
-        result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        !result.is_error()
     }
 
     /// Adds the configured brokers again, because librdkafka may have forgotten all of them. To be called only where no
@@ -113,12 +114,12 @@ impl Reachability {
     pub(in crate::kafka) fn on_error(&self, code: Code) {
         if matches!(
             code,
-            Code::RD_KAFKA_RESP_ERR__TRANSPORT
-                | Code::RD_KAFKA_RESP_ERR__RESOLVE
-                | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
-                | Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
-                | Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
-                | Code::RD_KAFKA_RESP_ERR__SSL
+            Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::AllBrokersDown
+                | Code::Authentication
+                | Code::SSL
         ) {
             self.lost_at(coarse_ms());
         }
@@ -183,13 +184,13 @@ unsafe extern "C" fn on_response(
     _correlation_id: i32,
     _size: usize,
     _rtt: i64,
-    error: Code,
+    error: RDKafkaRespErr,
     reachability: *mut c_void,
-) -> Code {
-    if error == Code::RD_KAFKA_RESP_ERR_NO_ERROR && !HANDSHAKE_KEYS.contains(&api_key) {
+) -> RDKafkaRespErr {
+    if !error.is_error() && !HANDSHAKE_KEYS.contains(&api_key) {
         (*reachability.cast_const().cast::<Reachability>()).record_response(coarse_ms());
     }
-    Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 #[cfg(test)]
@@ -242,7 +243,7 @@ mod tests {
         let broker = Reachability::default();
         assert!(!broker.is_reachable());
         assert!(!broker.is_unreachable());
-        broker.on_error(Code::RD_KAFKA_RESP_ERR__TRANSPORT);
+        broker.on_error(Code::BrokerTransportFailure);
         assert!(broker.is_unreachable());
     }
 }

@@ -4,8 +4,9 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+use sys::bindings::rd_kafka_admin_op_t as Operation;
 
 use super::{take_error, text};
 
@@ -137,8 +138,8 @@ impl ClientEvent {
         // SAFETY: ours and alive.
         unsafe {
             let code = sys::rd_kafka_event_error(self.0);
-            (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR)
-                .then(|| (code, text(sys::rd_kafka_event_error_string(self.0))))
+            code.is_error()
+                .then(|| (code.into(), text(sys::rd_kafka_event_error_string(self.0))))
         }
     }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use rdkafka::error::IsError;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::metadata::CommitMetadata;
 use super::rebalance::{self, Event};
@@ -124,7 +124,7 @@ impl Consumer {
                 client::take_error(error).map(|(_, reason)| reason)
             } else {
                 let code = sys::bindings::rd_kafka_assign(self.client, list.raw());
-                (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| client::describe(code))
+                code.is_error().then(|| client::describe(code.into()))
             }
         };
         self.on_assign_error(refused);
@@ -219,10 +219,8 @@ impl Consumer {
         let bound = i32::try_from(crate::clock::bounded(bound).as_millis()).unwrap_or(3000);
         // SAFETY: a live client; the list is ours.
         let code = unsafe { sys::bindings::rd_kafka_committed(self.client, list.raw(), bound) };
-        let metadata_unread = |element: &sys::rd_kafka_topic_partition_t| {
-            element.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR
-        };
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || list.elements().iter().any(metadata_unread) {
+        let metadata_unread = |element: &sys::rd_kafka_topic_partition_t| element.err.is_error();
+        if code.is_error() || list.elements().iter().any(metadata_unread) {
             return None;
         }
         let read = list

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::metadata::CommitMetadata;
 use super::pre_commit::{PendingPreCommit, PreCommit};
@@ -208,7 +208,7 @@ impl Consumer {
                 std::ptr::without_provenance_mut(number),
             )
         };
-        let sent = (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(number);
+        let sent = (!code.is_error()).then_some(number);
         if sent.is_none() {
             self.stats.commit_failures.add(1);
         }
@@ -276,11 +276,11 @@ impl Consumer {
             if event.is_null() {
                 return;
             }
-            let mut code = sys::rd_kafka_event_error(event);
+            let mut code = Code::from(sys::rd_kafka_event_error(event));
             let number = sys::bindings::rd_kafka_event_opaque(event).addr();
             let list = sys::bindings::rd_kafka_event_topic_partition_list(event);
             let mut state = self.state.borrow_mut();
-            if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            if code == Code::NoError {
                 let count = if list.is_null() {
                     0
                 } else {
@@ -290,16 +290,16 @@ impl Consumer {
                     let element = &*(*list).elems.add(n);
                     let topic = client::topic_of(element);
                     // The response has an error only where all of its partitions have one.
-                    if element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    if element.err.is_error() {
+                        code = element.err.into();
+                    } else {
                         state
                             .records
                             .committed(&topic, element.partition, element.offset, number);
-                    } else {
-                        code = element.err;
                     }
                 }
             }
-            let accepted = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            let accepted = code == Code::NoError;
             if accepted {
                 self.stats.committed();
             } else {

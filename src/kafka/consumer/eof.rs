@@ -5,8 +5,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::IsError;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::partition::Partition;
 use super::Consumer;
@@ -116,6 +116,6 @@ impl Consumer {
                 i32::try_from(bound).unwrap_or(1000),
             )
         };
-        (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR).then_some((low, high))
+        (!code.is_error()).then_some((low, high))
     }
 }

@@ -1,8 +1,8 @@
 //! Errors that Kafka reports in messages and events: missing topics, and errors that end a consumer.
 #![allow(unsafe_code)]
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::group_protocol;
 use super::message::FetchedMessage;
@@ -24,14 +24,13 @@ impl Consumer {
         let topic = fetched.topic();
         // SAFETY: a live message; the text is copied.
         let reason = unsafe { client::text(sys::rd_kafka_message_errstr(fetched.raw())) };
-        match message.err {
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+        match Code::from(message.err) {
+            Code::PartitionEOF => {
                 if let Some(partition) = slot.and_then(|slot| state.records.at(slot)) {
                     partition.reached_end(message.offset);
                 }
             }
-            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic => {
                 if state.filters.contains(&TopicFilter::Exact(topic.clone())) {
                     state.late.insert(topic.clone());
                     state.waiting_for.insert(topic);
@@ -50,21 +49,21 @@ impl Consumer {
         }
         state.last_error = Some(reason.to_owned());
         self.stats.reachability.on_error(code);
-        let repeated = client::describe(Code::RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE);
+        let repeated = client::describe(Code::IllegalSASLState);
         match code {
             // Authenticated again within a second: the client reconnects.
-            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION if reason.contains(&repeated) => {}
-            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
-            | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_INVALID_GROUP_ID
-            | Code::RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT
-            | Code::RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
-            | Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
-            | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
-            | Code::RD_KAFKA_RESP_ERR__FATAL => {
+            Code::Authentication if reason.contains(&repeated) => {}
+            Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::InvalidGroupId
+            | Code::InvalidSessionTimeout
+            | Code::InconsistentGroupProtocol
+            | Code::InvalidTopic
+            | Code::AutoOffsetReset
+            | Code::UnsupportedFeature
+            | Code::Fatal => {
                 let place = if topic.is_empty() {
                     String::new()
                 } else {

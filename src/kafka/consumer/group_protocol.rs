@@ -7,8 +7,8 @@
 
 use std::ffi::{c_char, c_int};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::rebalance::Events;
 use crate::error::Error;
@@ -59,20 +59,17 @@ unsafe fn detect(client: *const sys::rd_kafka_t, level: c_int, line: *const c_ch
     }
     let events = sys::bindings::rd_kafka_opaque(client).cast::<Events>();
     if let Some(events) = events.as_ref() {
-        events.add_error(
-            Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE,
-            NOT_SUPPORTED.to_owned(),
-        );
+        events.add_error(Code::UnsupportedFeature, NOT_SUPPORTED.to_owned());
     }
 }
 
 /// True if an error says that the brokers do not support the protocol.
 pub(super) fn is_unsupported(code: Code, reason: &str) -> bool {
     match code {
-        Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => reason == NOT_SUPPORTED,
+        Code::UnsupportedFeature => reason == NOT_SUPPORTED,
         // Brokers that know the request, but have the protocol disabled.
-        Code::RD_KAFKA_RESP_ERR__FATAL => {
-            let unsupported = client::describe(Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION);
+        Code::Fatal => {
+            let unsupported = client::describe(Code::UnsupportedVersion);
             reason.contains("ConsumerGroupHeartbeat") && reason.contains(&unsupported)
         }
         _ => false,

@@ -1,8 +1,8 @@
 //! A message of librdkafka's, owned: destroyed when it is dropped.
 #![allow(unsafe_code)]
 
+use rdkafka::error::IsError;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::records::Fetched;
 use crate::kafka::client;
@@ -40,7 +40,7 @@ impl Fetched for FetchedMessage {
     }
 
     fn is_record(&self) -> bool {
-        self.message().err == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        !self.message().err.is_error()
     }
 
     fn topic_handle(&self) -> usize {

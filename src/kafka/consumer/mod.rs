@@ -38,8 +38,8 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::IsError;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Conf, TopicPartitionList};
@@ -266,11 +266,11 @@ impl Consumer {
                 sys::rd_kafka_subscribe(self.client, list.raw())
             }
         };
-        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if !code.is_error() {
             return Ok(());
         }
         Err(client::to_error(
-            code,
+            code.into(),
             "Kafka's client cannot subscribe",
             "",
             &self.config.brokers,

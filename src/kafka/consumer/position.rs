@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::assignment::{TopicPartition, SHORT_TIMEOUT, TIMEOUT};
 use super::partition::SeekTarget;
@@ -110,7 +110,7 @@ impl Consumer {
         }
         let mut state = self.state.borrow_mut();
         for (element, (topic, number, offset)) in list.elements().iter().zip(places) {
-            let succeeded = element.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+            let succeeded = !element.err.is_error();
             state
                 .records
                 .sought_back(topic, *number, *offset, succeeded);
@@ -162,8 +162,8 @@ impl Consumer {
             let error = sys::bindings::rd_kafka_seek_partitions(self.client, list.raw(), bound);
             client::take_error(error)
         };
-        let code = failed.map_or_else(|| list.elements()[0].err, |(code, _)| code);
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        let code = failed.map_or_else(|| list.elements()[0].err.into(), |(code, _)| code);
+        if code != Code::NoError {
             return Err(client::to_error(code, place, "", &self.config.brokers));
         }
         self.fetches_actively();
@@ -187,8 +187,13 @@ impl Consumer {
         // SAFETY: a live client; the list is ours.
         let code =
             unsafe { sys::bindings::rd_kafka_offsets_for_times(self.client, list.raw(), bound) };
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(client::to_error(code, place, "", &self.config.brokers));
+        if code.is_error() {
+            return Err(client::to_error(
+                code.into(),
+                place,
+                "",
+                &self.config.brokers,
+            ));
         }
         Ok(list.elements()[0].offset)
     }

@@ -7,8 +7,9 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::kafka::client::{self, Conf, TopicPartitionList};
 
@@ -92,12 +93,12 @@ pub(super) unsafe fn unassign(
         return client::take_error(error).map(|(_, reason)| reason);
     }
     let code = sys::bindings::rd_kafka_assign(client, std::ptr::null());
-    (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| client::describe(code))
+    code.is_error().then(|| client::describe(code.into()))
 }
 
 unsafe extern "C" fn on_rebalance(
     client: *mut sys::rd_kafka_t,
-    code: Code,
+    code: RDKafkaRespErr,
     list: *mut sys::rd_kafka_topic_partition_list_t,
     events: *mut c_void,
 ) {
@@ -107,7 +108,7 @@ unsafe extern "C" fn on_rebalance(
         return;
     }
     let copy = TopicPartitionList::from_raw(sys::rd_kafka_topic_partition_list_copy(list));
-    let event = if code == Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+    let event = if Code::from(code) == Code::AssignPartitions {
         Event::Assign(copy)
     } else {
         Event::Revoke(copy)
@@ -123,6 +124,6 @@ unsafe extern "C" fn on_error(
 ) {
     let events = &*events.cast::<Events>();
     // librdkafka hands over its own enum as an int.
-    let code = std::mem::transmute::<c_int, Code>(code);
+    let code = RDKafkaRespErr::try_from(code).map_or(Code::Unknown, Code::from);
     events.note(client, Event::Error(code, client::text(reason)));
 }

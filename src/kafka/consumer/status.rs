@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::IsError;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::partition::Partition;
 use super::Consumer;
@@ -78,10 +78,10 @@ impl Consumer {
                 &raw mut high,
             )
         };
-        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            (low, high)
-        } else {
+        if code.is_error() {
             (-1, -1)
+        } else {
+            (low, high)
         }
     }
 
@@ -153,7 +153,7 @@ impl Consumer {
                 &raw mut metadata,
                 50,
             );
-            if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            if !code.is_error() {
                 sys::bindings::rd_kafka_metadata_destroy(metadata);
             }
         }

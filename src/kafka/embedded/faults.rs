@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::EmbeddedCluster;
 use crate::config::nearest;
@@ -134,7 +134,7 @@ fn errors() -> Vec<(&'static str, Code)> {
             .filter_map(|entry| {
                 let name = CStr::from_ptr(entry.name).to_str().ok()?;
                 let sent_by_brokers = !name.starts_with('_') || name == "_TRANSPORT";
-                (sent_by_brokers && name != "NO_ERROR").then_some((name, entry.code))
+                (sent_by_brokers && name != "NO_ERROR").then_some((name, entry.code.into()))
             })
             .collect()
     }
@@ -147,7 +147,7 @@ impl EmbeddedCluster {
     /// Connection: the broker is stopped, or belongs to a parent process.
     pub fn fail_next(&self, request: RequestKind, fault: Fault, times: usize) -> Result<()> {
         self.check()?;
-        let list = vec![fault.0; times];
+        let list = vec![client::raw_code(fault.0); times];
         // SAFETY: a live cluster; the list is copied.
         unsafe {
             sys::bindings::rd_kafka_mock_push_request_errors_array(
@@ -169,7 +169,7 @@ impl EmbeddedCluster {
         // SAFETY: a live cluster; -1 means all its brokers.
         let code =
             unsafe { sys::bindings::rd_kafka_mock_broker_set_rtt(self.cluster, -1, ms.max(0)) };
-        self.check_result(code, "set the latency")
+        self.check_result(code.into(), "set the latency")
     }
 
     /// `false` drops every connection and accepts none until it is set to `true`; the data is kept.
@@ -186,7 +186,7 @@ impl EmbeddedCluster {
                 sys::bindings::rd_kafka_mock_broker_set_down(self.cluster, -1)
             }
         };
-        self.check_result(code, "change its availability")
+        self.check_result(code.into(), "change its availability")
     }
 
     /// Every request for the topic fails with this error until it is `None`. Creates the topic if it does not exist.
@@ -224,15 +224,19 @@ impl EmbeddedCluster {
 
     fn set_topic_error(&self, topic: &str, fault: Option<Fault>) {
         let name = client::c_string(topic);
-        let code = fault.map_or(Code::RD_KAFKA_RESP_ERR_NO_ERROR, |fault| fault.0);
+        let code = fault.map_or(Code::NoError, |fault| fault.0);
         // SAFETY: a live cluster; the name is copied.
         unsafe {
-            sys::bindings::rd_kafka_mock_topic_set_error(self.cluster, name.as_ptr(), code);
+            sys::bindings::rd_kafka_mock_topic_set_error(
+                self.cluster,
+                name.as_ptr(),
+                client::raw_code(code),
+            );
         }
     }
 
     fn check_result(&self, code: Code, action: &str) -> Result<()> {
-        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if code == Code::NoError {
             return Ok(());
         }
         Err(Error::connection(format!(

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 pub use faults::{Fault, RequestKind, MAX_LATENCY_MS, MAX_TIMES};
 
@@ -137,9 +137,9 @@ impl EmbeddedCluster {
                 1,
             )
         };
-        match code {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(true),
-            Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS => Ok(false),
+        match Code::from(code) {
+            Code::NoError => Ok(true),
+            Code::TopicAlreadyExists => Ok(false),
             code => Err(Error::configuration(format!(
                 "The embedded broker cannot create topic \"{topic}\" with {partitions} partition(s): {}.",
                 client::describe(code)

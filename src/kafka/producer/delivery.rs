@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
 
 use parking_lot::Mutex;
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::in_flight::{refusal_code, InFlight, PINNED};
 use crate::error::{FailedMessage, Kind};
@@ -43,19 +43,16 @@ pub(super) unsafe fn undelivered(
         client::text(sys::rd_kafka_topic_name(raw.rkt))
     };
     let opaque = raw._private as u64;
-    let purged = matches!(
-        raw.err,
-        Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE | Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
-    );
+    let purged = matches!(Code::from(raw.err), Code::PurgeQueue | Code::PurgeInflight);
     // `rd_kafka_message_produce_errstr` is not used here: it points into a response that is destroyed by now.
     let refusal = in_flight
         .take_refusal(opaque)
         .filter(|text| !text.is_empty());
-    let code = refusal_code(raw.err, refusal.as_deref().unwrap_or_default());
+    let code = refusal_code(raw.err.into(), refusal.as_deref().unwrap_or_default());
     let reason = match refusal {
         _ if purged => "no acknowledgement in time".to_owned(),
         Some(text) => text,
-        None => client::describe(raw.err),
+        None => client::describe(raw.err.into()),
     };
     Undelivered {
         record: SpoolRecord {
@@ -143,21 +140,20 @@ pub(crate) unsafe fn fetched_headers(message: *const sys::rd_kafka_message_t) ->
 /// `message` must be alive.
 pub(crate) unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Vec<Header> {
     let mut list = std::ptr::null_mut();
-    if sys::bindings::rd_kafka_message_headers(message, &raw mut list)
-        != Code::RD_KAFKA_RESP_ERR_NO_ERROR
-    {
+    if sys::bindings::rd_kafka_message_headers(message, &raw mut list).is_error() {
         return Vec::new();
     }
     let mut all = Vec::new();
     let (mut name, mut value, mut size): (*const c_char, _, usize) =
         (std::ptr::null(), std::ptr::null(), 0);
-    while sys::bindings::rd_kafka_header_get_all(
+    while !sys::bindings::rd_kafka_header_get_all(
         list,
         all.len(),
         &raw mut name,
         &raw mut value,
         &raw mut size,
-    ) == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    )
+    .is_error()
     {
         all.push((client::text(name), bytes(value.cast(), size)));
     }

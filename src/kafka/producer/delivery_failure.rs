@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::delivery::Undelivered;
 use super::Producer;
@@ -122,9 +122,7 @@ fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Un
     let collided = |report: &&mut Undelivered| {
         matches!(
             report.code,
-            Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
-                | Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-                | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            Code::InvalidTopic | Code::UnknownTopicOrPartition | Code::UnknownTopic
         )
     };
     let mut candidates = reports.iter_mut().filter(collided).peekable();
@@ -133,7 +131,7 @@ fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Un
     }
     for report in candidates {
         if let Some(reason) = name_collision(producer, &report.record.topic) {
-            report.code = Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+            report.code = Code::InvalidTopic;
             report.record.reason = reason;
         }
     }

@@ -11,8 +11,9 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::topic_gate;
 use crate::kafka::client::{self, REFUSED_BATCH};
@@ -38,10 +39,7 @@ thread_local! {
 
 /// True for a broker's refusal of a batch because of one of its messages, without saying which.
 fn is_invalid_batch(code: Code) -> bool {
-    matches!(
-        code,
-        Code::RD_KAFKA_RESP_ERR_INVALID_RECORD | Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP
-    )
+    matches!(code, Code::InvalidRecord | Code::InvalidTimestamp)
 }
 
 /// librdkafka's text for a valid message of a batch that was refused because of another one.
@@ -51,7 +49,7 @@ const OTHER_RECORD: &str = "Failed to append record because it was part of a bat
 /// for all of them, and only the text tells them apart.
 pub fn refusal_code(code: Code, text: &str) -> Code {
     if is_invalid_batch(code) && text.starts_with(OTHER_RECORD) {
-        Code::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD
+        Code::InvalidDifferentRecord
     } else {
         code
     }
@@ -59,7 +57,7 @@ pub fn refusal_code(code: Code, text: &str) -> Code {
 
 /// True for a valid message of a batch that was refused because of another one.
 pub fn is_innocent(code: Code) -> bool {
-    code == Code::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD
+    code == Code::InvalidDifferentRecord
 }
 
 /// True for the refusal of a whole batch for which its messages are sent again in smaller ones. Kafka names the invalid
@@ -70,10 +68,7 @@ pub fn refuses_batch(code: Code, has_text: bool) -> bool {
 
 /// True for a broker's refusal of a batch, or of its only message, for its size.
 pub fn is_too_large(code: Code) -> bool {
-    matches!(
-        code,
-        Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE | Code::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE
-    )
+    matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge)
 }
 
 /// Stops the client when a batch of several messages was refused.
@@ -92,7 +87,7 @@ unsafe fn stop_after_refused_batch(client: *mut sys::rd_kafka_t, code: Code) {
     REFUSED.set((key, count));
     if count == 2 || is_innocent(code) {
         let reason = client::c_string(REFUSED_BATCH);
-        sys::bindings::rd_kafka_test_fatal_error(client, code, reason.as_ptr());
+        sys::bindings::rd_kafka_test_fatal_error(client, client::raw_code(code), reason.as_ptr());
     }
 }
 
@@ -293,7 +288,7 @@ impl InFlight {
             Some(on_acknowledgement),
             client::opaque(self),
         );
-        result == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+        !result.is_error()
     }
 
     #[inline]
@@ -336,13 +331,14 @@ unsafe extern "C" fn on_acknowledgement(
     client: *mut sys::rd_kafka_t,
     message: *mut sys::rd_kafka_message_t,
     in_flight: *mut c_void,
-) -> Code {
+) -> RDKafkaRespErr {
     let in_flight = &*in_flight.cast::<InFlight>();
     let opaque = (*message)._private as u64;
-    let failed = (*message).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-    let mut code = (*message).err;
+    let failed = (*message).err.is_error();
+    let mut code = Code::NoError;
     let mut has_text = false;
     if failed {
+        code = (*message).err.into();
         // Copied here, because the text belongs to the response, which is destroyed before the delivery report is read.
         let text = sys::bindings::rd_kafka_message_produce_errstr(message);
         if !text.is_null() {
@@ -361,7 +357,7 @@ unsafe extern "C" fn on_acknowledgement(
     if topic_gate::on_outcome(message) {
         super::poller::wake_client(client);
     }
-    Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 #[cfg(test)]
@@ -374,8 +370,8 @@ mod tests {
 
     #[test]
     fn valid_records_of_a_refused_batch_are_told_apart_by_code_or_text() {
-        let invalid = Code::RD_KAFKA_RESP_ERR_INVALID_RECORD;
-        let other = Code::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD;
+        let invalid = Code::InvalidRecord;
+        let other = Code::InvalidDifferentRecord;
         let text = format!("{OTHER_RECORD} which had one more more invalid records");
         assert_eq!(refusal_code(invalid, &text), other);
         assert_eq!(
@@ -383,7 +379,7 @@ mod tests {
             invalid
         );
         assert_eq!(refusal_code(other, &text), other);
-        let large = Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        let large = Code::MessageSizeTooLarge;
         assert_eq!(refusal_code(large, ""), large);
     }
 

@@ -27,8 +27,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use self::in_flight::InFlight;
 use self::record::{produce_gated, Passed};
@@ -293,7 +293,7 @@ impl Producer {
     #[inline]
     pub fn send(&self, message: &ProducerRecord<'_>) -> Result<()> {
         let code = self.enqueue(message)?;
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if code != Code::NoError {
             self.retry_or_fail(message, code)?;
         }
         Ok(())
@@ -318,19 +318,19 @@ impl Producer {
                         let mut gated = self.gated.lock();
                         // Checked under the lock under which the messages of a client with a fatal error are taken out.
                         if self.fatal.load(Ordering::Acquire) {
-                            Code::RD_KAFKA_RESP_ERR__FATAL
+                            Code::Fatal
                         // librdkafka's limit is for both queues.
                         } else if self.waiting() <= self.max_gated
                             && gated.push(message, sequence, usize::MAX)
                         {
                             gate.waiting.fetch_add(1, Ordering::AcqRel);
-                            Code::RD_KAFKA_RESP_ERR_NO_ERROR
+                            Code::NoError
                         } else {
-                            Code::RD_KAFKA_RESP_ERR__QUEUE_FULL
+                            Code::QueueFull
                         }
                     }
                 };
-                if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                if code == Code::NoError {
                     self.in_flight.accepted(message.size());
                 } else {
                     self.journal_cancel(sequence);
@@ -341,7 +341,7 @@ impl Producer {
                 Ok(code)
             }
             Readiness::Missing(since) if since.elapsed() < TopicCache::FORGET_MISSING => {
-                Ok(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+                Ok(Code::UnknownTopicOrPartition)
             }
             Readiness::Missing(_) | Readiness::Unknown | Readiness::Queued | Readiness::Ready => {
                 let is_queued = matches!(topic.readiness, Readiness::Queued);
@@ -360,11 +360,11 @@ impl Producer {
                 };
                 if !self.pending.lock().push(message, sequence, limit) {
                     self.journal_cancel(sequence);
-                    return Ok(Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
+                    return Ok(Code::QueueFull);
                 }
                 self.in_flight.accepted(message.size());
                 poller::wake(self);
-                Ok(Code::RD_KAFKA_RESP_ERR_NO_ERROR)
+                Ok(Code::NoError)
             }
         }
     }
@@ -374,22 +374,22 @@ impl Producer {
         let started = Instant::now();
         let bound = Duration::from_millis(self.config.queue_full_ms);
         let mut code = first;
-        while code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL && started.elapsed() < bound {
+        while code == Code::QueueFull && started.elapsed() < bound {
             std::thread::sleep(Duration::from_millis(1));
             code = self.enqueue(message)?;
         }
-        if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if code == Code::NoError {
             return Ok(());
         }
-        if code == Code::RD_KAFKA_RESP_ERR__FATAL {
+        if code == Code::Fatal {
             self.fatal.store(true, Ordering::Release);
             poller::wake(self);
         }
-        if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+        if code == Code::QueueFull {
             let counts = &process::current().metrics.producers;
             counts.queue_full.fetch_add(1, Ordering::Relaxed);
         }
-        let action = if code == Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
+        let action = if code == Code::QueueFull {
             format!(
                 "The queue for {} stayed full for {} ms ({} messages wait); message {} was not sent",
                 self.config.brokers,
@@ -405,10 +405,7 @@ impl Producer {
                 message.topic
             )
         };
-        let unknown = matches!(
-            code,
-            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-        );
+        let unknown = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic);
         if let Some(reason) = unknown
             .then(|| delivery_failure::name_collision(self, message.topic))
             .flatten()

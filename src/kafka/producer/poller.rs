@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::delivery_failure::spool_or_report;
 use super::in_flight::{is_innocent, is_too_large, refuses_batch, REPLAY};
@@ -200,7 +200,7 @@ impl<'a> Poller<'a> {
                     if message.is_null() {
                         break;
                     }
-                    if (*message).err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    if (*message).err.is_error() {
                         reports.push(delivery::undelivered(message, &self.producer.in_flight));
                     }
                 }
@@ -222,9 +222,9 @@ impl<'a> Poller<'a> {
             sys::bindings::RD_KAFKA_EVENT_ERROR => {
                 // A fatal error comes with the code of its cause.
                 let code = if sys::bindings::rd_kafka_event_error_is_fatal(event) == 0 {
-                    sys::rd_kafka_event_error(event)
+                    sys::rd_kafka_event_error(event).into()
                 } else {
-                    Code::RD_KAFKA_RESP_ERR__FATAL
+                    Code::Fatal
                 };
                 let reason = client::text(sys::rd_kafka_event_error_string(event));
                 self.on_error(code, &reason);
@@ -236,18 +236,18 @@ impl<'a> Poller<'a> {
     fn on_error(&mut self, code: Code, reason: &str) {
         let producer = self.producer;
         producer.reachability.on_error(code);
-        if code == Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
+        if code == Code::AllBrokersDown {
             producer
                 .in_flight
                 .broker_responded
                 .store(false, Ordering::Release);
         }
-        if code == Code::RD_KAFKA_RESP_ERR__FATAL && reason.contains(REFUSED_BATCH) {
+        if code == Code::Fatal && reason.contains(REFUSED_BATCH) {
             self.refused_batch = true;
             producer.fatal.store(true, Ordering::Release);
             return;
         }
-        if code == Code::RD_KAFKA_RESP_ERR__FATAL {
+        if code == Code::Fatal {
             process::current().log.write(
                 Level::Error,
                 format!(
@@ -268,9 +268,7 @@ impl<'a> Poller<'a> {
         }
         if matches!(
             code,
-            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
-                | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
-                | Code::RD_KAFKA_RESP_ERR__SSL
+            Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL
         ) {
             let detail = reason.split(" (after ").next().unwrap_or_default();
             *producer.auth_error.lock() = Some(detail.to_owned());
@@ -314,7 +312,7 @@ impl<'a> Poller<'a> {
             return;
         }
         for report in &mut reports {
-            report.code = Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+            report.code = Code::PurgeQueue;
         }
         self.send_again(reports);
     }
@@ -327,7 +325,7 @@ impl<'a> Poller<'a> {
         for report in &mut reports {
             if is_innocent(report.code) {
                 innocent += 1;
-                report.code = Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+                report.code = Code::PurgeQueue;
             }
         }
         process::current().log.write(
@@ -379,7 +377,7 @@ impl<'a> Poller<'a> {
                 reason: reason.to_owned(),
                 ..message.record
             },
-            code: Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+            code: Code::PurgeQueue,
             opaque: message.sequence,
         };
         let unknown = "its topic could not be looked up or created in time";

@@ -3,8 +3,8 @@
 
 use std::ffi::c_void;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::delivery::Header;
 use super::in_flight::PINNED;
@@ -78,10 +78,10 @@ pub(super) unsafe fn produce_gated<'a>(
     }
     let code = produce(client, topic, message, opaque);
     // Without a partition of its own, only the gate refuses one.
-    if code == Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION && message.partition.is_none() {
+    if code == Code::UnknownPartition && message.partition.is_none() {
         return Passed::Waits(gate);
     }
-    if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+    if code != Code::NoError {
         gate.was_not_sent(message.partition);
     }
     Passed::Produced(code)
@@ -116,9 +116,9 @@ pub(super) unsafe fn produce(
             opaque as *mut std::ffi::c_void,
         );
         return if result == 0 {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR
+            Code::NoError
         } else {
-            failure(client, sys::bindings::rd_kafka_last_error())
+            failure(client, sys::bindings::rd_kafka_last_error().into())
         };
     }
     produce_full(client, topic, message, opaque)
@@ -127,7 +127,7 @@ pub(super) unsafe fn produce(
 /// The code of a failed call. After a fatal error librdkafka returns the code of that error instead of `_FATAL`.
 fn failure(client: *mut sys::rd_kafka_t, code: Code) -> Code {
     if client::fatal_reason(client).is_some() {
-        Code::RD_KAFKA_RESP_ERR__FATAL
+        Code::Fatal
     } else {
         code
     }
@@ -214,7 +214,7 @@ unsafe fn produce_full(
     ];
     let error = sys::bindings::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len());
     match take_error(error) {
-        None => Code::RD_KAFKA_RESP_ERR_NO_ERROR,
+        None => Code::NoError,
         Some((code, _)) => {
             // On failure the headers remain ours.
             sys::rd_kafka_headers_destroy(headers);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::in_flight::{PINNED, REPLAY};
 use super::poller::outgoing;
@@ -187,7 +187,7 @@ impl SpoolReplay {
                     }
                     let code = enqueue(producer, &record, self.batch.len() as u64 | REPLAY);
                     self.batch.push(record);
-                    if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    if code != Code::NoError {
                         let report = Undelivered {
                             record: SpoolRecord {
                                 reason: client::describe(code),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::pool::ProducerPool;
 use super::{Producer, ProducerRecord};
@@ -85,7 +85,7 @@ fn a_client_with_a_fatal_error_is_replaced_without_loss() {
             unsafe {
                 sys::bindings::rd_kafka_test_fatal_error(
                     first.client,
-                    Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                    crate::kafka::client::raw_code(Code::OutOfOrderSequenceNumber),
                     c"tried by a test".as_ptr(),
                 );
             }

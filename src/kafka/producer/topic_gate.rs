@@ -9,8 +9,9 @@
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::in_flight::REPLAY;
 use crate::kafka::client;
@@ -224,13 +225,14 @@ impl TopicGate {
 
     /// A message has its outcome; true if messages wait for that.
     #[inline]
-    fn on_outcome(&self, partition: i32, code: Code) -> bool {
+    fn on_outcome(&self, partition: i32, code: RDKafkaRespErr) -> bool {
         let place = place(partition);
         if place.is_some_and(|place| self.open.has(place)) {
             return false;
         }
+        let code = Code::from(code);
         match place {
-            Some(place) if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
+            Some(place) if code == Code::NoError => {
                 self.acked.add(place);
                 self.has_outcome.store(true, Ordering::Release);
             }
@@ -317,11 +319,11 @@ unsafe extern "C" fn partition(
 
 #[cfg(test)]
 mod tests {
-    use super::{Code, Ordering, TopicGate};
+    use super::{Ordering, RDKafkaRespErr, TopicGate};
 
-    const ACKED: Code = Code::RD_KAFKA_RESP_ERR_NO_ERROR;
-    const TOO_LARGE: Code = Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-    const TIMED_OUT: Code = Code::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT;
+    const ACKED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    const TIMED_OUT: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT;
 
     fn gate() -> Box<TopicGate> {
         TopicGate::new("murmur2_random").expect("a known partitioner")
@@ -380,7 +382,7 @@ mod tests {
         let gate = gate();
         assert!(gate.admits(None));
         gate.waiting.store(1, Ordering::Release);
-        gate.on_outcome(-1, Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC);
+        gate.on_outcome(-1, RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC);
         assert!(!gate.admits(None));
         assert!(gate.release());
         assert!(gate.admits(None));

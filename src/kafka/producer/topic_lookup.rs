@@ -5,8 +5,9 @@ use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+use sys::bindings::rd_kafka_admin_op_t as Operation;
 
 use super::topic_cache::Readiness;
 use crate::config::BrokerConfig;
@@ -176,7 +177,7 @@ impl TopicLookup {
                 if count == 0 {
                     return Some(Readiness::Ready);
                 }
-                let code = sys::rd_kafka_topic_result_error(*topics);
+                let code = sys::rd_kafka_topic_result_error(*topics).into();
                 self.readiness_for(
                     code,
                     &client::text(sys::rd_kafka_topic_result_error_string(*topics)),
@@ -192,7 +193,7 @@ impl TopicLookup {
                 if error.is_null() {
                     return Some(Readiness::Ready);
                 }
-                let code = sys::rd_kafka_error_code(error);
+                let code = sys::rd_kafka_error_code(error).into();
                 self.readiness_for(code, &client::text(sys::rd_kafka_error_string(error)))
             }
         }
@@ -200,17 +201,17 @@ impl TopicLookup {
 
     fn readiness_for(&self, code: Code, reason: &str) -> Option<Readiness> {
         match code {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS
+            Code::NoError
+            | Code::TopicAlreadyExists
             // An old broker, or an embedded one of another process: it creates topics by itself.
-            | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE => Some(Readiness::Ready),
-            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART => Some(Readiness::Missing(Instant::now())),
-            Code::RD_KAFKA_RESP_ERR__TRANSPORT
-            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR_NOT_CONTROLLER
-            | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR__DESTROY => None,
+            | Code::UnsupportedFeature => Some(Readiness::Ready),
+            Code::UnknownTopicOrPartition => Some(Readiness::Missing(Instant::now())),
+            Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::NotController
+            | Code::LeaderNotAvailable
+            | Code::BrokerDestroy => None,
             _ => {
                 process::current().log.write(
                     Level::Warning,

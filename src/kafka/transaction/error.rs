@@ -1,8 +1,8 @@
 //! Errors of transactional calls.
 #![allow(unsafe_code)]
 
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use crate::kafka::client;
 
@@ -41,8 +41,8 @@ impl TransactionError {
         // SAFETY: a live client; the buffer is ours and ends in NUL.
         unsafe {
             let code = sys::bindings::rd_kafka_fatal_error(client, text.as_mut_ptr(), text.len());
-            (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| Self {
-                code,
+            code.is_error().then(|| Self {
+                code: code.into(),
                 reason: client::text(text.as_ptr()),
                 is_fatal: true,
                 retriable: false,
@@ -67,7 +67,7 @@ impl TransactionError {
     /// The outcome of the call is unknown, and the client cannot be used any more.
     pub fn no_response(reason: &str) -> Self {
         Self {
-            code: Code::RD_KAFKA_RESP_ERR__TIMED_OUT,
+            code: Code::OperationTimedOut,
             reason: reason.to_owned(),
             is_fatal: true,
             retriable: false,
@@ -76,7 +76,7 @@ impl TransactionError {
 
     /// True if the same call may succeed later.
     pub fn is_retriable(&self) -> bool {
-        !self.is_fatal && (self.retriable || self.code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT)
+        !self.is_fatal && (self.retriable || self.code == Code::OperationTimedOut)
     }
 
     /// True if another client must take over. If Kafka did not respond to a commit in time, only a client that
@@ -89,9 +89,7 @@ impl TransactionError {
     pub fn is_fenced(&self) -> bool {
         matches!(
             self.code,
-            Code::RD_KAFKA_RESP_ERR__FENCED
-                | Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED
-                | Code::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch
         )
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_resp_err_t as Code;
 
 use super::Poller;
 use crate::kafka::client;
@@ -76,7 +76,7 @@ impl Poller<'_> {
                 std::ptr::null_mut()
             };
             if handle.is_null() {
-                let code = Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+                let code = Code::UnknownTopicOrPartition;
                 failed.extend(messages.into_iter().map(|message| refused(message, code)));
             } else {
                 // SAFETY: the handle is alive while the cache is locked.
@@ -139,9 +139,9 @@ impl Poller<'_> {
 
     /// Keeps messages that met a fatal error for the client that replaces this one, and reports the others.
     fn report_or_keep(&mut self, failed: Vec<Undelivered>) {
-        let (unsent, failed): (Vec<_>, Vec<_>) = failed.into_iter().partition(|report| {
-            report.code == Code::RD_KAFKA_RESP_ERR__FATAL && !self.producer.transactional
-        });
+        let (unsent, failed): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .partition(|report| report.code == Code::Fatal && !self.producer.transactional);
         if !unsent.is_empty() {
             self.producer.fatal.store(true, Ordering::Release);
             self.unsent.extend(unsent);
@@ -184,7 +184,7 @@ impl Poller<'_> {
                 Ok(()) => producer.in_flight.complete(report.opaque),
                 Err(error) => {
                     error.message().clone_into(&mut report.record.reason);
-                    report.code = Code::RD_KAFKA_RESP_ERR__FATAL;
+                    report.code = Code::Fatal;
                     lost.push(report);
                 }
             }
@@ -208,7 +208,7 @@ unsafe fn send_messages(
     for message in messages {
         let gate = topics.gate_of(&message.record.topic);
         match send_record(producer, handle, gate, &message.record, message.sequence) {
-            Passed::Produced(Code::RD_KAFKA_RESP_ERR_NO_ERROR) => {}
+            Passed::Produced(Code::NoError) => {}
             Passed::Produced(code) => failed.push(refused(message, code)),
             Passed::Waits(gate) => {
                 gate.waiting.fetch_add(1, Ordering::AcqRel);
@@ -256,10 +256,7 @@ unsafe fn send_record<'a>(
 ) -> Passed<'a> {
     loop {
         let passed = produce_gated(producer.client, handle, gate, &outgoing(record), opaque);
-        let full = matches!(
-            passed,
-            Passed::Produced(Code::RD_KAFKA_RESP_ERR__QUEUE_FULL)
-        );
+        let full = matches!(passed, Passed::Produced(Code::QueueFull));
         if !full || producer.closing.load(Ordering::Acquire) {
             return passed;
         }

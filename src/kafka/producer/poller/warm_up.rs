@@ -5,10 +5,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rdkafka::error::IsError;
 use rdkafka_sys as sys;
-use sys::bindings::{
-    rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code,
-};
+use sys::bindings::{rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation};
 
 use super::Poller;
 use crate::kafka::client::{self, AdminOptions, TopicPartitionList};
@@ -76,10 +75,10 @@ impl Poller<'_> {
                 &raw mut metadata,
                 50,
             );
-            if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+            if !code.is_error() {
                 sys::bindings::rd_kafka_metadata_destroy(metadata);
             }
-            code == Code::RD_KAFKA_RESP_ERR_NO_ERROR
+            !code.is_error()
         }
     }
 
