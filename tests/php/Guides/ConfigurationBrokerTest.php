@@ -107,7 +107,7 @@ final class ConfigurationBrokerTest extends TestCase
             'topic_prefix' => 'guides' . bin2hex(random_bytes(4)),
             'consumer_group' => 'guides' . bin2hex(random_bytes(4)),
             'producer_config' => $producer,
-            'consumer_config' => $consumer + ['session.timeout.ms' => '6000'],
+            'consumer_config' => $consumer,
         ]]]);
 
         return $this->broker = Realtime::broker('kafka');

@@ -52,8 +52,7 @@ abstract class GuidesTestCase extends BrokerTestCase
         array $arguments = [],
         array $options = []
     ): ChildProcess {
-        $short = "['consumer_config' => ['session.timeout.ms' => '6000', 'heartbeat.interval.ms' => '1000']]";
-        $config = "['default_broker' => 'kafka', 'brokers' => ['kafka' => $broker + $short]]";
+        $config = "['default_broker' => 'kafka', 'brokers' => ['kafka' => $broker]]";
         if ($way === 'hand') {
             $code = "Realtime::configure($config);\nexit((new \\$class(realtime()))->handle());";
 

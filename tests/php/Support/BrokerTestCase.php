@@ -91,11 +91,7 @@ abstract class BrokerTestCase extends TestCase
      */
     protected function config(array $config = []): array
     {
-        $consumer = $config['consumer_config'] ?? [];
-        // A member that disappears blocks its group for this long; the new protocol has no such setting.
-        $consumer += isset($consumer['group.protocol']) ? [] : ['session.timeout.ms' => 6000];
-
-        return ['consumer_config' => $consumer] + $config + [
+        return $config + [
             'brokers' => self::address(),
             'topic_prefix' => $this->prefix,
             'consumer_group' => $this->group,
