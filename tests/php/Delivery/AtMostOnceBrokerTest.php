@@ -177,11 +177,12 @@ final class AtMostOnceBrokerTest extends DeliveryTestCase
         $broker->onAssigned(static function () use ($kafka): void {
             $kafka->failNext('OffsetCommit', 'TOPIC_AUTHORIZATION_FAILED');
         });
-        $broker->consume(batchSize: 3, stopWhenEmpty: true);
+        self::within(10.0, $broker)->consume(batchSize: 3, stopWhenEmpty: true);
         $stats = $broker->stats();
         $broker->close();
         self::assertGreaterThan(0, $stats['dropped']);
         self::assertSame(4, $stats['dropped'] + $stats['handled']);
+        self::assertSame('empty', $stats['stop_reason'], 'the ends that were fetched with them count');
         self::assertCount($stats['handled'], $this->done);
         self::assertNotContains('A1', $this->done, 'it might come again otherwise');
         self::assertStringContainsString('dropped', $this->logged(), 'and it is said');

@@ -177,7 +177,7 @@ final class AlertsBrokerTest extends MetricsTestCase
 
     public function testALagThatGrows(): void
     {
-        $this->handler('usleep($message->getData() > 0 ? 30_000_000 : 1);');
+        $this->handler('usleep($message->getData() > 0 ? 3_000_000 : 1);');
         [, $address] = $this->worker([...self::CONSUME, '--batch-size=1']);
         $before = $this->consuming($address);
         $this->send('user.1', 3000);

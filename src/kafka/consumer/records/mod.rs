@@ -447,7 +447,7 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
-    /// Drops everything that is fetched and was not handed out: how many records, and of which topics.
+    /// Drops the records that are fetched and were not handed out: how many, and of which topics. Ends and errors stay.
     pub fn discard_fetched(&mut self) -> (u64, Vec<String>) {
         let (mut count, mut topics) = (0, BTreeSet::new());
         for message in std::mem::take(&mut self.fetched) {
@@ -459,6 +459,8 @@ impl<M: Fetched> AssignedRecords<M> {
                 if let Some(partition) = slot.and_then(|slot| self.at(slot)) {
                     partition.complete(offset);
                 }
+            } else {
+                self.fetched.push_back(message);
             }
         }
         (count, topics.into_iter().collect())
