@@ -32,11 +32,21 @@ impl Handled {
     }
 }
 
-thread_local! {
+/// What this thread is handling; read for every message.
+struct Handling {
     /// One entry per running callback; callbacks nest when one consumes from a second broker. In Fibers an
     /// outer one may end first, so each removes its own entry.
-    static HANDLING: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
-    static POLLED: Cell<bool> = const { Cell::new(false) };
+    callbacks: RefCell<Vec<Entry>>,
+    polled: Cell<bool>,
+}
+
+thread_local! {
+    static HANDLING: Handling = const {
+        Handling {
+            callbacks: RefCell::new(Vec::new()),
+            polled: Cell::new(false),
+        }
+    };
     static CALLBACKS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -64,15 +74,15 @@ impl HandlingGuard {
             fiber: fiber::current(),
             handled: messages,
         };
-        HANDLING.with(|stack| stack.borrow_mut().push(entry));
+        HANDLING.with(|handling| handling.callbacks.borrow_mut().push(entry));
         Self { number }
     }
 }
 
 impl Drop for HandlingGuard {
     fn drop(&mut self) {
-        HANDLING.with(|stack| {
-            let mut stack = stack.borrow_mut();
+        HANDLING.with(|handling| {
+            let mut stack = handling.callbacks.borrow_mut();
             if let Some(place) = stack.iter().rposition(|entry| entry.number == self.number) {
                 stack.remove(place);
             }
@@ -82,26 +92,31 @@ impl Drop for HandlingGuard {
 
 /// Marks whether a message returned by poll() is being handled, until the next poll().
 pub fn set_polled(polled: bool) {
-    POLLED.set(polled);
+    HANDLING.with(|handling| handling.polled.set(polled));
 }
 
 /// True while a record is being handled: messages sent now must be delivered before its offset is committed.
+#[inline]
 #[must_use]
 pub fn is_handling() -> bool {
-    POLLED.get() || innermost().is_some()
+    let (polled, callbacks) = HANDLING.with(|handling| {
+        let callbacks = handling.callbacks.borrow().len();
+        (handling.polled.get(), callbacks)
+    });
+    polled || (callbacks > 0 && innermost().is_some())
 }
 
 /// The number of the innermost callback that is not suspended in a Fiber.
 fn innermost() -> Option<u64> {
-    let (number, fiber) = HANDLING.with(|stack| {
-        let stack = stack.borrow();
+    let (number, fiber) = HANDLING.with(|handling| {
+        let stack = handling.callbacks.borrow();
         stack.last().map(|entry| (entry.number, entry.fiber))
     })?;
     if fiber == 0 {
         return Some(number);
     }
-    let all: Vec<_> = HANDLING.with(|stack| {
-        let stack = stack.borrow();
+    let all: Vec<_> = HANDLING.with(|handling| {
+        let stack = handling.callbacks.borrow();
         let entries = stack.iter().rev();
         entries.map(|entry| (entry.number, entry.fiber)).collect()
     });
@@ -114,8 +129,8 @@ fn innermost() -> Option<u64> {
 /// Calls `read` with the records of the innermost callback.
 fn with_innermost<R>(read: impl FnOnce(&[Rc<Message>]) -> Option<R>) -> Option<R> {
     let number = innermost()?;
-    HANDLING.with(|stack| {
-        let stack = stack.borrow();
+    HANDLING.with(|handling| {
+        let stack = handling.callbacks.borrow();
         let entry = stack.iter().rfind(|entry| entry.number == number)?;
         read(entry.handled.messages())
     })
@@ -123,8 +138,10 @@ fn with_innermost<R>(read: impl FnOnce(&[Rc<Message>]) -> Option<R>) -> Option<R
 
 /// Clears all marks after a fatal error, which ends callbacks without unwinding.
 pub fn clear() {
-    POLLED.set(false);
-    HANDLING.with(|stack| stack.borrow_mut().clear());
+    HANDLING.with(|handling| {
+        handling.polled.set(false);
+        handling.callbacks.borrow_mut().clear();
+    });
 }
 
 /// The id of a record being handled that has exactly this content, if any; counted as dropped.

@@ -7,8 +7,8 @@ use ext_php_rs::types::Zval;
 
 use super::arguments::{self, CallError};
 use super::route::Route;
-use super::state::Sender;
-use super::{flush, json, message, signals, state, tracing, zend};
+use super::state::{LastBroadcast, Sender};
+use super::{flush, json, message, signals, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
@@ -151,34 +151,41 @@ pub struct EventOptions<'a> {
     pub headers: Vec<Header>,
 }
 
-/// `Realtime::broadcast()` to one channel: the data is encoded in place, inside the envelope.
+/// `Realtime::broadcast()` to one channel.
 pub fn broadcast(
-    sender: &Sender,
+    last: &mut LastBroadcast,
     channel: &str,
     data: Option<&Zval>,
     options: EventOptions<'_>,
 ) -> Result<BroadcastId, CallError> {
-    state::with_route(&sender.config, channel, options.event, |route| {
-        json::with_buffer(|envelope| broadcast_in(envelope, sender, channel, data, options, route))
-    })
+    let (channel_bytes, event) = (channel.as_bytes(), options.event);
+    let route = last.route.as_ref();
+    if !route.is_some_and(|route| route.is_of(channel_bytes, event.as_bytes())) {
+        last.route = Some(Route::new(&last.sender.config, channel, event)?);
+    }
+    broadcast_again(last, data, options.key, options.headers)
 }
 
-fn broadcast_in(
-    envelope: &mut Vec<u8>,
-    sender: &Sender,
-    channel: &str,
+/// Broadcasts to the channel of the last broadcast; the data is encoded in place, inside the envelope.
+pub fn broadcast_again(
+    last: &mut LastBroadcast,
     data: Option<&Zval>,
-    mut options: EventOptions<'_>,
-    route: &mut Route,
+    key: Option<&[u8]>,
+    mut headers: Vec<Header>,
 ) -> Result<BroadcastId, CallError> {
+    let (sender, envelope) = (&last.sender, &mut last.envelope);
+    let Some(route) = &mut last.route else {
+        return Err(Error::channel("There was no broadcast.").into());
+    };
+    json::empty(envelope);
     let (id, millis) = ids::new_id_with_time();
     let end_without_data = route.begin(&id, envelope);
     let start = envelope.len();
     let mut has_data = message::encode_data(data, envelope)?;
     if route.is_encrypted {
         let plain = has_data.then(|| &envelope[start..]);
-        let encrypted =
-            encryption::encrypt(sender.config.encryption.as_ref(), channel, plain)?.into_owned();
+        let keys = sender.config.encryption.as_ref();
+        let encrypted = encryption::encrypt(keys, &route.channel, plain)?.into_owned();
         envelope.truncate(start);
         envelope.extend_from_slice(&encrypted);
         has_data = true;
@@ -189,19 +196,20 @@ fn broadcast_in(
     let data_json = has_data.then(|| &envelope[start..]);
     let is_handling = loop_guard::is_handling();
     if is_handling {
-        if let Some(repeated) = repeats(sender, channel, options.event, data_json) {
+        if let Some(repeated) = repeats(sender, &route.channel, &route.event, data_json) {
             return Ok(BroadcastId::Repeated(repeated));
         }
     }
     let data_bytes = data_json.map_or(0, <[u8]>::len);
     if route.has_undeliverable_names || data_bytes > sender.config.max_event {
-        warn_if_undeliverable(sender, channel, options.event, data_bytes);
+        warn_if_undeliverable(sender, &route.channel, &route.event, data_bytes);
     }
     route.end(millis / 1000, envelope);
     if is_handling {
-        add_hops(sender, &mut options.headers)?;
+        add_hops(sender, &mut headers)?;
     }
-    send_envelope(sender, &route.topic, channel, &id, envelope, &options)?;
+    let key = key.unwrap_or(route.channel.as_bytes());
+    send_envelope(sender, &route.topic, key, &id, envelope, &headers)?;
     Ok(BroadcastId::New(id))
 }
 
@@ -252,7 +260,8 @@ pub fn broadcast_to_all(
                 }
                 crate::envelope::write_end(envelope, i64::try_from(millis / 1000).unwrap_or(0));
                 let topic = sender.config.topics.topic_for(channel)?;
-                send_envelope(sender, &topic, channel, &id, envelope, &options)?;
+                let key = options.key.unwrap_or(channel.as_bytes());
+                send_envelope(sender, &topic, key, &id, envelope, &options.headers)?;
                 result = Some(BroadcastId::New(id));
             }
             Ok(result.unwrap_or(BroadcastId::New(id)))
@@ -284,19 +293,19 @@ pub fn repeats_message(config: &BrokerConfig, channel: &str, message: &Message) 
 fn send_envelope(
     sender: &Sender,
     topic: &str,
-    channel: &str,
+    key: &[u8],
     id: &[u8; ids::ID_LEN],
     envelope: &[u8],
-    options: &EventOptions<'_>,
+    headers: &[Header],
 ) -> Result<(), Error> {
     let record = ProducerRecord {
         // SAFETY: an id is ASCII.
         id: unsafe { std::str::from_utf8_unchecked(id) },
         topic,
         partition: None,
-        key: Some(options.key.unwrap_or(channel.as_bytes())),
+        key: Some(key),
         value: Some(envelope),
-        headers: &options.headers,
+        headers,
         timestamp_ms: 0,
     };
     send(sender, &record)

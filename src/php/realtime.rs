@@ -12,6 +12,7 @@ use super::arguments::{self, finish, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::EventOptions;
+use super::state::{Begun, LastBroadcast};
 use super::{
     arrays, binary, fakes, flush, interfaces, json, logging, publish, state, tracing, zend,
 };
@@ -61,20 +62,20 @@ fn headers(headers: Option<&Zval>, except: Option<&Zval>) -> Result<Vec<Header>,
     Ok(list)
 }
 
-/// True where channel and event are those of the last broadcast.
-fn is_known(channel: &Zval, event: &Zval) -> bool {
+/// The last broadcast, where channel and event are the same and its client can be used again.
+#[inline]
+fn same_route<'a>(
+    begun: &'a mut Begun,
+    channel: &Zval,
+    event: &Zval,
+) -> Option<&'a mut LastBroadcast> {
     let (channel, event) = (channel.dereference(), event.dereference());
-    match (channel.zend_str(), event.zend_str()) {
-        (Some(channel), Some(event)) => state::is_known_route(channel.as_bytes(), event.as_bytes()),
-        _ => false,
-    }
-}
-
-/// # Safety
-/// A string of UTF-8.
-unsafe fn text_unchecked(value: &Zval) -> &str {
-    let text = value.dereference().zend_str();
-    text.map_or("", |text| std::str::from_utf8_unchecked(text.as_bytes()))
+    let last = begun.last.as_deref_mut().filter(|_| !begun.is_swapped)?;
+    let is_same = last
+        .route
+        .as_ref()?
+        .is_of(channel.zend_str()?.as_bytes(), event.zend_str()?.as_bytes());
+    (is_same && !last.sender.producer.needs_replacement()).then_some(last)
 }
 
 pub(super) fn broadcast(
@@ -85,15 +86,38 @@ pub(super) fn broadcast(
     record_headers: Option<&Zval>,
     except: Option<&Zval>,
 ) -> Result<Zval, CallError> {
-    let is_known = is_known(channel, event);
-    let text = |value, place| {
-        if is_known {
-            // SAFETY: equal to a text of the last broadcast.
-            return Ok(Cow::Borrowed(unsafe { text_unchecked(value) }));
+    let mut begun = state::begin_broadcast();
+    let has_more = key.is_some() || record_headers.is_some() || except.is_some();
+    let result = match same_route(&mut begun, channel, event) {
+        Some(last) if !has_more => {
+            publish::broadcast_again(last, data, None, Vec::new()).map(|id| binary(id.as_bytes()))
         }
-        arguments::text(value, place)
+        _ => broadcast_checked(
+            &mut begun,
+            channel,
+            event,
+            data,
+            key,
+            record_headers,
+            except,
+        ),
     };
-    let event = text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
+    state::end_broadcast(begun);
+    let id = result?;
+    logging::deliver_if_waiting();
+    Ok(id)
+}
+
+fn broadcast_checked(
+    begun: &mut Begun,
+    channel: &Zval,
+    event: &Zval,
+    data: Option<&Zval>,
+    key: Option<&Zval>,
+    record_headers: Option<&Zval>,
+    except: Option<&Zval>,
+) -> Result<Zval, CallError> {
+    let event = arguments::text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
     if event.is_empty() {
         return Err(Error::configuration(
             "Realtime::broadcast(): the event name must not be empty.",
@@ -103,31 +127,36 @@ pub(super) fn broadcast(
     let key = arguments::optional(key, |key| {
         arguments::bytes(key, "Realtime::broadcast(): Argument #4 ($key)")
     })?;
-    let list = if record_headers.is_some() || except.is_some() {
+    let more_headers = if record_headers.is_some() || except.is_some() {
         headers(record_headers, except)?
     } else {
         Vec::new()
     };
-    if state::is_swapped() {
-        return broadcast_to_publisher(&channels(channel)?, &event, data, key.as_deref(), &list);
+    if begun.is_swapped {
+        return broadcast_to_publisher(
+            &channels(channel)?,
+            &event,
+            data,
+            key.as_deref(),
+            &more_headers,
+        );
     }
     let options = EventOptions {
         event: &event,
         key: key.as_deref(),
-        headers: list,
+        headers: more_headers,
     };
-    let result = state::with_sender(|sender| {
-        if channel.dereference().is_string() {
-            let channel = text(channel, CHANNEL)?;
-            return publish::broadcast(sender, &channel, data, options);
-        }
+    let current = LastBroadcast::current(begun.last.take())?;
+    let last = begun.last.insert(current);
+    let id = if channel.dereference().is_string() {
+        publish::broadcast(last, &arguments::text(channel, CHANNEL)?, data, options)?
+    } else {
         match &*channels(channel)? {
-            [one] => publish::broadcast(sender, one, data, options),
-            many => publish::broadcast_to_all(sender, many, data, options),
+            [one] => publish::broadcast(last, one, data, options)?,
+            many => publish::broadcast_to_all(&last.sender, many, data, options)?,
         }
-    })?;
-    logging::deliver_if_waiting();
-    Ok(binary(result.as_bytes()))
+    };
+    Ok(binary(id.as_bytes()))
 }
 
 /// Through the publisher of `fake()` or `swap()`: the same checks, and the same id for every channel of a list.

@@ -12,8 +12,8 @@ use crate::ids::ID_LEN;
 const DATA: &[u8] = br#","data":"#;
 
 pub struct Route {
-    channel: Box<str>,
-    event: Box<str>,
+    pub channel: Box<str>,
+    pub event: Box<str>,
     pub topic: String,
     pub is_encrypted: bool,
     /// No browser receives events with these names.

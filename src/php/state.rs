@@ -12,7 +12,7 @@ use super::logging::Logger;
 use super::route::Route;
 use super::{arrays, token, tracing, zend};
 use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::process;
@@ -96,14 +96,42 @@ pub struct Sender {
     pub producer: Arc<Producer>,
 }
 
+/// What the last `Realtime::broadcast()` used: the next one most often needs the same.
+pub struct LastBroadcast {
+    pub sender: Sender,
+    pub route: Option<Route>,
+    /// Memory of the envelope.
+    pub envelope: Vec<u8>,
+}
+
+impl LastBroadcast {
+    /// The same with the client that messages are to be sent with now.
+    ///
+    /// # Errors
+    /// Configuration.
+    pub fn current(last: Option<Box<Self>>) -> Result<Box<Self>> {
+        match last {
+            Some(last) if !last.sender.producer.needs_replacement() => Ok(last),
+            _ => {
+                let config = broker_config(None, None)?;
+                let producer = process::current().producers.get(&config)?;
+                Ok(Box::new(Self {
+                    sender: Sender { config, producer },
+                    route: None,
+                    envelope: Vec::new(),
+                }))
+            }
+        }
+    }
+}
+
 #[derive(Default)]
 struct Request {
     configured: Option<Value>,
     /// Number of `configure()` calls in this request.
     epoch: u64,
     brokers: Vec<(Option<String>, Arc<BrokerConfig>)>,
-    sender: Option<Sender>,
-    route: Option<Box<Route>>,
+    last: Option<Box<LastBroadcast>>,
     publisher: Option<Zval>,
     objects: Vec<(Option<String>, Zval)>,
     logger: Option<Rc<Logger>>,
@@ -128,11 +156,11 @@ pub fn configure(value: Value, logger: Option<&Zval>) -> Result<()> {
         request.configured = Some(value);
         request.epoch += 1;
         request.brokers.clear();
-        request.sender = None;
-        request.route = None;
+        let last = request.last.take();
         request.log = Some(log);
         super::logging::remember(log);
         (
+            last,
             std::mem::take(&mut request.objects),
             std::mem::replace(&mut request.logger, logger),
         )
@@ -216,75 +244,42 @@ pub fn monitor_config() -> Result<config::MonitorConfig> {
     })
 }
 
-/// Runs `use_it` with the producer client of `Realtime::broadcast()`.
-///
-/// The client is taken out of the request state meanwhile: counting two references per message would cost as much as a
-/// third of the encoding. Application code that runs inside (`jsonSerialize()`) finds no client and looks it up again.
-///
-/// # Errors
-/// Configuration, or the error of `use_it`.
-pub fn with_sender<R, E: From<Error>>(
-    use_it: impl FnOnce(&Sender) -> std::result::Result<R, E>,
-) -> std::result::Result<R, E> {
-    let (known, epoch) = REQUEST.with(|request| {
-        let mut request = request.borrow_mut();
-        (request.sender.take(), request.epoch)
-    });
-    let sender = match known {
-        Some(sender) if !sender.producer.needs_replacement() => sender,
-        _ => {
-            let config = broker_config(None, None)?;
-            let producer = process::current().producers.get(&config)?;
-            Sender { config, producer }
-        }
-    };
-    let result = use_it(&sender);
-    REQUEST.with(|request| {
-        let mut request = request.borrow_mut();
-        // Not if configure() was called in the meantime.
-        if request.epoch == epoch {
-            request.sender = Some(sender);
-        }
-    });
-    result
+/// What a broadcast begins with.
+pub struct Begun {
+    /// Taken out of the state of the request: counting references per message would cost as much as a third of the
+    /// encoding. Application code that runs during the call (`jsonSerialize()`) finds none and makes its own.
+    pub last: Option<Box<LastBroadcast>>,
+    /// A publisher of `fake()` or `swap()` replaces Kafka.
+    pub is_swapped: bool,
+    epoch: u64,
 }
 
-/// Runs `use_it` with the route of a broadcast, which is not in the request state during the call.
-///
-/// # Errors
-/// InvalidChannel, or the error of `use_it`.
-pub fn with_route<R, E: From<Error>>(
-    config: &BrokerConfig,
-    channel: &str,
-    event: &str,
-    use_it: impl FnOnce(&mut Route) -> std::result::Result<R, E>,
-) -> std::result::Result<R, E> {
-    let (known, epoch) = REQUEST.with(|request| {
-        let mut request = request.borrow_mut();
-        (request.route.take(), request.epoch)
-    });
-    let mut route = match known {
-        Some(route) if route.is_of(channel.as_bytes(), event.as_bytes()) => route,
-        _ => Box::new(Route::new(config, channel, event)?),
-    };
-    let result = use_it(&mut route);
+#[inline]
+pub fn begin_broadcast() -> Begun {
     REQUEST.with(|request| {
         let mut request = request.borrow_mut();
-        // Not if configure() was called in the meantime.
-        if request.epoch == epoch {
-            request.route = Some(route);
+        Begun {
+            last: request.last.take(),
+            is_swapped: request.publisher.is_some(),
+            epoch: request.epoch,
         }
-    });
-    result
-}
-
-/// True where channel and event are those of the last broadcast, which were valid.
-pub fn is_known_route(channel: &[u8], event: &[u8]) -> bool {
-    REQUEST.with(|request| {
-        let request = request.borrow();
-        let route = request.route.as_ref();
-        route.is_some_and(|route| route.is_of(channel, event))
     })
+}
+
+/// What the broadcast used is kept for the next one, unless `configure()` was called in the meantime.
+#[inline]
+pub fn end_broadcast(begun: Begun) {
+    let old = REQUEST.with(|request| {
+        let mut request = request.borrow_mut();
+        if request.epoch == begun.epoch && begun.last.is_some() {
+            std::mem::replace(&mut request.last, begun.last)
+        } else {
+            begun.last
+        }
+    });
+    if old.is_some() {
+        drop(old);
+    }
 }
 
 /// The publisher of `fake()` or `swap()`.

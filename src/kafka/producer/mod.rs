@@ -308,8 +308,7 @@ impl Producer {
                 let number = topic.number;
                 let sequence = self.in_flight.track(message.id, number);
                 self.journal_write(message, sequence)?;
-                let handle = topics.handle(message.topic);
-                let gate = topics.gate(number);
+                let (handle, gate) = topics.last_handle();
                 // SAFETY: the handle is alive while the cache is locked.
                 let passed = unsafe { produce_gated(self.client, handle, gate, message, sequence) };
                 let code = match passed {

@@ -5,7 +5,6 @@
 //! not wait.
 #![allow(unsafe_code)]
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,7 +82,7 @@ pub struct TopicCache {
     /// The partitioner, for clients that hold back messages behind the first one of a partition.
     partitioner: Option<String>,
     /// By topic number, as librdkafka keeps a topic as long as there are messages for it.
-    gates: HashMap<u32, Box<TopicGate>>,
+    gates: Vec<Option<Box<TopicGate>>>,
     last: usize,
     /// The slot at which the search for the next handle to drop begins.
     hand: usize,
@@ -111,7 +110,7 @@ impl TopicCache {
             queued: VecDeque::new(),
             opens_all: false,
             partitioner,
-            gates: HashMap::new(),
+            gates: Vec::new(),
             last: 0,
             hand: 0,
             clock: 0,
@@ -177,6 +176,7 @@ impl TopicCache {
         let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.push(name.into());
         self.progress.push(Opening::New);
+        self.gates.push(None);
         self.numbers.insert(name.into(), number);
         number
     }
@@ -203,7 +203,7 @@ impl TopicCache {
             let gates = &self.gates;
             let opens_all = &mut self.opens_all;
             self.opening.retain(|number| {
-                gates.get(number).is_some_and(|gate| {
+                gates[*number as usize].as_ref().is_some_and(|gate| {
                     if gate.has_answer() {
                         *opens_all = gate.has_failed();
                     }
@@ -270,14 +270,25 @@ impl TopicCache {
         topic.handle
     }
 
+    /// Handle and gate of the topic that [`TopicCache::get`] has returned last.
+    #[inline]
+    pub fn last_handle(&mut self) -> (*mut sys::rd_kafka_topic_t, Option<&TopicGate>) {
+        let topic = &self.handles[self.last];
+        let (number, mut handle) = (topic.number, topic.handle);
+        if handle.is_null() {
+            let name = topic.name.clone();
+            handle = self.open_handle(&name);
+        }
+        (handle, self.gate(number))
+    }
+
     #[cold]
     fn open_handle(&mut self, name: &str) -> *mut sys::rd_kafka_topic_t {
         let (client, number) = (self.client, self.number(name));
         if let Some(partitioner) = &self.partitioner {
-            if let (Entry::Vacant(gate), Some(new)) =
-                (self.gates.entry(number), TopicGate::new(partitioner))
-            {
-                gate.insert(new);
+            let gate = &mut self.gates[number as usize];
+            if gate.is_none() {
+                *gate = TopicGate::new(partitioner);
             }
             if self.progress[number as usize] == Opening::New {
                 self.progress[number as usize] = Opening::Opened;
@@ -287,7 +298,7 @@ impl TopicCache {
         let c_name = client::c_string(name);
         // SAFETY: a live client, which is destroyed before this cache; its default topic configuration is used.
         let handle = unsafe {
-            match self.gates.get(&number) {
+            match self.gate(number) {
                 Some(gate) => gate.open_topic(client, &c_name),
                 None => {
                     sys::bindings::rd_kafka_topic_new(client, c_name.as_ptr(), std::ptr::null_mut())
@@ -301,8 +312,7 @@ impl TopicCache {
     /// The gate of a topic that has a handle, if this client has gates.
     #[inline]
     pub fn gate(&self, number: u32) -> Option<&TopicGate> {
-        self.partitioner.as_ref()?;
-        self.gates.get(&number).map(Box::as_ref)
+        self.gates.get(number as usize)?.as_deref()
     }
 
     /// As [`TopicCache::gate`], by name.

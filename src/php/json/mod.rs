@@ -17,7 +17,7 @@
 //! | `build.rs` | PHP arrays out of parsed values |
 //! | `memory.rs` | stops the parser at `memory_limit` |
 //! | `key_cache.rs` | the cache of key strings |
-//! | `scan.rs` | finds the next byte that is not plain text, eight at a time |
+//! | `scan.rs` | finds the next byte that is not plain text, sixteen at a time |
 //! | `zend.rs` | the engine's structures, as far as the others need them |
 //!
 //! Both run on the thread of the PHP request. `encode` runs user code (`jsonSerialize()`, property hooks, destructors),
@@ -77,6 +77,15 @@ const MAX_KEPT_BYTES: usize = 1 << 20;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Empties a buffer that is used again. One that has grown large is freed.
+#[inline]
+pub fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    if buffer.capacity() > MAX_KEPT_BYTES {
+        *buffer = Vec::new();
+    }
 }
 
 /// Runs `f` with an empty buffer that keeps its memory from call to call.

@@ -33,40 +33,109 @@ extern "C" {
 /// The longest integer has 20 characters.
 const MAX_INTEGER: usize = 20;
 
-#[inline]
 pub fn integer(value: i64, out: &mut Vec<u8>) {
     out.reserve(MAX_INTEGER);
-    if value < 0 {
-        out.push(b'-');
-    }
-    let mut rest = value.unsigned_abs();
-    let count = rest.checked_ilog10().unwrap_or(0) as usize + 1;
-    let end = out.len() + count;
-    // SAFETY: sign and digits have room; the digits are written from the last one to the first, two at a time.
+    // SAFETY: reserved, and written up to the end that is returned.
     unsafe {
-        let mut to = out.as_mut_ptr().add(end);
-        while rest >= 100 {
-            let pair = PAIRS.as_ptr().add((rest % 100) as usize * 2);
-            rest /= 100;
-            to = to.sub(2);
-            to.copy_from_nonoverlapping(pair, 2);
-        }
-        if rest >= 10 {
-            let pair = PAIRS.as_ptr().add(rest as usize * 2);
-            to.sub(2).copy_from_nonoverlapping(pair, 2);
-        } else {
-            to.sub(1).write(b'0' + rest as u8);
-        }
-        out.set_len(end);
+        let start = out.as_mut_ptr();
+        let end = integer_at(start.add(out.len()), value);
+        out.set_len(end as usize - start as usize);
     }
+}
+
+/// Writes an integer and returns the position behind it.
+///
+/// # Safety
+/// `to` must have room for [`MAX_INTEGER`] bytes.
+#[inline]
+pub unsafe fn integer_at(mut to: *mut u8, value: i64) -> *mut u8 {
+    if value < 0 {
+        *to = b'-';
+        to = to.add(1);
+    }
+    let size = value.unsigned_abs();
+    if size < 100_000_000 {
+        let digits = digits_of_8(size);
+        // Zeros in front, but for the last digit.
+        let leading = (digits | 1 << 56).trailing_zeros() / 8;
+        let text = (digits | 0x3030_3030_3030_3030) >> (leading * 8);
+        to.cast::<u64>().write_unaligned(text.to_le());
+        return to.add(8 - leading as usize);
+    }
+    large_integer_at(to, size)
+}
+
+/// The eight digits of a number below 10^8, one per byte, the first one lowest: halves, pairs and single digits are
+/// divided at the same time.
+#[inline]
+const fn digits_of_8(number: u64) -> u64 {
+    let halves = (number / 10_000) | (number % 10_000) << 32;
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let pairs = hundreds | (halves - hundreds * 100) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (pairs - tens * 10) << 8
+}
+
+unsafe fn large_integer_at(to: *mut u8, mut rest: u64) -> *mut u8 {
+    // The digits are written from the last one to the first, two at a time.
+    let end = to.add(rest.ilog10() as usize + 1);
+    let mut at = end;
+    while rest >= 100 {
+        at = at.sub(2);
+        at.copy_from_nonoverlapping(pair(rest % 100), 2);
+        rest /= 100;
+    }
+    if rest >= 10 {
+        at.sub(2).copy_from_nonoverlapping(pair(rest), 2);
+    } else {
+        *at.sub(1) = b'0' + rest as u8;
+    }
+    end
+}
+
+/// The two digits of a number below 100.
+#[inline]
+fn pair(number: u64) -> *const u8 {
+    PAIRS[number as usize * 2..].as_ptr()
+}
+
+/// Writes a float that is an integer or has at most three decimal places, as most have; `None` for others, and where
+/// `serialize_precision` asks for a number of digits.
+///
+/// # Safety
+/// `to` must have room for [`MAX_INTEGER`] bytes and four more.
+#[allow(clippy::float_cmp, clippy::cast_precision_loss)] // Exactness is the question.
+#[inline]
+pub unsafe fn short_double_at(to: *mut u8, value: f64) -> Option<*mut u8> {
+    if precision() >= 0 {
+        return None;
+    }
+    let size = value.abs();
+    // False for what is not a number.
+    if size < EXACT {
+        let whole = size.to_int_unchecked::<i64>();
+        if whole as f64 == size {
+            let is_negative = value.is_sign_negative();
+            return (whole != 0 || !is_negative)
+                .then(|| integer_at(to, if is_negative { -whole } else { whole }));
+        }
+    }
+    short_decimal(size)
+        .map(|(scaled, places)| decimal_at(to, value.is_sign_negative(), scaled, places))
+}
+
+/// `serialize_precision`.
+#[inline]
+fn precision() -> i32 {
+    // SAFETY: the globals of this thread; no Zend call happens while they are read.
+    let precision = unsafe { (*ffi::ext_php_rs_process_globals()).serialize_precision };
+    // The engine narrows the setting to an int before it uses it.
+    precision as i32
 }
 
 /// Appends a finite float with the digits `serialize_precision` asks for.
 pub fn double(value: f64, out: &mut Vec<u8>) {
-    // SAFETY: the globals of this thread; no Zend call happens while they are read.
-    let precision = unsafe { (*ffi::ext_php_rs_process_globals()).serialize_precision };
-    // The engine narrows the setting to an int before it uses it.
-    let precision = precision as i32;
+    let precision = precision();
     if precision < 0 {
         shortest(value, out);
     } else {
@@ -74,15 +143,8 @@ pub fn double(value: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// The shortest digits that read back as `value`.
-#[allow(clippy::float_cmp)] // Exactness is the question.
+/// The shortest digits that read back as `value`; for those that [`short_double_at`] leaves.
 fn shortest(value: f64, out: &mut Vec<u8>) {
-    if value.abs() < EXACT && value.trunc() == value && (value != 0.0 || value.is_sign_positive()) {
-        return integer(value as i64, out);
-    }
-    if let Some((scaled, places)) = short_decimal(value) {
-        return decimal(value.is_sign_negative(), scaled, places, out);
-    }
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value).as_bytes();
     let mut digits = [0_u8; 24];
@@ -126,15 +188,15 @@ fn shortest(value: f64, out: &mut Vec<u8>) {
     );
 }
 
-/// A number with at most three decimal places, such as a price: its digits as an integer, and the number of places.
+/// A positive number with at most three decimal places, such as a price: its digits as an integer, and the number of
+/// places.
 ///
 /// An integer below 10^15 and the power of ten are exact as floats, so the division gives the float that is nearest to
-/// the decimal: if that is `value`, the decimal reads back as `value`. Fewer digits do not, as fewer places were tried
+/// the decimal: if that is `size`, the decimal reads back as `size`. Fewer digits do not, as fewer places were tried
 /// first, and with the same number of places the next decimal is another float.
-#[allow(clippy::float_cmp)] // Exactness is the question.
+#[allow(clippy::float_cmp, clippy::cast_precision_loss)] // Exactness is the question.
 #[inline]
-fn short_decimal(value: f64) -> Option<(u64, usize)> {
-    let size = value.abs();
+fn short_decimal(size: f64) -> Option<(u64, usize)> {
     if !(0.001..1e11).contains(&size) {
         return None;
     }
@@ -142,23 +204,29 @@ fn short_decimal(value: f64) -> Option<(u64, usize)> {
         .iter()
         .enumerate()
         .find_map(|(place, power)| {
-            let scaled = (size * power + 0.5).trunc();
-            (scaled / power == size).then_some((scaled as u64, place + 1))
+            // SAFETY: below 10^15.
+            let scaled = unsafe { (size * power + 0.5).to_int_unchecked::<i64>() };
+            (scaled as f64 / power == size).then_some((scaled as u64, place + 1))
         })
 }
 
 /// Writes `digits / 10^places`; there are at most three places.
-fn decimal(negative: bool, digits: u64, places: usize, out: &mut Vec<u8>) {
-    let power = [1, 10, 100, 1000][places];
+#[inline]
+unsafe fn decimal_at(mut to: *mut u8, negative: bool, digits: u64, places: usize) -> *mut u8 {
     if negative {
-        out.push(b'-');
+        *to = b'-';
+        to = to.add(1);
     }
-    integer((digits / power) as i64, out);
-    let rest = digits % power;
-    // With a leading 1, the rest keeps its zeros: the 1 becomes the point.
-    let point = out.len();
-    integer((power + rest) as i64, out);
-    out[point] = b'.';
+    let (whole, rest) = match places {
+        1 => (digits / 10, digits % 10 * 100),
+        2 => (digits / 100, digits % 100 * 10),
+        _ => (digits / 1000, digits % 1000),
+    };
+    to = integer_at(to, whole as i64);
+    *to = b'.';
+    *to.add(1) = b'0' + (rest / 100) as u8;
+    to.add(2).copy_from_nonoverlapping(pair(rest % 100), 2);
+    to.add(1 + places)
 }
 
 /// `precision` significant digits, correctly rounded, trailing zeros dropped.

@@ -92,7 +92,7 @@ impl Writer<'_> {
     /// Properties in the slots their class declares; there are no others.
     unsafe fn slots(&mut self, object: *mut zend_object) -> WriteResult {
         let class = (*object).ce;
-        self.out.push(b'{');
+        self.bytes(b"{");
         let mut first = true;
         for position in 0..(*class).default_properties_count as usize {
             let info = *(*class).properties_info_table.add(position);
@@ -105,7 +105,7 @@ impl Writer<'_> {
                 self.member(name, 0, slot, &mut first)?;
             }
         }
-        self.out.push(b'}');
+        self.bytes(b"}");
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Writer<'_> {
         }
         if table.is_null() {
             return self.nested(|writer| {
-                writer.out.extend_from_slice(b"{}");
+                writer.bytes(b"{}");
                 Ok(())
             });
         }
@@ -143,7 +143,7 @@ impl Writer<'_> {
     }
 
     unsafe fn table_members(&mut self, object: *mut zend_object, table: *mut Table) -> WriteResult {
-        self.out.push(b'{');
+        self.bytes(b"{");
         let mut first = true;
         let mut position = 0;
         while position < (*table).used {
@@ -171,7 +171,7 @@ impl Writer<'_> {
             zend::drop_value(&raw mut result);
             written?;
         }
-        self.out.push(b'}');
+        self.bytes(b"}");
         Ok(())
     }
 }

@@ -1,35 +1,7 @@
-//! Finds the next byte that is not plain text, sixteen or eight bytes at a time.
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+//! Finds the next byte that is not plain text, sixteen bytes at a time.
 
 /// Bytes that [`padded`] and the parser may read behind a text.
 pub const PADDING: usize = 16;
-
-/// Marks (bit 7) the bytes of `word` that are zero. Bytes above a marked one may be marked wrongly: only the lowest
-/// counts.
-#[inline]
-const fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(ONES) & !word & HIGH
-}
-
-/// Marks (bit 7) control bytes, `"`, `\`, bytes above 0x7f and, if `SLASH`, `/`; the lowest mark is right.
-#[inline]
-const fn marks<const SLASH: bool>(word: u64) -> u64 {
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let mut found = (control | word) & HIGH;
-    found |= zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
-    if SLASH {
-        found |= zeros(word ^ (ONES * b'/' as u64));
-    }
-    found
-}
-
-/// True where [`plain`] would stop at one of the eight bytes.
-#[inline]
-pub const fn has_special<const SLASH: bool>(word: u64) -> bool {
-    marks::<SLASH>(word) != 0
-}
 
 /// True for a byte that [`plain`] stops at.
 #[inline]
@@ -41,10 +13,19 @@ pub const fn is_special<const SLASH: bool>(byte: u8) -> bool {
 ///
 /// # Safety
 /// `at` must point at 16 readable bytes.
+#[inline]
+pub unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
+    specials_of_16::<SLASH>(at).trailing_zeros() as usize
+}
+
+/// One bit for each of the 16 bytes at `at`, the lowest for the first: set where [`plain`] would stop.
+///
+/// # Safety
+/// `at` must point at 16 readable bytes.
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::cast_ptr_alignment)] // the load is unaligned
 #[inline]
-pub unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
+pub unsafe fn specials_of_16<const SLASH: bool>(at: *const u8) -> u32 {
     use core::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
         _mm_set1_epi8,
@@ -60,7 +41,7 @@ pub unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
     if SLASH {
         found = _mm_or_si128(found, is(b'/'));
     }
-    _mm_movemask_epi8(found).trailing_zeros() as usize
+    _mm_movemask_epi8(found) as u32
 }
 
 /// The same without SSE2.
@@ -69,13 +50,10 @@ pub unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
 /// `at` must point at 16 readable bytes.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-pub unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
-    let word = |at: *const u8| u64::from_le(at.cast::<u64>().read_unaligned());
-    let first = marks::<SLASH>(word(at));
-    if first != 0 {
-        return first.trailing_zeros() as usize / 8;
-    }
-    8 + marks::<SLASH>(word(at.add(8))).trailing_zeros() as usize / 8
+pub unsafe fn specials_of_16<const SLASH: bool>(at: *const u8) -> u32 {
+    (0..16).fold(0, |bits, place| {
+        bits | u32::from(is_special::<SLASH>(*at.add(place))) << place
+    })
 }
 
 /// Position of the first byte from `from` on that is a control byte, `"`, `\`, above 0x7f or, if `SLASH`, `/`;

@@ -1,33 +1,13 @@
 //! Strings as `json_encode` writes them by default: slashes escaped, everything above ASCII as `\uXXXX`.
 
 use super::scan;
+use super::zend::{self, Str};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `text` in quotes. The error is the byte position of the first sequence that is not UTF-8; what was written
 /// up to there stays in `out`.
-#[inline]
-pub fn string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
-    if plain(text, b"", b"", out) {
-        return Ok(());
-    }
-    with_escapes(text, out)
-}
-
-/// Appends `text` in quotes and a colon, after a comma unless it is the first key. The error is that of [`string`].
-#[inline]
-pub fn key(text: &[u8], is_first: bool, out: &mut Vec<u8>) -> Result<(), usize> {
-    let before: &[u8] = if is_first { b"" } else { b"," };
-    if plain(text, before, b":", out) {
-        return Ok(());
-    }
-    out.extend_from_slice(before);
-    with_escapes(text, out)?;
-    out.push(b':');
-    Ok(())
-}
-
-fn with_escapes(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
+pub fn with_escapes(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut at = 0;
@@ -43,68 +23,40 @@ fn with_escapes(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     Ok(())
 }
 
-/// Writes a text that needs no escapes, as most keys and values, between `start` and `end`: sixteen bytes are checked
-/// and copied at a time, the last ones overlapping those before. False if it is not plain; nothing is written then.
+/// Copies a text that needs no escapes, as most keys and values: sixteen bytes are checked and copied at a time, the
+/// last ones overlapping those before. False if it is not plain.
+///
+/// # Safety
+/// `to` must have room for the text and 16 bytes more.
 #[inline]
-fn plain(text: &[u8], start: &[u8], end: &[u8], out: &mut Vec<u8>) -> bool {
-    let length = text.len();
-    let added = length + 2 + start.len() + end.len();
-    out.reserve(added);
-    let before = out.len();
-    let from = text.as_ptr();
-    // SAFETY: every read lies in `text`, every write in the `added` bytes reserved behind `before`.
-    unsafe {
-        let mut to = out.as_mut_ptr().add(before);
-        if let [byte] = start {
-            *to = *byte;
-            to = to.add(1);
+pub unsafe fn copy_plain(string: *const Str, to: *mut u8) -> bool {
+    let (from, length) = (zend::bytes(string).as_ptr(), (*string).len);
+    if length <= 16 {
+        // The 16 bytes that end with the text: what precedes a short one is the string's own head.
+        const _: () = assert!(size_of::<Str>() >= 16);
+        let before = 16 - length;
+        let last = from.sub(before);
+        if scan::specials_of_16::<true>(last) >> before != 0 {
+            return false;
         }
-        *to = b'"';
-        let inner = to.add(1);
-        if length >= 16 {
-            let mut at = 0;
-            loop {
-                if scan::special_of_16::<true>(from.add(at)) < 16 {
-                    return false;
-                }
-                let part = from.add(at).cast::<u128>().read_unaligned();
-                inner.add(at).cast::<u128>().write_unaligned(part);
-                if at + 16 >= length {
-                    break;
-                }
-                at = (at + 16).min(length - 16);
-            }
-        } else if length >= 8 {
-            let first = from.cast::<u64>().read_unaligned();
-            let last = from.add(length - 8).cast::<u64>().read_unaligned();
-            if scan::has_special::<true>(first) || scan::has_special::<true>(last) {
-                return false;
-            }
-            inner.cast::<u64>().write_unaligned(first);
-            inner.add(length - 8).cast::<u64>().write_unaligned(last);
-        } else if length >= 4 {
-            let first = from.cast::<u32>().read_unaligned();
-            let last = from.add(length - 4).cast::<u32>().read_unaligned();
-            if scan::has_special::<true>(u64::from(first) | u64::from(last) << 32) {
-                return false;
-            }
-            inner.cast::<u32>().write_unaligned(first);
-            inner.add(length - 4).cast::<u32>().write_unaligned(last);
-        } else {
-            for (at, byte) in text.iter().enumerate() {
-                if scan::is_special::<true>(*byte) {
-                    return false;
-                }
-                *inner.add(at) = *byte;
-            }
-        }
-        *inner.add(length) = b'"';
-        if let [byte] = end {
-            *inner.add(length + 1) = *byte;
-        }
-        out.set_len(before + added);
+        let text = u128::from_le(last.cast::<u128>().read_unaligned());
+        // Without a text the shift is by none of the 128 bits.
+        let text = text.wrapping_shr(before as u32 * 8);
+        to.cast::<u128>().write_unaligned(text.to_le());
+        return true;
     }
-    true
+    let mut at = 0;
+    loop {
+        if scan::specials_of_16::<true>(from.add(at)) != 0 {
+            return false;
+        }
+        let part = from.add(at).cast::<u128>().read_unaligned();
+        to.add(at).cast::<u128>().write_unaligned(part);
+        if at + 16 >= length {
+            return true;
+        }
+        at = (at + 16).min(length - 16);
+    }
 }
 
 /// Writes the special character at `at` and returns the position after it.

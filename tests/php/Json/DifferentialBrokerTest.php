@@ -84,6 +84,32 @@ final class DifferentialBrokerTest extends BrokerTestCase
         return [[1], [7], [1763700000]];
     }
 
+    public function testTextsOfEveryLengthAndNumbersOfEverySize(): void
+    {
+        $values = [];
+        for ($length = 0; $length <= 70; $length++) {
+            $text = substr(str_repeat('abcdefghijklmnopqrstuvwxyz', 3), 0, $length);
+            $values[] = [$text => $text];
+            for ($place = 0; $place < $length; $place++) {
+                foreach (["\0", "\x1f", '"', '/', '\\', "\x7f", "\u{e9}", "\u{1F600}"] as $special) {
+                    $changed = substr_replace($text, $special, $place, 1);
+                    $values[] = [$changed => $changed];
+                }
+            }
+        }
+        for ($power = 0; $power < 19; $power++) {
+            foreach ([10 ** $power - 1, 10 ** $power, 10 ** $power + 1, 7 * 10 ** $power] as $number) {
+                $values[] = [$number => [$number, -$number]];
+                $values[] = [$number / 10, -$number / 100, $number / 1000, $number / 10_000, $number + 0.5, (float) $number];
+            }
+        }
+        $values[] = [PHP_INT_MIN, PHP_INT_MAX, -0.0, 0.0, 0.001, 0.0009, 2.0 ** 53, 2.0 ** 53 - 1, 5e-324, PHP_FLOAT_MAX];
+        foreach ($values as $value) {
+            $json = (string) json_encode($value);
+            self::assertStringContainsString(",\"data\":$json,\"timestamp\":", Message::event('c', 'e', $value)->toJson());
+        }
+    }
+
     public function testWithAnotherPrecision(): void
     {
         $code = <<<'PHP'
