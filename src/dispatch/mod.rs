@@ -204,14 +204,6 @@ impl<C> Subscriptions<C> {
             .any(|subscription| subscription.style == Style::Pull)
     }
 
-    /// True if a topic pattern has to be matched against the cluster's topics.
-    #[must_use]
-    pub fn has_patterns(&self, map: &TopicMap) -> bool {
-        self.filters(map)
-            .iter()
-            .any(|filter| matches!(filter, TopicFilter::Regex(_)))
-    }
-
     /// All subscriptions, for the host's garbage collector.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Subscription<C>>> {
         self.all.iter()

@@ -149,11 +149,8 @@ impl Broker {
                 return Ok(consumer);
             }
         }
-        let patterns = self
-            .subscriptions
-            .borrow()
-            .has_patterns(&self.config.topics);
-        let consumer = Rc::new(Consumer::start(&self.config, patterns, sees_ends)?);
+        let filters = self.subscriptions.borrow().filters(&self.config.topics);
+        let consumer = Rc::new(Consumer::start(&self.config, &filters, sees_ends)?);
         *self.consumer.borrow_mut() = Some(Rc::clone(&consumer));
         metrics::register(self, &consumer);
         self.resubscribe()?;

@@ -136,19 +136,24 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Creates the client; it connects when [`Consumer::subscribe`] is called. `patterns`: topics are discovered by
-    /// pattern. `reports_eof`: ends of partitions are reported, for consumers that stop there; it costs some speed.
+    /// Creates the client; it connects when [`Consumer::subscribe`] is called. `filters`: the topics of the first
+    /// subscription. `reports_eof`: ends of partitions are reported, for consumers that stop there; it costs speed.
     ///
     /// # Errors
     /// Configuration: properties that librdkafka refuses.
-    pub fn start(config: &Arc<BrokerConfig>, patterns: bool, reports_eof: bool) -> Result<Self> {
+    pub fn start(
+        config: &Arc<BrokerConfig>,
+        filters: &[TopicFilter],
+        reports_eof: bool,
+    ) -> Result<Self> {
         let mut properties = config.consumer_properties();
         properties.retain(|(name, _)| name != "enable.partition.eof");
         properties.push(("enable.partition.eof".to_owned(), reports_eof.to_string()));
         crate::kafka::embedded::resolve(config, &mut properties)?;
         let refresh = "topic.metadata.refresh.interval.ms";
-        if !patterns && config.consumer_overrides.get(refresh).is_none() {
-            // A missing topic is queried every second; with patterns that would list all topics of the cluster.
+        let slowly = status::refreshes_slowly(filters);
+        if !slowly && config.consumer_overrides.get(refresh).is_none() {
+            // A missing topic is queried every second.
             properties.retain(|(name, _)| name != refresh);
             properties.push((refresh.to_owned(), "1000".to_owned()));
         }

@@ -13,6 +13,16 @@ use crate::kafka::client;
 use crate::metrics::consumers::GroupStats;
 use crate::topic::TopicFilter;
 
+/// A list of so many topics each second takes a hundredth of a core and more.
+const MANY_TOPICS: usize = 100;
+
+/// True where the periodic refresh of metadata is to be slow. A missing topic is looked up each second, but not every
+/// topic of the cluster because of a pattern, nor hundreds that are all there.
+pub(super) fn refreshes_slowly(filters: &[TopicFilter]) -> bool {
+    let is_pattern = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
+    filters.len() >= MANY_TOPICS || filters.iter().any(is_pattern)
+}
+
 impl Consumer {
     /// The assignment: topic, partition, the next offset and the lag (both negative while unknown).
     #[must_use]
@@ -198,7 +208,7 @@ impl Consumer {
         self.state.borrow().waiting_for.iter().cloned().collect()
     }
 
-    /// With patterns, or with an interval set by the application, the periodic refresh may be slow; a missing exact
+    /// The periodic refresh may be slow ([`refreshes_slowly`], or an interval set by the application); a missing exact
     /// topic is still queried every second.
     pub(super) fn refresh_missing(&self) {
         let due = self.refreshed.get().elapsed() >= Duration::from_secs(1);
@@ -210,12 +220,7 @@ impl Consumer {
             let state = self.state.borrow();
             let refresh = "topic.metadata.refresh.interval.ms";
             let own_pace = self.config.consumer_overrides.get(refresh).is_some();
-            !state.waiting_for.is_empty()
-                && (own_pace
-                    || state
-                        .filters
-                        .iter()
-                        .any(|filter| matches!(filter, TopicFilter::Regex(_))))
+            !state.waiting_for.is_empty() && (own_pace || refreshes_slowly(&state.filters))
         };
         if wanted {
             // A full list makes librdkafka evaluate its subscription again.

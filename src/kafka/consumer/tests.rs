@@ -1,10 +1,14 @@
 //! Settings that the brokers cannot serve are errors, and no wait is silent.
+#![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
+
+use rdkafka_sys as sys;
 
 use super::Consumer;
 use crate::config::{testing, Value};
 use crate::error::{Error, Kind};
+use crate::kafka::client;
 use crate::kafka::embedded::EmbeddedCluster;
 use crate::process;
 use crate::topic::TopicFilter;
@@ -36,9 +40,10 @@ fn consumer(brokers: &str, properties: &[(&str, &str)], topic: &str) -> Consumer
         ("consumer_group", Value::from(topic)),
         ("consumer_config", Value::Map(properties)),
     ]);
-    let consumer = Consumer::start(&config, false, false).expect("a consumer");
+    let filters = vec![TopicFilter::Exact(topic.to_owned())];
+    let consumer = Consumer::start(&config, &filters, false).expect("a consumer");
     consumer
-        .subscribe(vec![TopicFilter::Exact(topic.to_owned())], String::new())
+        .subscribe(filters, String::new())
         .expect("a subscription");
     consumer
 }
@@ -155,4 +160,26 @@ fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_come
         .expect("queued");
     run_until(&|| consumer.fetch_wait_ms() == short);
     producer.close(Instant::now() + Duration::from_secs(1));
+}
+
+#[test]
+fn the_metadata_of_many_topics_is_not_read_each_second() {
+    let cluster = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
+    let config = testing::config(&[("brokers", Value::from(cluster.address()))]);
+    let interval = |filters: &[TopicFilter]| {
+        let consumer = Consumer::start(&config, filters, false).expect("a consumer");
+        // SAFETY: the configuration of a live client.
+        unsafe {
+            let conf = sys::bindings::rd_kafka_conf(consumer.client);
+            client::property(conf, "topic.metadata.refresh.interval.ms")
+        }
+    };
+    let topics = |count: usize| -> Vec<TopicFilter> {
+        let names = (0..count).map(|n| format!("topic{n}"));
+        names.map(TopicFilter::Exact).collect()
+    };
+    assert_eq!(interval(&topics(99)).as_deref(), Some("1000"));
+    assert_eq!(interval(&topics(100)).as_deref(), Some("5000"));
+    let pattern = TopicFilter::Regex("^topic".to_owned());
+    assert_eq!(interval(&[pattern]).as_deref(), Some("5000"));
 }

@@ -39,7 +39,7 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
         address,
         &[("consumer_group", Value::from(crate::ids::new_id().as_str()))],
     );
-    let consumer = Consumer::start(&config, false, false).expect("a consumer");
+    let consumer = Consumer::start(&config, &[], false).expect("a consumer");
     consumer
         .subscribe(vec![TopicFilter::Exact(topic.to_owned())], String::new())
         .expect("subscribed");
@@ -257,7 +257,7 @@ fn a_record_without_headers_is_recognised_in_the_message_of_librdkafka() {
     for record in [message("a", "headers", b"{}"), with_header, tombstone] {
         producer.send(&record).expect("sent");
     }
-    let consumer = Consumer::start(&config, false, false).expect("a consumer");
+    let consumer = Consumer::start(&config, &[], false).expect("a consumer");
     consumer
         .subscribe(
             vec![TopicFilter::Exact("headers".to_owned())],

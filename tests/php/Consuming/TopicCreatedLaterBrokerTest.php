@@ -74,6 +74,22 @@ final class TopicCreatedLaterBrokerTest extends ConsumingTestCase
         ];
     }
 
+    public function testATopicOfManyIsFoundAsQuickly(): void
+    {
+        $broker = $this->broker();
+        for ($n = 0; $n < 120; $n++) {
+            $broker->subscribe("many.$n", static function (): void {
+            });
+        }
+        $appeared = null;
+        $broker->onTick($this->after(2.0, function () use (&$appeared): void {
+            $this->publish('many.7', [1]);
+            $appeared = microtime(true);
+        }, microtime(true), 20.0), 50);
+        self::assertSame(1, $broker->consume(maxMessages: 1));
+        self::assertLessThan(3.0, microtime(true) - $appeared);
+    }
+
     public function testOtherTopicsAreHandledWhileOneIsMissing(): void
     {
         $this->publish('here', [1]);
