@@ -1,13 +1,17 @@
 //! Announcements of occupied and vacated channels to the other nodes, at a bounded rate.
 //!
-//! Above the rate, changes wait; a channel that returns to its announced state while it waits is not announced at all.
-//! Clients that toggle subscriptions therefore cannot flood the control topic or `__events`.
+//! The first change is announced immediately. Those that follow within [`INTERVAL`] wait for its end, and share one
+//! request to Kafka: sockets that subscribe one after the other, each to a channel of its own, would otherwise need one
+//! each. Above the rate, changes wait too; a channel that returns to its announced state while it waits is not
+//! announced at all. Clients that toggle subscriptions therefore cannot flood the control topic or `__events`.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::gateway::connection::limits::TokenBucket;
 
+/// Between two writes of announcements.
+const INTERVAL: Duration = Duration::from_millis(25);
 const RATE: f64 = 200.0;
 /// Announcements in a burst, such as all channels of the clients that reconnect after a restart.
 const BURST: u32 = 5_000;
@@ -22,6 +26,7 @@ pub(super) struct ChannelAnnouncements {
     /// Channels whose state differs from the announced one.
     waiting: HashSet<String>,
     rate: TokenBucket,
+    last: Option<Instant>,
 }
 
 impl ChannelAnnouncements {
@@ -31,6 +36,7 @@ impl ChannelAnnouncements {
             announced: HashMap::new(),
             waiting: HashSet::new(),
             rate: TokenBucket::new(RATE, BURST, now),
+            last: None,
         }
     }
 
@@ -48,9 +54,23 @@ impl ChannelAnnouncements {
         }
     }
 
+    /// Time until the next announcement may be due; `None` if none is waiting.
+    pub fn due_in(&self, now: Instant) -> Option<Duration> {
+        let wait = |last| INTERVAL.saturating_sub(now.duration_since(last));
+        (!self.waiting.is_empty()).then(|| self.last.map_or(Duration::ZERO, wait))
+    }
+
     /// The announcements that are due.
     pub fn take_due(&mut self, now: Instant) -> Vec<Announcement> {
         let mut due = Vec::new();
+        if self.waiting.is_empty()
+            || self
+                .last
+                .is_some_and(|last| now.duration_since(last) < INTERVAL)
+        {
+            return due;
+        }
+        self.last = Some(now);
         while !self.waiting.is_empty() && self.rate.take(now) {
             let Some(channel) = self.waiting.iter().next().cloned() else {
                 break;
@@ -88,8 +108,6 @@ impl ChannelAnnouncements {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -118,6 +136,26 @@ mod tests {
     }
 
     #[test]
+    fn changes_in_quick_succession_are_announced_together() {
+        let start = Instant::now();
+        let mut channels = ChannelAnnouncements::new(start);
+        assert_eq!(channels.due_in(start), None);
+        let mut writes = Vec::new();
+        for ms in 0..100 {
+            let now = start + Duration::from_millis(ms);
+            channels.set(format!("user.{ms}"), 1);
+            let due = channels.take_due(now);
+            if !due.is_empty() {
+                writes.push(due.len());
+            }
+        }
+        assert_eq!(writes, [1, 25, 25, 25]);
+        let now = start + Duration::from_millis(99);
+        assert_eq!(channels.due_in(now), Some(Duration::from_millis(1)));
+        assert_eq!(channels.take_due(now + INTERVAL).len(), 24);
+    }
+
+    #[test]
     fn a_single_change_is_announced_at_the_next_call() {
         let now = Instant::now();
         let mut channels = ChannelAnnouncements::new(now);
@@ -127,7 +165,7 @@ mod tests {
         channels.set("a".to_owned(), 0);
         channels.set("b".to_owned(), 1);
         channels.set("b".to_owned(), 0);
-        assert_eq!(channels.take_due(now), [("a".to_owned(), 0)]);
+        assert_eq!(channels.take_due(now + INTERVAL), [("a".to_owned(), 0)]);
         assert!(channels.announced().is_empty());
     }
 }

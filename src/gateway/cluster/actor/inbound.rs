@@ -97,12 +97,18 @@ impl Actor {
 
     pub(super) fn occupied(&mut self, channel: String, sockets: usize) {
         self.channels.set(channel, sockets);
-        self.announce_channels();
     }
 
-    /// Sends the due announcements. Before the hello there are none, because the hello is followed by all channels.
+    /// Time until the next announcement; `None` if none is waiting. Before the hello there are none, because all
+    /// channels follow it.
+    pub(super) fn announcements_due_in(&self) -> Option<Duration> {
+        let is_announcing = self.hello_sent && !self.draining;
+        is_announcing.then(|| self.channels.due_in(Instant::now()))?
+    }
+
+    /// Sends the due announcements.
     pub(super) fn announce_channels(&mut self) {
-        if !self.hello_sent || self.draining {
+        if self.announcements_due_in().is_none() {
             return;
         }
         for (c, n) in self.channels.take_due(Instant::now()) {

@@ -121,7 +121,8 @@ impl Actor {
                 // While Kafka is unreachable, commands are not delayed further.
                 retry_topics_at = coarse_ms() + 2_000;
             }
-            let mut going = match commands.recv_timeout(POLL_INTERVAL) {
+            let due_in = self.announcements_due_in().unwrap_or(POLL_INTERVAL);
+            let mut going = match commands.recv_timeout(due_in.min(POLL_INTERVAL)) {
                 Ok(command) => self.handle_command(command),
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
@@ -261,9 +262,9 @@ impl Actor {
             self.send_hello();
             self.heartbeat_at = now + self.timing.heartbeat;
         }
+        self.announce_channels();
         if now >= self.tick_at {
             self.tick_at = now + 50;
-            self.announce_channels();
             self.state.tick(now);
             self.apply_effects();
             self.requests.complete_finished(now);
