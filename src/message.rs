@@ -1,4 +1,4 @@
-//! A message with its bytes: the content of PHP's `Message`, created here or read from Kafka.
+//! A message with its bytes: the content of PHP's `Message`, created here or read from Kafka; and a record to send.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,7 +8,35 @@ use std::time::Instant;
 use crate::envelope::{same_json, scan_envelope, write_envelope, EnvelopeKind, Scanned};
 use crate::error::Result;
 use crate::ids;
-use crate::kafka::producer::delivery::Header;
+
+/// A record header: a name and a value, which may be null.
+pub type Header = (String, Option<Vec<u8>>);
+
+/// A record to send. All parts are borrowed: librdkafka copies them.
+#[derive(Clone, Copy)]
+pub struct ProducerRecord<'a> {
+    /// Envelope id, or another id that identifies the record in a failure.
+    pub id: &'a str,
+    pub topic: &'a str,
+    /// Partition; `None` leaves it to the partitioner.
+    pub partition: Option<i32>,
+    /// Record key; `None` for no key.
+    pub key: Option<&'a [u8]>,
+    /// Record value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Record headers in order.
+    pub headers: &'a [Header],
+    /// Milliseconds since 1970; 0 for the current time.
+    pub timestamp_ms: i64,
+}
+
+impl ProducerRecord<'_> {
+    /// Bytes of key and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
+    }
+}
 
 /// The Kafka position and attempt of a received record.
 #[derive(Debug, Clone)]

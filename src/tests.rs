@@ -15,11 +15,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("encryption", "gateway", "MasterKey is the gateway's type"),
     ("kafka", "worker", "Consumer implements the worker's Source"),
     (
-        "message",
-        "kafka",
-        "a message has the headers of a producer record",
-    ),
-    (
         "metrics",
         "gateway",
         "collects the counters of gateways, and uses their HTTP server",

@@ -4,7 +4,7 @@
 use crate::config::BrokerConfig;
 use crate::envelope::headers;
 use crate::ids;
-use crate::kafka::producer::delivery::Header;
+use crate::message::Header;
 
 /// Longer exception messages are truncated.
 const MAX_REASON_BYTES: usize = 1024;

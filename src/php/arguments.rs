@@ -12,7 +12,7 @@ use super::{arrays, token, zend};
 use crate::config::Value;
 use crate::envelope::headers;
 use crate::error::Error;
-use crate::kafka::producer::delivery::Header;
+use crate::message::Header;
 
 /// The error of a method: an exception to throw, or one that is pending already.
 pub enum CallError {

@@ -55,12 +55,7 @@ pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval
     .map_err(|error| Error::new(Kind::Encoding, error.to_string()).into())
 }
 
-type Prepared = (
-    String,
-    Inner,
-    Option<Vec<u8>>,
-    Vec<crate::kafka::producer::delivery::Header>,
-);
+type Prepared = (String, Inner, Option<Vec<u8>>, Vec<crate::message::Header>);
 
 fn prepare(place: usize, entry: &Zval) -> Result<Prepared, CallError> {
     let here = format!("Broker::publishBatch(): entry {place} of $messages");

@@ -10,10 +10,11 @@ use crate::envelope::headers;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::dead_letter::{self, Failure};
-use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::{Producer, ProducerRecord};
+use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
 use crate::log::Level;
+use crate::message::Header;
+use crate::message::ProducerRecord;
 use crate::process;
 use crate::worker::DeadLetter;
 

@@ -13,10 +13,10 @@ use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
 use crate::gateway::undeliverable::Undeliverable;
-use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::ProducerRecord;
 use crate::kafka::transaction;
+use crate::message::Header;
 use crate::message::Message;
+use crate::message::ProducerRecord;
 use crate::process::termination;
 use crate::{encryption, ids, loop_guard, process};
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::envelope::headers;
 use crate::error::Error;
-use crate::kafka::producer::delivery::Header;
+use crate::message::Header;
 use crate::message::Message as Inner;
 use crate::metrics::producers::kind_name;
 use crate::process;

@@ -12,8 +12,8 @@ use super::callback::Callback;
 use super::{arrays, binary, exceptions, state, zend};
 use crate::envelope::headers;
 use crate::error::{Error, Result};
-use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::ProducerRecord;
+use crate::message::Header;
+use crate::message::ProducerRecord;
 use crate::process;
 
 /// The class of the PHP layer that creates spans.

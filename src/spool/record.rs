@@ -1,5 +1,7 @@
 //! A spooled record: everything needed to send it again unchanged, and its encoding.
 
+use crate::message::{Header, ProducerRecord};
+
 /// Length that encodes an absent key, value or header value.
 const ABSENT: u32 = u32::MAX;
 
@@ -17,7 +19,7 @@ pub struct SpoolRecord {
     /// Record value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
     /// Record headers in their order; names may repeat, values may be null.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Vec<Header>,
     /// Record timestamp, ms since 1970.
     pub timestamp_ms: i64,
     /// Why it was not acknowledged.
@@ -25,6 +27,20 @@ pub struct SpoolRecord {
 }
 
 impl SpoolRecord {
+    /// A copy of a message.
+    pub(crate) fn of(message: &ProducerRecord<'_>, reason: &str) -> Self {
+        Self {
+            id: message.id.to_owned(),
+            topic: message.topic.to_owned(),
+            partition: message.partition,
+            key: message.key.map(<[u8]>::to_vec),
+            value: message.value.map(<[u8]>::to_vec),
+            headers: message.headers.to_vec(),
+            timestamp_ms: message.timestamp_ms,
+            reason: reason.to_owned(),
+        }
+    }
+
     /// Bytes of key, value and headers.
     pub(crate) fn size(&self) -> usize {
         let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);

@@ -20,9 +20,10 @@ use crate::error::{Error, FailedMessage};
 use crate::gateway::backend::ApiEvent;
 use crate::gateway::feed::EXACT;
 use crate::ids;
-use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::{Producer, ProducerRecord};
+use crate::kafka::producer::Producer;
 use crate::log::Level;
+use crate::message::Header;
+use crate::message::ProducerRecord;
 use crate::process;
 
 /// Timeout for the first connection to a broker.

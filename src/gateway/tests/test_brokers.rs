@@ -10,8 +10,9 @@ use crate::gateway::hub::Hub;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::settings::Settings;
 use crate::kafka::embedded;
-use crate::kafka::producer::delivery::Header;
-use crate::kafka::producer::{Producer, ProducerRecord};
+use crate::kafka::producer::Producer;
+use crate::message::Header;
+use crate::message::ProducerRecord;
 
 /// The embedded broker, and a real Kafka if there is one.
 pub(crate) fn brokers() -> Vec<String> {

@@ -8,7 +8,8 @@ use super::*;
 use crate::config::{testing, Value};
 use crate::error::Kind;
 use crate::kafka::embedded::{Fault, RequestKind};
-use crate::kafka::producer::{Producer, ProducerRecord};
+use crate::kafka::producer::Producer;
+use crate::message::ProducerRecord;
 
 fn config(brokers: &str) -> Arc<BrokerConfig> {
     testing::config(&[("brokers", Value::from(brokers))])

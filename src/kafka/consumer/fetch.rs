@@ -13,7 +13,8 @@ use super::state::State;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::kafka::client::TopicPartitionList;
-use crate::kafka::producer::delivery::{self, Header};
+use crate::kafka::producer::delivery;
+use crate::message::Header;
 
 /// A record in flight. Valid until it is completed, requeued or scheduled for a retry.
 #[derive(Clone)]

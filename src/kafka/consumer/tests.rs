@@ -148,7 +148,7 @@ fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_come
     )]))
     .expect("a client");
     producer
-        .send(&crate::kafka::producer::ProducerRecord {
+        .send(&crate::message::ProducerRecord {
             id: "",
             topic: "idle",
             partition: Some(3),

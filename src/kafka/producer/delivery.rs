@@ -11,13 +11,11 @@ use rdkafka_sys as sys;
 use super::in_flight::{refusal_code, InFlight, PINNED};
 use crate::error::{FailedMessage, Kind};
 use crate::kafka::client;
+use crate::message::Header;
 use crate::spool::SpoolRecord;
 
 /// Failures kept with their ids until the next flush; further ones are only counted.
 const MAX_NAMED: usize = 1000;
-
-/// A record header: a name and a value, which may be null.
-pub type Header = (String, Option<Vec<u8>>);
 
 /// A message that was not delivered, complete, with the reason.
 pub struct Undelivered {

@@ -3,13 +3,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::record::ProducerRecord;
 use super::Producer;
 use crate::clock;
 use crate::error::Result;
 use crate::log::Level;
+use crate::message::ProducerRecord;
 use crate::process;
-use crate::spool::{Journal, Spool};
+use crate::spool::{Journal, Spool, SpoolRecord};
 
 /// Kafka is taken as reachable for this long after the acknowledgements of a request.
 const TRUST_MS: u64 = 1000;
@@ -30,7 +30,7 @@ impl Producer {
         if !self.config.spool_always && self.has_just_delivered() {
             return Ok(());
         }
-        let written = journal.write(spool, sequence, &message.record("not sent"));
+        let written = journal.write(spool, sequence, &SpoolRecord::of(message, "not sent"));
         match written {
             Err(error) if !self.config.spool_always => {
                 process::current()

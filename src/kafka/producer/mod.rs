@@ -19,8 +19,6 @@ mod topic_lookup;
 #[cfg(test)]
 mod tests;
 
-pub use record::ProducerRecord;
-
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -39,6 +37,7 @@ use crate::kafka::producer::delivery::DeliveryFailures;
 use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::message::ProducerRecord;
 use crate::process::{self, termination};
 use crate::spool::{Journal, Spool, SpoolKey};
 

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::delivery::DeliveryFailures;
-use super::{Producer, ProducerRecord};
+use super::Producer;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::log::Level;
+use crate::message::ProducerRecord;
 use crate::process;
 
 /// Applications that share an FPM pool never share a client; with more configurations than this, the least recently

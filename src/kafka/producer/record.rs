@@ -1,4 +1,4 @@
-//! A message to send, and the call that passes it to librdkafka.
+//! The call that passes a message to librdkafka.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -6,49 +6,10 @@ use std::ffi::c_void;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 
-use super::delivery::Header;
 use super::in_flight::PINNED;
 use super::topic_gate::TopicGate;
 use crate::kafka::client::{self, take_error};
-use crate::spool::SpoolRecord;
-
-/// A message to send. All parts are borrowed: librdkafka copies them.
-#[derive(Clone, Copy)]
-pub struct ProducerRecord<'a> {
-    /// Envelope id, or another id that identifies the message in a failure.
-    pub id: &'a str,
-    pub topic: &'a str,
-    /// Partition; `None` leaves it to the partitioner.
-    pub partition: Option<i32>,
-    /// Record key; `None` for no key.
-    pub key: Option<&'a [u8]>,
-    /// Record value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// Record headers in order.
-    pub headers: &'a [Header],
-    /// Milliseconds since 1970; 0 for the current time.
-    pub timestamp_ms: i64,
-}
-
-impl ProducerRecord<'_> {
-    pub(super) fn record(&self, reason: &str) -> SpoolRecord {
-        SpoolRecord {
-            id: self.id.to_owned(),
-            topic: self.topic.to_owned(),
-            partition: self.partition,
-            key: self.key.map(<[u8]>::to_vec),
-            value: self.value.map(<[u8]>::to_vec),
-            headers: self.headers.to_vec(),
-            timestamp_ms: self.timestamp_ms,
-            reason: reason.to_owned(),
-        }
-    }
-
-    /// Bytes of key and value.
-    pub(super) fn size(&self) -> usize {
-        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
-    }
-}
+use crate::message::ProducerRecord;
 
 /// What became of a message.
 pub(super) enum Passed<'a> {

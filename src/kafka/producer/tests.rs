@@ -7,11 +7,12 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 
 use super::pool::ProducerPool;
-use super::{Producer, ProducerRecord};
+use super::Producer;
 use crate::config::{testing, BrokerConfig, Value};
 use crate::error::Kind;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::embedded::EmbeddedCluster;
+use crate::message::ProducerRecord;
 use crate::process;
 use crate::topic::TopicFilter;
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use rdkafka_sys as sys;
 
 use super::topic_gate::TopicGate;
-use super::ProducerRecord;
 use crate::config::BrokerConfig;
 use crate::kafka::client;
+use crate::message::ProducerRecord;
 use crate::spool::SpoolRecord;
 
 /// Maximum number of handles; each takes about 10 KB in librdkafka.
@@ -359,7 +359,7 @@ impl PendingTopicQueue {
             return false;
         }
         self.count += 1;
-        let record = message.record("");
+        let record = SpoolRecord::of(message, "");
         self.bytes += record.size();
         self.messages
             .entry(message.topic.to_owned())

@@ -18,7 +18,8 @@ use crate::kafka::producer::record::{produce_gated, Passed};
 use crate::kafka::producer::topic_cache::{PendingMessage, Readiness, TopicCache};
 use crate::kafka::producer::topic_gate::TopicGate;
 use crate::kafka::producer::topic_lookup::TopicLookup;
-use crate::kafka::producer::{Producer, ProducerRecord};
+use crate::kafka::producer::Producer;
+use crate::message::ProducerRecord;
 use crate::process;
 use crate::spool::SpoolRecord;
 
