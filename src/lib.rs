@@ -11,7 +11,7 @@
 //! loop_guard   drops unchanged re-broadcasts
 //! circuit      pauses a subscription whose callback fails for every record
 //! encryption   end-to-end encrypted channels    retry        delays between attempts
-//! message      a message and its bytes
+//! message      a message and its bytes, a record to send
 //! envelope     the JSON of a record
 //! process      the state of one process and fork generation
 //! config       typed, validated settings

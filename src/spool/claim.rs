@@ -135,6 +135,12 @@ impl Claim {
         Ok(Some(record))
     }
 
+    /// True if [`Claim::next`] has returned the last record.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.next_record.is_none()
+    }
+
     /// The number of records [`Claim::next`] has returned so far.
     #[must_use]
     pub fn position(&self) -> u64 {

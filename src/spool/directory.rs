@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::errors::unusable;
-use super::sys;
+use super::{format, sys};
 use crate::error::Result;
 
 /// Extension of files with waiting records.
@@ -24,6 +24,8 @@ pub struct SpoolUsage {
     pub files: usize,
     /// Bytes of these files.
     pub waiting: u64,
+    /// Bytes of files without a waiting record, which processes keep for their next messages.
+    pub idle: u64,
     pub failed: u64,
     pub damaged: u64,
 }
@@ -32,19 +34,37 @@ impl SpoolUsage {
     /// Bytes that count against `spool_max_bytes`.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.waiting + self.failed + self.damaged
+        self.waiting + self.idle + self.failed + self.damaged
     }
 }
 
 /// Measures the disk usage. Files that vanish during the measurement are skipped; a missing directory is empty.
 pub(super) fn usage(dir: &Path) -> io::Result<SpoolUsage> {
-    let waiting = list(dir)?;
-    Ok(SpoolUsage {
-        files: waiting.len(),
-        waiting: waiting.iter().map(|path| size(path)).sum(),
-        failed: entries(&dir.join(FAILED))?.iter().map(|p| size(p)).sum(),
-        damaged: entries(&dir.join(DAMAGED))?.iter().map(|p| size(p)).sum(),
-    })
+    let mut usage = SpoolUsage {
+        failed: sizes(&entries(&dir.join(FAILED))?),
+        damaged: sizes(&entries(&dir.join(DAMAGED))?),
+        ..SpoolUsage::default()
+    };
+    for path in list(dir)? {
+        let is_idle = open_to_read(&path).and_then(|file| format::is_idle(&file));
+        if is_idle.unwrap_or_default() {
+            usage.idle += size(&path);
+        } else {
+            usage.files += usize::from(path.exists());
+            usage.waiting += size(&path);
+        }
+    }
+    Ok(usage)
+}
+
+/// The total of the disk usage, without a look into the files.
+pub(super) fn used(dir: &Path) -> io::Result<u64> {
+    let all = [
+        list(dir)?,
+        entries(&dir.join(FAILED))?,
+        entries(&dir.join(DAMAGED))?,
+    ];
+    Ok(all.iter().map(|files| sizes(files)).sum())
 }
 
 /// Files with waiting records, oldest first: names start with the time.
@@ -61,6 +81,10 @@ pub(super) fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+fn sizes(files: &[PathBuf]) -> u64 {
+    files.iter().map(|path| size(path)).sum()
 }
 
 fn size(path: &Path) -> u64 {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use super::directory::SpoolUsage;
+use super::directory;
 use super::record::SpoolRecord;
 use crate::error::{Error, FailedMessage, Kind};
 
@@ -18,19 +18,15 @@ pub(super) fn unusable(dir: &Path, why: impl Display) -> Error {
 }
 
 /// `spool_max_bytes` leaves no space for the records after the first `stored`.
-pub(super) fn full(
-    dir: &Path,
-    max_bytes: u64,
-    usage: SpoolUsage,
-    records: &[SpoolRecord],
-    stored: usize,
-) -> Error {
+pub(super) fn full(dir: &Path, max_bytes: u64, records: &[SpoolRecord], stored: usize) -> Error {
+    let usage = directory::usage(dir).unwrap_or_default();
     let reason = format!(
-        "The spool {} is full: {} of spool_max_bytes = {max_bytes} bytes were used ({} waiting, {} in failed/, {} in \
-         damaged/)",
+        "The spool {} is full: {} of spool_max_bytes = {max_bytes} bytes are used ({} waiting, {} kept by running \
+         processes for their next messages, {} in failed/, {} in damaged/)",
         dir.display(),
         usage.total(),
         usage.waiting,
+        usage.idle,
         usage.failed,
         usage.damaged
     );

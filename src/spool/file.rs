@@ -12,6 +12,7 @@ use super::format;
 use super::mapping::{Mapping, CHUNK};
 use super::record::SpoolRecord;
 use super::sys::{self, LockedFile, OpenMode};
+use crate::message::ProducerRecord;
 
 /// Attempts to create a new file; each failure means that another process took or deleted it at that moment.
 const MAX_NAME_ATTEMPTS: usize = 100;
@@ -49,17 +50,6 @@ impl FrameBatch {
     pub(super) fn fitting(&self, available_bytes: u64) -> usize {
         self.ends
             .partition_point(|end| *end as u64 <= available_bytes)
-    }
-
-    /// The size of all frames, if each record has one and all fit into `available_bytes`.
-    pub(super) fn fits(&self, available_bytes: u64) -> Option<u64> {
-        let size = *self.ends.last()? as u64;
-        (size <= available_bytes).then_some(size)
-    }
-
-    /// The size of all frames.
-    pub(super) fn size(&self) -> usize {
-        self.bytes.len()
     }
 
     fn length(&self, count: usize) -> usize {
@@ -124,6 +114,7 @@ impl OwnFile {
 
     /// Bytes left before the file size limit, beyond which the process would be killed; not less than `size` if these
     /// bytes are mapped, because the limit was observed then.
+    #[inline]
     pub(super) fn available_bytes(&self, size: usize) -> u64 {
         if self.has_mapped(size) {
             return size as u64;
@@ -131,17 +122,15 @@ impl OwnFile {
         sys::file_size_limit().saturating_sub(self.length)
     }
 
-    fn has_mapped(&self, size: usize) -> bool {
+    #[inline]
+    pub(super) fn has_mapped(&self, size: usize) -> bool {
         let mapping = self.mapping.as_ref();
         mapping.is_some_and(|mapping| mapping.has(self.length, size))
     }
 
-    /// Encodes `records` for this file; stops at a record that is too large to be stored at all. The memory of `used`
-    /// is used again.
-    pub(super) fn batch(&self, records: &[SpoolRecord], used: FrameBatch) -> FrameBatch {
-        let mut batch = used;
-        batch.bytes.clear();
-        batch.ends.clear();
+    /// Encodes `records` for this file; stops at a record that is too large to be stored at all.
+    pub(super) fn batch(&self, records: &[SpoolRecord]) -> FrameBatch {
+        let mut batch = FrameBatch::default();
         for record in records {
             if format::frame(&mut batch.bytes, self.nonce, record).is_none() {
                 break;
@@ -154,12 +143,6 @@ impl OwnFile {
     /// Writes the first `count` frames without syncing. Truncates a partial frame on a full disk.
     pub(super) fn write(&mut self, batch: &FrameBatch, count: usize) -> Appended {
         let bytes = &batch.bytes[..batch.length(count)];
-        if self.write_mapped(bytes) {
-            return Appended {
-                stored: count,
-                error: None,
-            };
-        }
         let (written, error) = match self.locked.file() {
             Ok(file) => write_out(file, bytes, self.length),
             Err(error) => (0, Some(error)),
@@ -172,32 +155,37 @@ impl OwnFile {
         Appended { stored, error }
     }
 
-    /// Copies the bytes to the mapped end of the file; false if they must be written.
-    fn write_mapped(&mut self, bytes: &[u8]) -> bool {
-        if !self.is_mapped {
-            return false;
-        }
-        let Ok(file) = self.locked.file() else {
-            return false;
-        };
-        if !self.has_mapped(bytes.len()) {
-            let end = self.length + bytes.len() as u64;
-            // Rounded up, and below the file size limit.
-            self.mapping = sys::check_file_size_limit(end + CHUNK)
-                .ok()
-                .and_then(|()| Mapping::open(file, self.length, end));
+    /// Appends a record, which takes `size` bytes, without syncing. On an error it is not stored; the file is not to be
+    /// used any more. The memory of `buffer` is used where the end of the file is not mapped.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        message: &ProducerRecord<'_>,
+        reason: &str,
+        size: usize,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let file = self.locked.file()?;
+        if self.is_mapped && !self.has_mapped(size) {
+            self.mapping = map_end(file, self.length, size);
             self.is_mapped = self.mapping.is_some();
         }
-        let at = self.length;
-        self.mapping
-            .as_mut()
-            .is_some_and(|mapping| mapping.write(bytes, at))
-    }
-
-    /// Counts frames stored by [`OwnFile::write`] that are not synced.
-    pub(super) fn count(&mut self, batch: &FrameBatch, stored: usize) {
-        self.length += batch.length(stored) as u64;
-        self.records += stored as u64;
+        let mapping = self.mapping.as_mut();
+        if let Some(part) = mapping.and_then(|mapping| mapping.part(self.length, size)) {
+            format::write_frame(part, self.nonce, message, reason);
+        } else {
+            buffer.clear();
+            buffer.resize(size, 0);
+            format::write_frame(buffer, self.nonce, message, reason);
+            if let (_, Some(error)) = write_out(file, buffer, self.length) {
+                // A partial frame that cannot be truncated is detected on replay.
+                let _ = self.cut_to(0);
+                return Err(error);
+            }
+        }
+        self.length += size as u64;
+        self.records += 1;
+        Ok(())
     }
 
     /// Truncates the file to `end`, before the last record.
@@ -216,18 +204,41 @@ impl OwnFile {
         Ok(())
     }
 
-    /// Stores in the header that the first `records` records, up to `offset`, need no replay.
-    pub(super) fn write_progress(&self, offset: u64, records: u64) -> io::Result<()> {
+    /// Removes all records, which are done. The file is kept for the next ones, with space for them if it is to be
+    /// mapped: creating and deleting a file for each request costs more than the request's messages.
+    pub(super) fn clear(&mut self, is_mapped: bool) -> io::Result<()> {
         let file = self.locked.file()?;
-        format::write_records(file, self.records)?;
-        format::write_progress(
-            file,
-            format::ReplayProgress {
-                offset,
-                records,
-                damaged: false,
-            },
-        )
+        let length = self.length;
+        let mapping = self.mapping.as_mut();
+        if !mapping.is_some_and(|mapping| mapping.clear(format::HEADER, length)) {
+            self.mapping = None;
+            file.set_len(format::HEADER)?;
+            self.mapping = is_mapped
+                .then(|| map_end(file, format::HEADER, 1))
+                .flatten();
+        }
+        // A process that is killed here leaves a file without records: its progress is at the end of those.
+        self.is_mapped = self.mapping.is_some();
+        self.length = format::HEADER;
+        self.records = 0;
+        self.write_progress(format::HEADER, 0)
+    }
+
+    /// Stores in the header that the first `records` records, up to `offset`, need no replay.
+    pub(super) fn write_progress(&mut self, offset: u64, records: u64) -> io::Result<()> {
+        let file = self.locked.file()?;
+        let progress = format::ReplayProgress {
+            offset,
+            records,
+            damaged: false,
+        };
+        let counts = format::counts(progress, self.records);
+        let mapping = self.mapping.as_mut();
+        match mapping.and_then(|mapping| mapping.part(format::PROGRESS_AT, counts.len())) {
+            Some(part) => part.copy_from_slice(&counts),
+            None => file.write_all_at(&counts, format::PROGRESS_AT)?,
+        }
+        Ok(())
     }
 
     /// Deletes the file when it is dropped.
@@ -279,6 +290,14 @@ impl Drop for OwnFile {
             let _ = self.cut_to(0);
         }
     }
+}
+
+/// Maps `size` bytes at the end of the file, rounded up; `None` if they must be written.
+fn map_end(file: &fs::File, length: u64, size: usize) -> Option<Mapping> {
+    let end = length + size as u64;
+    // Below the file size limit, also when rounded up.
+    sys::check_file_size_limit(end + CHUNK).ok()?;
+    Mapping::open(file, length, end)
 }
 
 /// Writes as much as possible; returns the number of bytes and the error, if any.

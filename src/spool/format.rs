@@ -16,7 +16,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::record::SpoolRecord;
+use super::record::{self, SpoolRecord};
+use crate::message::ProducerRecord;
 
 /// First bytes of every spool file.
 pub(super) const MAGIC: &[u8; 8] = b"TRSPOOL1";
@@ -30,7 +31,8 @@ pub(super) const FRAME_HEAD: usize = 16;
 /// First bytes of every frame. 0xFB and 0xFF never occur in UTF-8.
 pub(super) const MARKER: [u8; 4] = [0xFB, b'T', b'R', 0xFF];
 
-const PROGRESS_AT: u64 = 24;
+/// Offset of the progress, which the number of records written follows.
+pub(super) const PROGRESS_AT: u64 = 24;
 const RECORDS_AT: u64 = 48;
 const DAMAGED: u32 = 1;
 
@@ -85,23 +87,33 @@ pub(super) fn header(nonce: u32) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Appends a frame. Returns `None` and leaves `out` unchanged if the record is too large (4 GiB).
-pub(super) fn frame(out: &mut Vec<u8>, nonce: u32, record: &SpoolRecord) -> Option<()> {
-    let start = out.len();
-    out.extend_from_slice(&[0; FRAME_HEAD]);
-    let length = record
-        .encode(out)
-        .and_then(|()| u32::try_from(out.len() - start - FRAME_HEAD).ok());
-    let Some(length) = length else {
-        out.truncate(start);
-        return None;
-    };
-    let (head, bytes) = out[start..].split_at_mut(FRAME_HEAD);
+/// Bytes of the frame of a record; `None` if it is too large (4 GiB).
+#[inline]
+pub(super) fn frame_length(message: &ProducerRecord<'_>, reason: &str) -> Option<usize> {
+    let length = record::encoded_length(message, reason)?;
+    u32::try_from(length).ok()?;
+    Some(FRAME_HEAD + length)
+}
+
+/// Writes a frame into `out`, which has its [`frame_length`].
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // see `frame_length`
+pub(super) fn write_frame(out: &mut [u8], nonce: u32, message: &ProducerRecord<'_>, reason: &str) {
+    let (head, bytes) = out.split_at_mut(FRAME_HEAD);
+    record::encode(message, reason, bytes);
+    let length = bytes.len() as u32;
     let crc = checksum(nonce, length, bytes);
     head[..4].copy_from_slice(&MARKER);
     head[4..8].copy_from_slice(&nonce.to_le_bytes());
     head[8..12].copy_from_slice(&length.to_le_bytes());
     head[12..].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Appends a frame. Returns `None` and leaves `out` unchanged if the record is too large (4 GiB).
+pub(super) fn frame(out: &mut Vec<u8>, nonce: u32, record: &SpoolRecord) -> Option<()> {
+    let start = out.len();
+    out.resize(start + frame_length(&record.message(), &record.reason)?, 0);
+    write_frame(&mut out[start..], nonce, &record.message(), &record.reason);
     Some(())
 }
 
@@ -168,6 +180,27 @@ fn progress(to: ReplayProgress) -> [u8; 24] {
 /// Stores the number of records, for statistics.
 pub(super) fn write_records(file: &File, records: u64) -> io::Result<()> {
     file.write_all_at(&records.to_le_bytes(), RECORDS_AT)
+}
+
+/// Progress and number of records together, to be stored at [`PROGRESS_AT`].
+pub(super) fn counts(to: ReplayProgress, records: u64) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..24].copy_from_slice(&progress(to));
+    bytes[24..].copy_from_slice(&records.to_le_bytes());
+    bytes
+}
+
+/// True if the file has no record that is not done: the journal of a process that waits for the next message.
+pub(super) fn is_idle(file: &File) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    if !matches!(read_head(file, length)?, HeaderState::Readable(_)) {
+        return Ok(false);
+    }
+    let offset = read_progress(file, length).map_or(HEADER, |progress| progress.offset);
+    let mut start = [0; MARKER.len()];
+    let have = usize::try_from(length - offset).map_or(start.len(), |n| n.min(start.len()));
+    file.read_exact_at(&mut start[..have], offset)?;
+    Ok(start == [0; MARKER.len()])
 }
 
 /// Number of records that are not done, according to the header; 0 if it is unreadable.

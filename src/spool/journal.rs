@@ -3,21 +3,22 @@
 //! A journal consists of spool files, written through memory that is mapped to them (with `write(2)` where that is not
 //! possible) and without syncing: they survive the process, but not a crash of the machine. The header stores the
 //! position of the first unacknowledged message, from which a replay starts after a kill. A file is deleted once all
-//! its messages are acknowledged. If an undelivered message could not be moved to the spool, its file is released for a
+//! its messages are acknowledged; the last one is cleared and kept for the next message. If an undelivered message could not be moved to the spool, its file is released for a
 //! replay.
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::file::{Appended, FrameBatch, OwnFile};
+use super::file::OwnFile;
 use super::format;
 use super::mapping;
 use super::record::SpoolRecord;
 use super::{errors, Spool};
-use crate::error::Result;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::message::ProducerRecord;
 
 /// A longer file is followed by a new one, so that old files can be deleted under steady load.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
@@ -25,8 +26,12 @@ const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 const ALLOWANCE: u64 = 1 << 20;
 /// With a lower limit of the spool nothing is mapped: the zeros at the end of a file count too.
 const LEAST_MAPPED: u64 = 2048 * mapping::CHUNK;
-/// An idle file is kept for this long, because requests follow each other.
-const IDLE_TIME: Duration = Duration::from_millis(200);
+/// Memory for this many messages is kept while idle.
+const KEPT_ENTRIES: usize = 256;
+/// The file is cleared when no message was written for this long.
+const IDLE_MS: u64 = 200;
+/// In the file: the message is there because it was not acknowledged.
+const REASON: &str = "not sent";
 
 /// The unacknowledged messages of a client. Numbers are assigned by the client and ascend.
 #[derive(Debug, Default)]
@@ -39,9 +44,10 @@ struct JournalInner {
     /// Messages are written to the last segment, unless it is closed.
     segments: VecDeque<JournalSegment>,
     allowance: u64,
-    wrote: Option<Instant>,
+    /// Time of the last message, in ms of [`clock::coarse_ms`].
+    wrote_ms: u64,
     /// Its memory is used again.
-    batch: FrameBatch,
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -54,6 +60,8 @@ struct JournalSegment {
     noted: u64,
     /// Number of entries in [`EntryState::Waiting`].
     waiting: usize,
+    /// Without a record, kept for the next message.
+    idle: bool,
     closed: bool,
 }
 
@@ -78,47 +86,46 @@ impl Journal {
     /// # Errors
     /// Delivery: the spool or the disk is full, or the disk fails. Configuration: the directory cannot be used. The
     /// message is not in the journal then.
-    pub fn write(&self, spool: &Spool, number: u64, record: &SpoolRecord) -> Result<()> {
-        let one = std::slice::from_ref(record);
+    #[inline]
+    pub fn write(&self, spool: &Spool, number: u64, message: &ProducerRecord<'_>) -> Result<()> {
+        let too_large = || not_stored(spool, message, &io::Error::from_raw_os_error(libc::EFBIG));
+        let size = format::frame_length(message, REASON).ok_or_else(too_large)?;
         let mut inner = self.inner.lock();
-        let mut used = std::mem::take(&mut inner.batch);
-        for fresh in [false, true] {
-            let segment = inner.segment(spool, one, fresh)?;
-            let batch = segment.file.batch(one, std::mem::take(&mut used));
-            let size = batch.fits(segment.file.available_bytes(batch.size()));
-            let Some(size) = size else {
-                if fresh {
-                    let error = io::Error::from_raw_os_error(libc::EFBIG);
-                    return Err(errors::disk(spool.directory(), one, 0, &error));
-                }
-                segment.closed = true;
-                used = batch;
-                continue;
-            };
-            if inner.allowance < size {
-                inner.allowance = spool.available_bytes(one, size)?.min(ALLOWANCE.max(size));
+        let inner = &mut *inner;
+        if !inner.can_hold(size) {
+            inner.start_segment(spool, message)?;
+            if !inner.can_hold(size) {
+                return Err(too_large());
             }
-            inner.allowance -= size;
-            inner.wrote = Some(Instant::now());
-            let Some(segment) = inner.segments.back_mut() else {
-                continue;
-            };
-            let Appended { stored, error } = segment.file.write(&batch, 1);
-            if let Some(error) = error {
-                // After a failed write, the file is not trusted any more.
-                segment.closed = true;
-                return Err(errors::disk(spool.directory(), one, 0, &error));
-            }
-            segment.file.count(&batch, stored);
-            segment.waiting += 1;
-            segment.entries.push_back(JournalEntry {
-                number,
-                end: segment.file.length(),
-                state: EntryState::Waiting,
-            });
-            inner.batch = batch;
-            return Ok(());
         }
+        let Some(segment) = inner.segments.back_mut() else {
+            return Ok(());
+        };
+        // What is mapped was allocated and counts already.
+        if !segment.file.has_mapped(size) {
+            if inner.allowance < size as u64 {
+                let one = [SpoolRecord::of(message, REASON)];
+                let available = spool.available_bytes(&one, size as u64)?;
+                inner.allowance = available.min(ALLOWANCE.max(size as u64));
+            }
+            inner.allowance -= size as u64;
+        }
+
+        inner.wrote_ms = clock::coarse_ms();
+        let appended = segment
+            .file
+            .append(message, REASON, size, &mut inner.buffer);
+        if let Err(error) = appended {
+            // After a failed write, the file is not trusted any more.
+            segment.closed = true;
+            return Err(not_stored(spool, message, &error));
+        }
+        segment.waiting += 1;
+        segment.entries.push_back(JournalEntry {
+            number,
+            end: segment.file.length(),
+            state: EntryState::Waiting,
+        });
         Ok(())
     }
 
@@ -163,21 +170,28 @@ impl Journal {
         self.inner.lock().complete(number, EntryState::Kept);
     }
 
-    /// True if there are unacknowledged messages, or files to delete.
+    /// True if there are unacknowledged messages, or files to clear or to delete.
     pub fn is_busy(&self) -> bool {
-        !self.inner.lock().segments.is_empty()
+        self.inner
+            .lock()
+            .segments
+            .iter()
+            .any(|segment| !segment.idle)
     }
 
-    /// Stores the progress, and deletes files that are no longer needed; with `now` also recently written ones. Reports
-    /// files that were deleted while in use.
-    pub fn prune(&self, spool: &Spool, now: bool) {
+    /// Stores the progress, deletes files that are no longer needed, and clears the last one once no message has been
+    /// written for a while; with `end` it is deleted too. Reports files that were deleted while in use.
+    pub fn prune(&self, spool: &Spool, end: bool) {
         let mut inner = self.inner.lock();
-        let quiet = now || inner.wrote.is_none_or(|wrote| wrote.elapsed() >= IDLE_TIME);
+        let quiet = clock::coarse_ms() >= inner.wrote_ms + IDLE_MS;
         let last = inner.segments.len().saturating_sub(1);
         let mut place = 0;
         inner.segments.retain_mut(|segment| {
             let current = place == last && !segment.closed;
             place += 1;
+            if segment.idle {
+                return !end;
+            }
             if !segment.file.is_there() {
                 spool.generations.current().notice(format!(
                     "The spool file {} with {} unacknowledged messages was deleted or moved while in use; \
@@ -187,8 +201,11 @@ impl Journal {
                 ));
                 return false;
             }
-            segment.write_progress();
-            if segment.waiting > 0 || (current && !quiet) {
+            let noted = segment.write_progress();
+            if segment.waiting > 0 {
+                return true;
+            }
+            if current && !end && (!quiet || (noted && segment.rest(spool))) {
                 return true;
             }
             if segment.entries.is_empty() {
@@ -210,35 +227,49 @@ impl Journal {
 }
 
 impl JournalInner {
-    /// The segment to write to: the last one, or a new one.
-    fn segment(
-        &mut self,
-        spool: &Spool,
-        one: &[SpoolRecord],
-        fresh: bool,
-    ) -> Result<&mut JournalSegment> {
-        let usable =
-            |segment: &JournalSegment| !segment.closed && segment.file.length() < MAX_SEGMENT_BYTES;
-        if fresh || !self.segments.back().is_some_and(usable) {
-            // Measured again, which also recreates a directory that was deleted.
-            self.allowance =
-                (spool.available_bytes(one, format::HEADER)? - format::HEADER).min(ALLOWANCE);
-            let mut file = OwnFile::create(spool.directory())
-                .map_err(|error| errors::disk(spool.directory(), one, 0, &error))?;
-            if spool.max_bytes >= LEAST_MAPPED {
-                file.map();
+    /// True if the last segment takes a frame of `size` bytes.
+    #[inline]
+    fn can_hold(&mut self, size: usize) -> bool {
+        let Some(segment) = self.segments.back_mut() else {
+            return false;
+        };
+        if segment.idle {
+            // The file, or the directory, may have been deleted since.
+            if !segment.file.is_there() {
+                self.segments.pop_back();
+                return false;
             }
-            self.segments.push_back(JournalSegment {
-                done: (file.length(), 0),
-                noted: file.length(),
-                file,
-                entries: VecDeque::new(),
-                waiting: 0,
-                closed: false,
-            });
+            segment.idle = false;
         }
-        let last = self.segments.len() - 1;
-        Ok(&mut self.segments[last])
+        !segment.closed
+            && segment.file.length() < MAX_SEGMENT_BYTES
+            && segment.file.available_bytes(size) >= size as u64
+    }
+
+    #[cold]
+    fn start_segment(&mut self, spool: &Spool, message: &ProducerRecord<'_>) -> Result<()> {
+        if let Some(last) = self.segments.back_mut() {
+            last.closed = true;
+        }
+        let one = [SpoolRecord::of(message, REASON)];
+        // Measured again, which also recreates a directory that was deleted.
+        let available = spool.available_bytes(&one, format::HEADER)?;
+        self.allowance = (available - format::HEADER).min(ALLOWANCE);
+        let mut file = OwnFile::create(spool.directory())
+            .map_err(|error| errors::disk(spool.directory(), &one, 0, &error))?;
+        if is_mapped(spool) {
+            file.map();
+        }
+        self.segments.push_back(JournalSegment {
+            done: (file.length(), 0),
+            noted: file.length(),
+            file,
+            entries: VecDeque::new(),
+            waiting: 0,
+            idle: false,
+            closed: false,
+        });
+        Ok(())
     }
 
     fn complete(&mut self, number: u64, state: EntryState) {
@@ -253,6 +284,16 @@ impl JournalInner {
             segment.complete(number, state);
         }
     }
+}
+
+fn is_mapped(spool: &Spool) -> bool {
+    spool.max_bytes >= LEAST_MAPPED
+}
+
+#[cold]
+fn not_stored(spool: &Spool, message: &ProducerRecord<'_>, error: &io::Error) -> Error {
+    let one = [SpoolRecord::of(message, REASON)];
+    errors::disk(spool.directory(), &one, 0, error)
 }
 
 impl JournalSegment {
@@ -279,11 +320,21 @@ impl JournalSegment {
         }
     }
 
-    /// Updates the header. If that fails, a kill causes duplicates only.
-    fn write_progress(&mut self) {
+    /// Updates the header. If that fails (false), a kill causes duplicates only.
+    fn write_progress(&mut self) -> bool {
         let (offset, records) = self.done;
         if self.noted != offset && self.file.write_progress(offset, records).is_ok() {
             self.noted = offset;
         }
+        self.noted == offset
+    }
+
+    /// Clears the file for the next message, with all messages done and noted; false if it cannot be used any more.
+    fn rest(&mut self, spool: &Spool) -> bool {
+        self.idle = self.file.clear(is_mapped(spool)).is_ok();
+        self.done = (self.file.length(), 0);
+        self.noted = self.file.length();
+        self.entries.shrink_to(KEPT_ENTRIES);
+        self.idle
     }
 }

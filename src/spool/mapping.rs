@@ -55,40 +55,32 @@ impl Mapping {
         })
     }
 
-    /// The bytes `at..at + length` of the file, if all are mapped.
-    fn part(&self, at: u64, length: usize) -> Option<*mut u8> {
+    /// Offset in the mapping of the bytes `at..at + length` of the file, if all are mapped.
+    #[inline]
+    fn place(&self, at: u64, length: usize) -> Option<usize> {
         let begin = usize::try_from(at.checked_sub(self.offset)?).ok()?;
-        let fits = begin.checked_add(length)? <= self.length;
-        // SAFETY: inside of the area.
-        fits.then(|| unsafe { self.start.cast::<u8>().add(begin) })
+        (begin.checked_add(length)? <= self.length).then_some(begin)
     }
 
     /// True if `length` bytes at `at` are mapped.
+    #[inline]
     pub(super) fn has(&self, at: u64, length: usize) -> bool {
-        self.part(at, length).is_some()
+        self.place(at, length).is_some()
     }
 
-    /// Writes at `at`; false if not all of it is mapped.
-    pub(super) fn write(&mut self, bytes: &[u8], at: u64) -> bool {
-        let Some(to) = self.part(at, bytes.len()) else {
-            return false;
-        };
-        // SAFETY: `part` has checked the length, and nothing else writes there.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
-        true
+    /// The bytes `at..at + length` of the file, if all are mapped.
+    #[inline]
+    pub(super) fn part(&mut self, at: u64, length: usize) -> Option<&mut [u8]> {
+        let begin = self.place(at, length)?;
+        // SAFETY: inside of the area, which this owns; other processes only read the file.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.start.cast::<u8>().add(begin), length) })
     }
 
     /// Fills `from..to` with zeros; false if not all of it is mapped.
     pub(super) fn clear(&mut self, from: u64, to: u64) -> bool {
-        let Ok(length) = usize::try_from(to.saturating_sub(from)) else {
-            return false;
-        };
-        let Some(start) = self.part(from, length) else {
-            return false;
-        };
-        // SAFETY: as above.
-        unsafe { std::ptr::write_bytes(start, 0, length) };
-        true
+        let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        let part = self.part(from, length);
+        part.map(|bytes| bytes.fill(0)).is_some()
     }
 }
 

@@ -39,6 +39,7 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use claim::Claim;
@@ -51,7 +52,7 @@ pub(crate) use sys::{LockedFile, OpenMode};
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use file::{Appended, FrameBatch, OwnFile};
+use file::{Appended, OwnFile};
 use key::{SpoolOwner, ABOUT};
 use state::Generations;
 
@@ -144,7 +145,8 @@ impl Spool {
 
     /// Renames a directory whose messages are for another cluster.
     fn set_aside(&self, about: &SpoolOwner, id: &str) -> io::Result<()> {
-        if directory::usage(&self.dir)?.total() == 0 {
+        let usage = directory::usage(&self.dir)?;
+        if usage.total() == usage.idle {
             let owner = self.owner.lock().clone();
             return directory::write_note(&self.dir, ABOUT, &owner.about());
         }
@@ -213,11 +215,11 @@ impl Spool {
     /// Bytes available to all processes together, at least `needed`; creates the directory.
     fn available_bytes(&self, records: &[SpoolRecord], needed: u64) -> Result<u64> {
         self.prepare(records)?;
-        let usage = directory::usage(&self.dir)
+        let used = directory::used(&self.dir)
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
-        let available_bytes = self.max_bytes.saturating_sub(usage.total());
+        let available_bytes = self.max_bytes.saturating_sub(used);
         if available_bytes < needed {
-            return Err(errors::full(&self.dir, self.max_bytes, usage, records, 0));
+            return Err(errors::full(&self.dir, self.max_bytes, records, 0));
         }
         Ok(available_bytes)
     }
@@ -240,12 +242,12 @@ impl Spool {
         if let Some(lock) = quota.as_ref().and_then(|quota| quota.file().ok()) {
             let _ = directory::chown_like(lock, &self.dir);
         }
-        let usage = directory::usage(&self.dir)
+        let used = directory::used(&self.dir)
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
         let header = if own.is_some() { 0 } else { format::HEADER };
-        let available_bytes = self.max_bytes.saturating_sub(usage.total() + header);
+        let available_bytes = self.max_bytes.saturating_sub(used + header);
         if available_bytes == 0 {
-            return Err(errors::full(&self.dir, self.max_bytes, usage, records, 0));
+            return Err(errors::full(&self.dir, self.max_bytes, records, 0));
         }
         if own.is_none() {
             *own = Some(
@@ -256,7 +258,7 @@ impl Spool {
         let Some(file) = own.as_mut() else {
             return Ok(0);
         };
-        let batch = file.batch(records, FrameBatch::default());
+        let batch = file.batch(records);
         let fitting = batch.fitting(available_bytes);
         let possible = batch.fitting(available_bytes.min(file.available_bytes(0)));
         let Appended { stored, error } = file.write(&batch, possible);
@@ -276,13 +278,7 @@ impl Spool {
                 let error = io::Error::from_raw_os_error(libc::EFBIG);
                 Err(errors::disk(&self.dir, records, stored, &error))
             }
-            (Ok(()), None) => Err(errors::full(
-                &self.dir,
-                self.max_bytes,
-                usage,
-                records,
-                stored,
-            )),
+            (Ok(()), None) => Err(errors::full(&self.dir, self.max_bytes, records, stored)),
         }
     }
 
@@ -299,10 +295,11 @@ impl Spool {
         for dir in self.directories() {
             files.extend(directory::list(&dir).map_err(|error| errors::unlisted(&dir, &error))?);
         }
+        let mut held = 0;
         for path in files {
             match Claim::open(&path, state) {
                 Ok(Some(claim)) => return Ok(Some(claim)),
-                Ok(None) => {}
+                Ok(None) => held += 1,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => state.notice_once(&path, format!(
                     "The spool file {} cannot be replayed: {error}. Let the user that runs PHP read and write it.",
@@ -310,7 +307,20 @@ impl Spool {
                 )),
             }
         }
+        state.held.store(held, Ordering::Relaxed);
         Ok(None)
+    }
+
+    /// Number of files that [`Spool::claim`] found in use when it last returned `None`.
+    #[must_use]
+    pub fn files_in_use(&self) -> usize {
+        self.generations.current().held.load(Ordering::Relaxed)
+    }
+
+    /// True while a file is open that [`Spool::rotate_own`] closes.
+    #[must_use]
+    pub fn has_own(&self) -> bool {
+        self.generations.current().own.lock().is_some()
     }
 
     /// Closes the file this spool is writing, so that any process can claim it.

@@ -51,30 +51,17 @@ impl SpoolRecord {
         bytes(&self.key) + bytes(&self.value) + headers.sum::<usize>()
     }
 
-    /// Appends the encoded record to `out`. Returns `None` and leaves `out` unchanged if a part has 4 GiB or more.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
-        let start = out.len();
-        let done = self.encode_parts(out);
-        if done.is_none() {
-            out.truncate(start);
+    /// The record without its reason, borrowed.
+    pub(crate) fn message(&self) -> ProducerRecord<'_> {
+        ProducerRecord {
+            id: &self.id,
+            topic: &self.topic,
+            partition: self.partition,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: &self.headers,
+            timestamp_ms: self.timestamp_ms,
         }
-        done
-    }
-
-    fn encode_parts(&self, out: &mut Vec<u8>) -> Option<()> {
-        put(out, Some(self.id.as_bytes()))?;
-        put(out, Some(self.topic.as_bytes()))?;
-        out.push(u8::from(self.partition.is_some()));
-        out.extend_from_slice(&self.partition.unwrap_or(-1).to_le_bytes());
-        put(out, self.key.as_deref())?;
-        put(out, self.value.as_deref())?;
-        out.extend_from_slice(&u32::try_from(self.headers.len()).ok()?.to_le_bytes());
-        for (name, value) in &self.headers {
-            put(out, Some(name.as_bytes()))?;
-            put(out, value.as_deref())?;
-        }
-        out.extend_from_slice(&self.timestamp_ms.to_le_bytes());
-        put(out, Some(self.reason.as_bytes()))
     }
 
     /// Decodes a record; `None` if the bytes are not exactly one.
@@ -106,15 +93,53 @@ impl SpoolRecord {
     }
 }
 
-fn put(out: &mut Vec<u8>, bytes: Option<&[u8]>) -> Option<()> {
-    let Some(bytes) = bytes else {
-        out.extend_from_slice(&ABSENT.to_le_bytes());
-        return Some(());
+/// Bytes of the encoded record; `None` if a part has 4 GiB or more.
+pub(super) fn encoded_length(message: &ProducerRecord<'_>, reason: &str) -> Option<usize> {
+    let part = |bytes: Option<&[u8]>| {
+        let length = bytes.map_or(0, <[u8]>::len);
+        (length < ABSENT as usize).then_some(4 + length)
     };
-    let length = u32::try_from(bytes.len()).ok().filter(|n| *n != ABSENT)?;
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(bytes);
-    Some(())
+    u32::try_from(message.headers.len()).ok()?;
+    let mut length = part(Some(message.id.as_bytes()))? + part(Some(message.topic.as_bytes()))?;
+    length += 5 + part(message.key)? + part(message.value)? + 4;
+    for (name, value) in message.headers {
+        length += part(Some(name.as_bytes()))? + part(value.as_deref())?;
+    }
+    Some(length + 8 + part(Some(reason.as_bytes()))?)
+}
+
+/// Encodes the record into `out`, which has its [`encoded_length`].
+#[allow(clippy::cast_possible_truncation)] // see `encoded_length`
+pub(super) fn encode(message: &ProducerRecord<'_>, reason: &str, out: &mut [u8]) {
+    let out = put(out, Some(message.id.as_bytes()));
+    let out = put(out, Some(message.topic.as_bytes()));
+    let out = raw(out, &[u8::from(message.partition.is_some())]);
+    let out = raw(out, &message.partition.unwrap_or(-1).to_le_bytes());
+    let out = put(out, message.key);
+    let out = put(out, message.value);
+    let mut out = raw(out, &(message.headers.len() as u32).to_le_bytes());
+    for (name, value) in message.headers {
+        out = put(out, Some(name.as_bytes()));
+        out = put(out, value.as_deref());
+    }
+    let out = raw(out, &message.timestamp_ms.to_le_bytes());
+    put(out, Some(reason.as_bytes()));
+}
+
+/// Writes the bytes at the beginning of `out` and returns what is behind them.
+#[inline]
+fn raw<'a>(out: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
+    let (to, rest) = out.split_at_mut(bytes.len());
+    to.copy_from_slice(bytes);
+    rest
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // less than `ABSENT`, see `encoded_length`
+fn put<'a>(out: &'a mut [u8], bytes: Option<&[u8]>) -> &'a mut [u8] {
+    let length = bytes.map_or(ABSENT, |bytes| bytes.len() as u32);
+    let out = raw(out, &length.to_le_bytes());
+    raw(out, bytes.unwrap_or_default())
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 
 use once_cell::race::OnceBox;
@@ -17,6 +18,8 @@ const MAX_NOTICES: usize = 100;
 #[derive(Debug, Default)]
 pub(super) struct SpoolState {
     pub own: Mutex<Option<OwnFile>>,
+    /// Files in use at the last claim that found none.
+    pub held: AtomicUsize,
     notices: Mutex<Vec<String>>,
     /// Files for which a notice exists already.
     notified: Mutex<HashSet<PathBuf>>,

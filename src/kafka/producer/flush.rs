@@ -70,7 +70,7 @@ impl Producer {
     /// See [`Producer::flush`].
     pub fn flush_within(&self, rest: Duration, timeout: Duration) -> Result<()> {
         let delivered = self.wait_for_delivery(Instant::now() + rest);
-        self.prune_journal(true);
+        self.prune_journal(false);
         let (mut failed, mut count) = self.take_failures();
         if !delivered {
             let reason = format!(

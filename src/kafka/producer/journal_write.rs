@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::log::Level;
 use crate::message::ProducerRecord;
 use crate::process;
-use crate::spool::{Journal, Spool, SpoolRecord};
+use crate::spool::{Journal, Spool};
 
 /// Kafka is taken as reachable for this long after the acknowledgements of a request.
 const TRUST_MS: u64 = 1000;
@@ -30,7 +30,7 @@ impl Producer {
         if !self.config.spool_always && self.has_just_delivered() {
             return Ok(());
         }
-        let written = journal.write(spool, sequence, &SpoolRecord::of(message, "not sent"));
+        let written = journal.write(spool, sequence, message);
         match written {
             Err(error) if !self.config.spool_always => {
                 process::current()
@@ -61,10 +61,10 @@ impl Producer {
         self.in_flight.complete(sequence);
     }
 
-    /// Records acknowledgements; `now` also deletes files that were written recently.
-    pub(super) fn prune_journal(&self, now: bool) {
+    /// Records acknowledgements; `end` also deletes the file that is kept for the next message.
+    pub(super) fn prune_journal(&self, end: bool) {
         if let Some((journal, spool)) = self.journal() {
-            journal.prune(spool, now);
+            journal.prune(spool, end);
         }
     }
 

@@ -20,6 +20,9 @@ use crate::spool::{Claim, Spool, SpoolRecord};
 const BATCH_SIZE: usize = 500;
 /// Interval at which the spool is checked.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// The interval for each file in use, so that many processes together look as often as a few.
+const INTERVAL_PER_FILE: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A new client asks for its cluster at this interval, which it knows soon if Kafka can be reached.
 const QUICK_INTERVAL: Duration = Duration::from_millis(100);
@@ -122,7 +125,7 @@ impl SpoolReplay {
                 return;
             }
             self.claim = claim(spool);
-            if self.claim.is_none() && spool.files() > 0 {
+            if self.claim.is_none() && spool.has_own() {
                 // Only the file of this process is left: once closed it can be sent, and its first record probes the
                 // broker.
                 spool.rotate_own();
@@ -132,6 +135,7 @@ impl SpoolReplay {
                 process::current().log.write(Level::Warning, notice);
             }
             if self.claim.is_none() {
+                self.next = Some(Instant::now() + interval(spool));
                 return;
             }
         }
@@ -201,10 +205,7 @@ impl SpoolReplay {
                     }
                 }
                 Ok(None) if self.batch.is_empty() => {
-                    if let Some(Err(error)) = self.claim.take().map(Claim::finish) {
-                        process::current().log.write(Level::Error, error.message());
-                    }
-                    self.next = None;
+                    self.finish();
                     return;
                 }
                 Ok(None) => break,
@@ -241,6 +242,17 @@ impl SpoolReplay {
                 .retain(|(path, number)| path != claim.path() || *number >= done);
         }
         self.batch.clear();
+        if self.claim.as_ref().is_some_and(Claim::is_at_end) {
+            self.finish();
+        }
+    }
+
+    /// Deletes the file, whose records are all sent, and looks for the next one.
+    fn finish(&mut self) {
+        if let Some(Err(error)) = self.claim.take().map(Claim::finish) {
+            process::current().log.write(Level::Error, error.message());
+        }
+        self.next = None;
     }
 }
 
@@ -257,6 +269,12 @@ pub(super) fn note_cluster(producer: &Producer, spool: &Spool) -> bool {
         }
         None => producer.in_flight.broker_responded.load(Ordering::Acquire),
     }
+}
+
+/// Longer the more processes use the spool: each looks at the files of all of them.
+fn interval(spool: &Spool) -> Duration {
+    let files = u32::try_from(spool.files_in_use()).unwrap_or(u32::MAX);
+    POLL_INTERVAL.max(INTERVAL_PER_FILE.saturating_mul(files).min(MAX_INTERVAL))
 }
 
 fn claim(spool: &Spool) -> Option<Claim> {

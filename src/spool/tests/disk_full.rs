@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::io::ErrorKind;
 
-use super::super::file::{FrameBatch, OwnFile};
+use super::super::file::OwnFile;
 use super::*;
 use crate::error::Kind;
 
@@ -182,7 +182,7 @@ fn a_short_write_leaves_no_partial_record() {
         let limit = file_size(&records(0, 3)) + 20;
         limit_files_to(limit);
         let mut file = OwnFile::create(&dir).unwrap();
-        let batch = file.batch(&records(0, 5), FrameBatch::default());
+        let batch = file.batch(&records(0, 5));
         let appended = file.write(&batch, 5);
         assert_eq!(appended.error.unwrap().kind(), ErrorKind::FileTooLarge);
         assert_eq!(appended.stored, 3);

@@ -7,7 +7,7 @@ fn written(spool: &Spool, numbers: std::ops::RangeInclusive<u64>) -> Journal {
     let journal = Journal::default();
     for number in numbers {
         journal
-            .write(spool, number, &record(&number.to_string()))
+            .write(spool, number, &record(&number.to_string()).message())
             .expect("written");
     }
     journal
@@ -52,7 +52,9 @@ fn a_segment_with_a_kept_entry_is_released_for_replay_and_writing_continues_in_a
     let journal = written(&spool, 1..=3);
     journal.done(1);
     journal.keep(2);
-    journal.write(&spool, 4, &record("4")).expect("written");
+    journal
+        .write(&spool, 4, &record("4").message())
+        .expect("written");
     journal.done(3);
     journal.prune(&spool, false);
     assert_eq!(drain(&spool), ["2", "3"]);
@@ -68,7 +70,9 @@ fn a_cancelled_entry_is_removed() {
     let spool = temp.spool();
     let journal = written(&spool, 1..=2);
     journal.cancel(2);
-    journal.write(&spool, 3, &record("3")).expect("written");
+    journal
+        .write(&spool, 3, &record("3").message())
+        .expect("written");
     journal.cancel(1);
     journal.close(&spool);
     assert_eq!(drain(&spool), ["1", "3"]);
@@ -81,7 +85,7 @@ fn the_size_limit_holds() {
     let journal = Journal::default();
     let refused = (1..100).find_map(|number| {
         let record = record(&number.to_string());
-        journal.write(&spool, number, &record).err()
+        journal.write(&spool, number, &record.message()).err()
     });
     let error = refused.expect("full");
     assert!(error.message().contains("spool_max_bytes"), "{error}");
@@ -101,7 +105,7 @@ fn the_mapped_end_of_a_killed_process_reads_as_the_end() {
         for number in 6..1000 {
             let id = number.to_string();
             journal
-                .write(&spool, number, &record(&id))
+                .write(&spool, number, &record(&id).message())
                 .expect("written");
         }
         // SAFETY: ends the child without any destructor.
@@ -122,7 +126,151 @@ fn a_closed_file_has_no_zeros_at_its_end() {
     let spool = temp.spool();
     let journal = written(&spool, 1..=3);
     journal.close(&spool);
-    let all = [record("1"), record("2"), record("3")];
+    let all = ["1", "2", "3"].map(|id| SpoolRecord {
+        reason: "not sent".to_owned(),
+        ..record(id)
+    });
     assert_eq!(spool.bytes(), file_size(&all));
     assert_eq!(drain(&spool), ["1", "2", "3"]);
+}
+
+/// Lets a journal whose messages are all done become idle.
+fn rest(journal: &Journal, spool: &Spool) {
+    std::thread::sleep(std::time::Duration::from_millis(230));
+    journal.prune(spool, false);
+    assert!(!journal.is_busy());
+}
+
+fn inode(spool: &Spool) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(&fs::metadata(only_file(spool)).unwrap())
+}
+
+#[test]
+fn an_idle_file_is_used_again_and_does_not_count_as_waiting() {
+    for (limit, messages) in [(u64::MAX, 3), (u64::MAX, 2000), (1 << 20, 3)] {
+        let temp = TempDir::new();
+        let spool = temp.bounded(limit);
+        let journal = written(&spool, 1..=messages);
+        let file = inode(&spool);
+        (1..=messages).for_each(|number| journal.done(number));
+        rest(&journal, &spool);
+        assert_eq!((spool.files(), spool.bytes()), (0, 0));
+        assert_eq!(spool.records_waiting(), 0);
+        let usage = spool.usage();
+        assert!(
+            usage.idle == usage.total() && usage.idle <= 65536,
+            "{usage:?}"
+        );
+        for number in messages + 1..messages + 4 {
+            let id = number.to_string();
+            journal
+                .write(&spool, number, &record(&id).message())
+                .expect("written");
+            assert_eq!((inode(&spool), spool.files()), (file, 1));
+            if number < messages + 3 {
+                journal.done(number);
+                rest(&journal, &spool);
+            }
+        }
+        journal.close(&spool);
+        assert_eq!(drain(&spool), [(messages + 3).to_string()]);
+        assert!(spool.take_notices().is_empty());
+        assert_eq!(spool.usage().total(), 0);
+    }
+}
+
+#[test]
+fn a_closed_client_leaves_no_idle_file() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let journal = written(&spool, 1..=1);
+    journal.done(1);
+    rest(&journal, &spool);
+    journal.close(&spool);
+    assert_eq!(spool.usage().total(), 0);
+}
+
+#[test]
+fn idle_files_of_killed_processes_are_removed_and_what_was_written_after_is_sent() {
+    let temp = TempDir::new();
+    for last in [1, 2] {
+        let child = Child::run(|| {
+            let spool = temp.spool();
+            let journal = written(&spool, 1..=1);
+            journal.done(1);
+            rest(&journal, &spool);
+            if last == 2 {
+                journal
+                    .write(&spool, 2, &record("2").message())
+                    .expect("written");
+            }
+            // SAFETY: ends the child without any destructor.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        });
+        assert_eq!(child.wait(), -libc::SIGKILL);
+    }
+    let spool = temp.spool();
+    assert_eq!(drain(&spool), ["2"]);
+    assert_eq!(names(spool.directory()), ["about.json"]);
+    assert!(spool.take_notices().is_empty());
+}
+
+#[test]
+fn a_directory_that_is_removed_while_the_journal_is_idle_is_created_again() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let journal = written(&spool, 1..=1);
+    journal.done(1);
+    rest(&journal, &spool);
+    fs::remove_dir_all(spool.directory()).unwrap();
+    journal
+        .write(&spool, 2, &record("2").message())
+        .expect("written");
+    assert_eq!(spool.files(), 1);
+    journal.close(&spool);
+    assert_eq!(drain(&spool), ["2"]);
+}
+
+#[test]
+fn a_child_leaves_the_idle_file_of_its_parent_alone() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let mut journal = Some(written(&spool, 1..=1));
+    journal.as_ref().unwrap().done(1);
+    rest(journal.as_ref().unwrap(), &spool);
+    let file = only_file(&spool);
+    let child = Child::run(|| {
+        let inherited = journal.take().unwrap();
+        assert!(inherited.write(&spool, 2, &record("2").message()).is_ok());
+        inherited.close(&spool);
+    });
+    assert_eq!(child.wait(), 0);
+    let journal = journal.unwrap();
+    journal
+        .write(&spool, 2, &record("parent").message())
+        .expect("written");
+    assert_eq!(
+        fs::read(&file)
+            .unwrap()
+            .windows(6)
+            .filter(|part| part == b"parent")
+            .count(),
+        2
+    );
+    journal.close(&spool);
+    let mut left = drain(&spool);
+    left.sort();
+    assert_eq!(left, ["2", "parent"]);
+}
+
+#[test]
+fn processes_are_in_use_while_they_keep_an_idle_file() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let journal = written(&spool, 1..=1);
+    journal.done(1);
+    rest(&journal, &spool);
+    assert!(temp.spool().claim().unwrap().is_none());
+    assert!(spool.claim().unwrap().is_none());
+    assert_eq!((spool.files_in_use(), spool.has_own()), (1, false));
 }

@@ -79,8 +79,20 @@ fn file_size(records: &[SpoolRecord]) -> u64 {
     super::format::HEADER + bytes.len() as u64
 }
 
-/// Replays everything that can be claimed; returns the ids in order.
+/// Replays everything that can be claimed; returns the ids in order. Waits a little for files that are in use: a child
+/// that another test has just forked may hold them.
 fn drain(spool: &Spool) -> Vec<String> {
+    let mut ids = drain_now(spool);
+    for _ in 0..5 {
+        if spool.files() > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            ids.extend(drain_now(spool));
+        }
+    }
+    ids
+}
+
+fn drain_now(spool: &Spool) -> Vec<String> {
     let mut ids = Vec::new();
     while let Some(mut claim) = spool.claim().unwrap() {
         while let Some(record) = claim.next().unwrap() {

@@ -234,13 +234,8 @@ fn refused(message: PendingMessage, code: Code) -> Undelivered {
 /// A stored record as a message to send.
 pub(in crate::kafka::producer) fn outgoing(record: &SpoolRecord) -> ProducerRecord<'_> {
     ProducerRecord {
-        id: &record.id,
-        topic: &record.topic,
-        partition: record.partition,
-        key: record.key.as_deref(),
-        value: record.value.as_deref(),
-        headers: &record.headers,
         timestamp_ms: record.timestamp_ms.max(0),
+        ..record.message()
     }
 }
 
