@@ -16,11 +16,14 @@ namespace Toporia\Realtime\Toporia;
 final class DropIn
 {
     public const REPLACED = 'Toporia\Framework\Realtime\Brokers\KafkaBroker';
+    public const COMMANDS = __NAMESPACE__ . '\Commands\\';
 
     public static function load(string $class): void
     {
         if ($class === self::REPLACED) {
             class_alias(self::broker(), $class);
+        } elseif (str_starts_with($class, self::COMMANDS)) {
+            Commands::declare($class);
         }
     }
 

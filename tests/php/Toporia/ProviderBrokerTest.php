@@ -189,17 +189,23 @@ final class ProviderBrokerTest extends ToporiaTestCase
         self::assertStringContainsString("Did you mean 'topic_prefix'?", $result->stderr);
     }
 
-    public function testEveryCommandOfTheConsoleExists(): void
+    public function testEveryCommandOfTheConsoleExistsWithItsDescription(): void
     {
-        $names = $this->boot('Newer', '
+        [$console, $ours] = $this->boot('Newer', '
             $application = new Toporia\Realtime\Console\Application(Toporia\Realtime\Toporia\ToporiaHost::current());
-            $ours = array_keys(Toporia\Realtime\Toporia\Commands::ALL);
-            echo json_encode(array_values(array_diff(
-                array_filter(array_keys($application->all()), fn (string $name) => str_starts_with($name, "realtime:")),
-                $ours
-            )));
+            $console = $ours = [];
+            foreach ($application->all() as $name => $command) {
+                $console += str_starts_with($name, "realtime:") ? [$name => $command->getDescription()] : [];
+            }
+            foreach (Toporia\Realtime\Toporia\Commands::all() as $class) {
+                $command = new $class();
+                $ours[$command->getName()] = $command->getDescription();
+            }
+            ksort($console);
+            ksort($ours);
+            echo json_encode([$console, $ours]);
         ')->wait()->json();
-        Assert::assertSame([], $names, 'Add them to php/Toporia/Commands.php.');
+        Assert::assertSame($console, $ours, 'They are in php/Toporia/Commands.php.');
     }
 
     /** @dataProvider generations */
