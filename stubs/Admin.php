@@ -28,8 +28,8 @@ use Toporia\Realtime\Exception\UnknownTopicException;
  *
  * It connects on first use. A call waits at most 10 seconds for Kafka, while PHP's signal handlers run, then throws
  * ConnectionException. The embedded broker has no admin API: topics(), cluster(), offsets(), offsetsOfTopics(),
- * groupOffsets(), offsetsOfGroups() and read() work, createTopic() works in the process that started it, all other
- * methods throw ConfigurationException.
+ * groupOffsets(), offsetsOfGroups(), probe() and read() work, createTopic() works in the process that started it, all
+ * other methods throw ConfigurationException.
  */
 final class Admin
 {
@@ -54,12 +54,41 @@ final class Admin
      * @return array{broker: string, brokers: string, consumer_group: string, topic_prefix: string,
      *     topic_strategy: string, topic_mapping: list<array{pattern: string, topic: string, partitions: ?int,
      *     replication: ?int, retention_ms: ?int}>, default_topic: string, default_partitions: ?int,
-     *     auto_create_topics: bool, dlq: bool, dlq_prefix: string} brokers: with commas between them; topic_mapping:
-     *     empty unless topic_strategy is `grouped`; null: as the brokers are set up
+     *     auto_create_topics: bool, dlq: bool, dlq_prefix: string, delivery: string, transactional_id: ?string,
+     *     idempotence: bool, application: string, spool: ?string, spool_max_bytes: int, metrics: ?string,
+     *     metrics_textfile: ?string, heartbeat_file: ?string, group_protocol: ?string, security: array{protocol: string,
+     *     mechanism: ?string, username: ?string, ca: ?string, certificate: ?string, key: ?string, verify: bool,
+     *     verify_name: bool}, warnings: list<string>, advice: list<string>} brokers: with commas between them;
+     *     topic_mapping: empty unless topic_strategy is `grouped`; null: not set, or as the brokers are set up; security:
+     *     of the consumers; advice: what is missing or has no effect, and what to do, for the doctor
+     *
+     * @throws ConfigurationException a wrong monitoring setting
      */
     public function configuration(): array
     {
         throw Support\ExtensionMissing::exception('Admin::configuration()');
+    }
+
+    /**
+     * Connects to one broker with a client of its own and returns the steps that passed and the one that failed.
+     *
+     *     ['steps' => ['TCP' => 1, 'TLS' => 6, 'API' => 2, 'SASL' => 4], 'failure' => null, 'id' => 'x7…', 'brokers' => […], …]
+     *     ['steps' => ['TCP' => 1], 'failure' => ['step' => 'TLS', 'error' => '_SSL', 'text' => 'SSL handshake …'], …]
+     *
+     * @param string $address `host:port` of any broker; the other settings are those of this object
+     * @param int $timeoutMs for each step, at least 100
+     *
+     * @return array{steps: array<string, int>, failure: array{step: string, error: string, text: string}|null,
+     *     id: ?string, brokers: list<array{id: int, host: string, port: int}>, features: list<string>} steps: `TCP`,
+     *     `TLS`, `API`, `SASL` with their duration in ms; failure: of `DNS` or one of these, with librdkafka's name and text
+     *     of the error; id, brokers: of the cluster, with advertised addresses; features: librdkafka's names of what the
+     *     broker supports
+     *
+     * @throws ConfigurationException properties that librdkafka rejects
+     */
+    public function probe(string $address, int $timeoutMs = 5000): array
+    {
+        throw Support\ExtensionMissing::exception('Admin::probe()');
     }
 
     /**
@@ -168,6 +197,21 @@ final class Admin
     }
 
     /**
+     * Returns what the members of a consumer group subscribe to.
+     *
+     * @return array{members: array<string, list<string>>, fingerprints: list<string>} members: topics by member id, of
+     *     the classic protocol; fingerprints: one for each list of channels with which workers of this package have
+     *     committed; both empty without permission
+     *
+     * @throws ConfigurationException an empty name, or an embedded broker
+     * @throws ConnectionException Kafka does not respond, or rejects the request
+     */
+    public function subscriptions(string $group): array
+    {
+        throw Support\ExtensionMissing::exception('Admin::subscriptions()');
+    }
+
+    /**
      * Same as groupOffsets() for several groups, up to 32 per request.
      *
      * @param list<string> $groups a few hundred at most: all of them share the 10 seconds
@@ -226,6 +270,7 @@ final class Admin
      * @param int $partitions at least 1
      * @param int $replication replication factor; -1: the default of the brokers
      * @param array<string, string|int|float|bool> $config topic settings, by Kafka's names
+     * @param bool $validateOnly true: nothing is created; Kafka checks the request and the permission
      *
      * @return bool false: it already exists and was not changed
      *
@@ -234,8 +279,13 @@ final class Admin
      * @throws ConfigurationException Kafka rejects the settings, or it is the embedded broker of another process
      * @throws ConnectionException Kafka does not respond, or rejects the request
      */
-    public function createTopic(string $topic, int $partitions = 1, int $replication = -1, array $config = []): bool
-    {
+    public function createTopic(
+        string $topic,
+        int $partitions = 1,
+        int $replication = -1,
+        array $config = [],
+        bool $validateOnly = false
+    ): bool {
         throw Support\ExtensionMissing::exception('Admin::createTopic()');
     }
 

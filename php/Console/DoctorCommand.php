@@ -13,12 +13,12 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Throwable;
 use Toporia\Realtime\Diagnostics\Checks;
+use Toporia\Realtime\Diagnostics\Configuration;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\JsonReport;
 use Toporia\Realtime\Diagnostics\DoctorOptions;
 use Toporia\Realtime\Diagnostics\Runner;
 use Toporia\Realtime\Diagnostics\Secrets;
-use Toporia\Realtime\Diagnostics\Settings;
 use Toporia\Realtime\Diagnostics\TextReport;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -73,7 +73,7 @@ final class DoctorCommand extends Command
     {
         $options = DoctorOptions::fromArray($input->getOptions());
         [$config, $loadError] = $this->configuration();
-        $known = Settings::names($config) ?: ['kafka'];
+        $known = Configuration::brokers($config);
         if ($options->broker !== null && !in_array($options->broker, $known, true)) {
             throw new UsageError("--broker=$options->broker is not in realtime.brokers: " . implode(', ', $known));
         }

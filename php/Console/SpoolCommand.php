@@ -12,7 +12,6 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
-use Toporia\Realtime\Diagnostics\Settings;
 use Toporia\Realtime\Diagnostics\SpoolDirectory;
 use Toporia\Realtime\Diagnostics\SpoolState;
 use Toporia\Realtime\Exception\RealtimeException;
@@ -57,8 +56,9 @@ final class SpoolCommand extends Command
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $name = (string) OptionValue::text('--broker', $input->getOption('broker'));
-        $settings = new Settings($this->host->config(), $name);
-        $spool = $settings->spool($this->host->directory());
+        $this->host->config();
+        $settings = (new Admin(['broker' => $name]))->configuration();
+        $spool = $settings['spool'];
         if ($spool === null) {
             throw new UsageError('No spool is configured (spool, REALTIME_SPOOL).');
         }

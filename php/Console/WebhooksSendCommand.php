@@ -11,8 +11,8 @@ namespace Toporia\Realtime\Console;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Diagnostics\GatewaySettings;
-use Toporia\Realtime\Diagnostics\Settings;
 use Toporia\Realtime\Metrics;
 use Toporia\Realtime\Outbox\SignalReceived;
 use Toporia\Realtime\Webhooks\Endpoint;
@@ -68,7 +68,7 @@ final class WebhooksSendCommand extends Command
         $config = $this->host->config();
         $broker = OptionValue::text('--broker', $raw['broker']) ?? 'kafka';
         $gateway = new GatewaySettings($config);
-        $prefix = (new Settings($config, $broker))->prefix();
+        $prefix = (new Admin(['broker' => $broker]))->configuration()['topic_prefix'];
         $retry = OptionValue::int('--retry', $raw['retry'], 0, 86400);
         $endpoints = self::endpoints($gateway, $raw['url']);
         $terminal = new OutputTerminal($output);

@@ -8,12 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
-use Toporia\Realtime\Diagnostics\Wire\Security;
-
 final class Acl
 {
-    public const TRANSACTIONAL_ID_REFUSED = 53;
-
     /**
      * @param string $principal Kafka principal: `User:shop`
      * @param string $server address of a broker, for commands
@@ -24,13 +20,16 @@ final class Acl
 
     /**
      * Our principal, unless the broker maps it to another name.
+     *
+     * @param array<string, mixed> $security `security` of Admin::configuration()
      */
-    public static function principal(Security $security): string
+    public static function principal(array $security): string
     {
-        if ($security->usesSasl()) {
-            return "User:$security->username";
+        if (str_starts_with($security['protocol'], 'sasl_')) {
+            return 'User:' . ($security['username'] ?? '(the token\'s)');
         }
-        $own = $security->usesTls() && $security->certificate !== null ? @file_get_contents($security->certificate) : false;
+        $own = $security['protocol'] === 'ssl' && $security['certificate'] !== null
+            ? @file_get_contents($security['certificate']) : false;
         $subject = $own === false || !extension_loaded('openssl') ? [] : openssl_x509_parse($own)['subject'] ?? [];
         $parts = [];
         foreach (array_reverse($subject) as $name => $value) {

@@ -25,7 +25,6 @@ final class Checks
             new Checks\AdvertisedCheck(),
             new Checks\CertificateCheck(),
             new Checks\ClientCheck(),
-            new Checks\ClockCheck(),
             new Checks\AclCheck(),
             new Checks\TopicsCheck(),
             new Checks\GroupCheck(),

@@ -10,30 +10,31 @@ namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Dlq\TopicNames;
-use Toporia\Realtime\Diagnostics\Wire\ProtocolClient;
-use Toporia\Realtime\Diagnostics\Wire\Probe;
-use Toporia\Realtime\Diagnostics\Wire\Prober;
 
 final class Context
 {
-    public readonly Settings $settings;
-    public readonly ApplicationTopics $topics;
-    public readonly TopicNames $deadLetters;
-    public readonly string $group;
-    /** @var array<string, Probe> by address: configured and advertised ones */
+    public readonly Configuration $configuration;
+    /**
+     * The settings as the extension resolves them, of Admin::configuration(); empty if they are not known, which blocks
+     * "configuration".
+     *
+     * @var array<string, mixed>
+     */
+    public readonly array $settings;
+    public readonly ?string $group;
+    /** @var array<string, BrokerProbe> by address: configured and advertised ones */
     public array $probes = [];
-    /** @var array{id: ?string, controller: int, brokers: list<array{id: int, host: string, port: int, rack: ?string}>}|null */
-    public ?array $cluster = null;
-    /** @var array<string, array{partitions: list<array<string, mixed>>}>|null all topics, once requested */
-    public ?array $existing = null;
+    /** The probe of a broker that responds. */
+    public ?BrokerProbe $cluster = null;
+    /** @var array<string, TopicState>|null all topics, once requested */
+    private ?array $existing = null;
     /** @var array<string, list<string>> permitted operations by topic */
     public array $operations = [];
-    /** True if the cluster's clock was checked. */
-    public bool $hasClock = false;
     /** True if the group has members; null: not checked. */
     public ?bool $hasMembers = null;
 
     private ?Admin $admin = null;
+    private ?TopicPlan $plan = null;
     /** @var array<string, string> */
     private array $blocked = [];
 
@@ -49,10 +50,20 @@ final class Context
         public readonly Secrets $secrets,
         public readonly ?string $loadError = null
     ) {
-        $this->settings = new Settings($config, $options->broker);
-        $this->topics = new ApplicationTopics($this->settings);
-        $this->deadLetters = new TopicNames(rtrim($this->settings->text('dlq_prefix', 'dlq'), '.'));
-        $this->group = $options->group ?? $this->settings->group();
+        $this->configuration = new Configuration($config, $options->broker);
+        $this->settings = $this->configuration->settings ?? [];
+        $this->group = $options->group ?? $this->settings['consumer_group'] ?? null;
+    }
+
+    /** The configured topics. */
+    public function plan(): TopicPlan
+    {
+        return $this->plan ??= new TopicPlan($this->settings);
+    }
+
+    public function deadLetters(): TopicNames
+    {
+        return new TopicNames($this->settings['dlq_prefix']);
     }
 
     public function hasExtension(): bool
@@ -74,13 +85,12 @@ final class Context
     }
 
     /**
-     * Probes a broker with Kafka's protocol.
+     * Connects to a broker.
      */
-    public function probe(string $address): Probe
+    public function probe(string $address): BrokerProbe
     {
-        $prober = new Prober($this->settings->security(), $this->options->timeout);
-
-        return $this->probes[$address] ??= $prober->probe($address);
+        return $this->probes[$address]
+            ??= new BrokerProbe($this->admin(), $address, $this->settings['security'], $this->options->timeout);
     }
 
     /**
@@ -88,21 +98,7 @@ final class Context
      */
     public function isMock(): bool
     {
-        return str_starts_with((string) ($this->cluster['id'] ?? ''), 'mockCluster');
-    }
-
-    /**
-     * The client of a reachable broker; null if none is reachable.
-     */
-    public function client(): ?ProtocolClient
-    {
-        foreach ($this->probes as $probe) {
-            if ($probe->client !== null) {
-                return $probe->client;
-            }
-        }
-
-        return null;
+        return str_starts_with((string) $this->cluster?->cluster, 'mockCluster');
     }
 
     /**
@@ -111,22 +107,26 @@ final class Context
     public function admin(): Admin
     {
         return $this->admin ??= new Admin([
-            'broker' => $this->settings->name,
+            'broker' => $this->settings['broker'],
             // Errors become findings; librdkafka's log lines would appear between them.
             'consumer_config' => ['log_level' => 0],
         ]);
     }
 
     /**
-     * The names of all topics of the cluster, except Kafka's internal ones.
+     * All topics of the cluster, except Kafka's internal ones.
      *
-     * @return list<string>
+     * @return array<string, TopicState> by name
      */
+    public function topics(): array
+    {
+        return $this->existing ??= TopicState::all($this->admin()->topics());
+    }
+
+    /** @return list<string> */
     public function topicNames(): array
     {
-        $this->existing ??= $this->admin()->topics();
-
-        return array_map('strval', array_keys($this->existing));
+        return array_map('strval', array_keys($this->topics()));
     }
 
     /**
@@ -136,14 +136,7 @@ final class Context
      */
     public function consumed(): array
     {
-        $existing = $this->topicNames();
-
-        return $this->options->channels !== []
-            ? $this->topics->of($this->options->channels, $existing)
-            : array_values(array_unique([
-                ...array_map('strval', array_keys($this->topics->configured())),
-                ...$this->topics->own($existing),
-            ]));
+        return $this->plan()->consumed($this->options->channels, $this->topicNames());
     }
 
     public function close(): void

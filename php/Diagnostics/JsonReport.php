@@ -25,8 +25,8 @@ final class JsonReport implements Report
             'type' => 'start',
             'time' => gmdate('Y-m-d\TH:i:s\Z'),
             'host' => gethostname() ?: null,
-            'broker' => $context->settings->name,
-            'topic_prefix' => $context->settings->prefix(),
+            'broker' => $context->settings['broker'] ?? $context->options->broker,
+            'topic_prefix' => $context->settings['topic_prefix'] ?? null,
             'group' => $context->group,
         ]);
     }

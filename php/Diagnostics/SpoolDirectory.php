@@ -53,9 +53,10 @@ final class SpoolDirectory
     /**
      * True if a process with these settings sends the messages, as the extension decides it.
      *
+     * @param array<string, mixed> $settings of Admin::configuration()
      * @param string|null $cluster null: the cluster is not known
      */
-    public function isSentBy(Settings $settings, ?string $cluster): bool
+    public function isSentBy(array $settings, ?string $cluster): bool
     {
         if ($cluster !== null && $this->adoptedBy === $cluster) {
             return true;
@@ -65,10 +66,10 @@ final class SpoolDirectory
         }
         $host = static fn (string $address): string => trim(substr((string) strrchr("@$address", '@'), 1));
 
-        return $this->prefix === $settings->prefix()
-            && $this->application === $settings->text('application', 'default')
+        return $this->prefix === $settings['topic_prefix']
+            && $this->application === $settings['application']
             && ($cluster !== null && $this->cluster !== null ? $cluster === $this->cluster
-                : array_intersect($this->brokers, array_map($host, $settings->addresses())) !== []);
+                : array_intersect($this->brokers, array_map($host, explode(',', $settings['brokers']))) !== []);
     }
 
     /** Age of the oldest waiting message in seconds; null if none is waiting. */

@@ -41,11 +41,12 @@ final class SpoolState
     /**
      * The directories with waiting messages.
      *
+     * @param array<string, mixed> $settings of Admin::configuration()
      * @param bool $own true: those whose messages a process with these settings sends; false: the others
      *
      * @return list<SpoolDirectory>
      */
-    public function waiting(Settings $settings, ?string $cluster, bool $own): array
+    public function waiting(array $settings, ?string $cluster, bool $own): array
     {
         return array_values(array_filter(
             $this->directories,

@@ -31,8 +31,8 @@ final class TextReport implements Report
     public function begin(Context $context): void
     {
         $this->line('realtime:doctor, ' . gmdate('Y-m-d H:i:s') . ' UTC on ' . (gethostname() ?: 'this machine')
-            . ": broker \"{$context->settings->name}\", topic prefix \"{$context->settings->prefix()}\", group \""
-            . "$context->group\"");
+            . ($context->settings === [] ? '' : ": broker \"{$context->settings['broker']}\", topic prefix \""
+            . "{$context->settings['topic_prefix']}\", group \"$context->group\""));
     }
 
     public function finding(Check $check, Finding $finding): void

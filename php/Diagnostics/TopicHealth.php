@@ -18,20 +18,19 @@ final class TopicHealth
     private array $own = [];
 
     /**
-     * @param array<string, array{partitions: ?int, replication: ?int}> $configured
+     * @param array<string, WantedTopic> $wanted the configured topics
      * @param int $brokers number of brokers in the cluster
      */
-    public function __construct(private array $configured, private int $brokers)
+    public function __construct(private array $wanted, private int $brokers)
     {
     }
 
     /**
-     * @param list<array<string, mixed>> $partitions see Admin::topics()
      * @param int|null $minimum min.insync.replicas; null: unknown
      */
-    public function check(string $topic, array $partitions, ?int $minimum): void
+    public function check(TopicState $state, ?int $minimum): void
     {
-        $replicas = min([PHP_INT_MAX, ...array_map(static fn (array $one): int => count($one['replicas']), $partitions)]);
+        [$topic, $partitions, $replicas] = [$state->name, $state->partitions, $state->replicas()];
         $leaderless = array_filter($partitions, static fn (array $one): bool => $one['leader'] < 0);
         $behind = array_filter($partitions, static fn (array $one): bool => count($one['isr']) < count($one['replicas']));
         $refusing = $minimum === null ? []
@@ -113,8 +112,8 @@ final class TopicHealth
 
     private function compare(string $topic, int $partitions, int $replicas): void
     {
-        ['partitions' => $wanted, 'replication' => $replication] = $this->configured[$topic]
-            ?? ['partitions' => null, 'replication' => null];
+        $wanted = ($this->wanted[$topic] ?? null)?->partitions;
+        $replication = ($this->wanted[$topic] ?? null)?->replication;
         if ($wanted !== null && $wanted !== $partitions) {
             $this->own[] = Finding::warning(
                 "topic $topic",

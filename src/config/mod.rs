@@ -189,6 +189,8 @@ pub struct BrokerConfig {
     pub token_sources: Vec<TokenSource>,
     /// One debug line for each key that was ignored or translated.
     pub debug_notes: Vec<String>,
+    /// For the doctor: one sentence for a setting that is missing or has no effect, and what to do.
+    pub advice: Vec<String>,
     /// Warnings, logged once per process.
     pub warnings: Vec<String>,
 }

@@ -56,6 +56,8 @@ impl BrokerConfig {
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let max_retries = small(r.count(&k::MAX_RETRIES, 3, (0, 1_000_000), "")?);
+        let transactional_id = r.optional_text(&k::TRANSACTIONAL_ID)?;
+        let advice = advice(r, delivery, transactional_id.as_deref());
         Ok(Self {
             token_sources,
             name,
@@ -69,7 +71,7 @@ impl BrokerConfig {
             acks,
             idempotent,
             delivery,
-            transactional_id: r.optional_text(&k::TRANSACTIONAL_ID)?,
+            transactional_id,
             queue_full_ms: r.count(&k::QUEUE_FULL_MS, 100, (0, 10 * MINUTE), "ms")?,
             request_flush_ms: r.count(&k::REQUEST_FLUSH_MS, 500, (0, 10 * MINUTE), "ms")?,
             shutdown_flush_ms: r.count(&k::SHUTDOWN_FLUSH_MS, 10_000, (0, HOUR), "ms")?,
@@ -112,6 +114,7 @@ impl BrokerConfig {
             producer_overrides: producer,
             consumer_overrides: consumer,
             debug_notes: reader.notes,
+            advice,
             warnings: reader.warnings,
         })
     }
@@ -128,6 +131,56 @@ fn ignored_keys(sources: &Sources<'_>) -> Vec<String> {
         }
     }
     notes
+}
+
+/// One sentence for each setting that is missing or that the others make useless, and then what to do.
+fn advice(
+    reader: &SettingsReader<'_>,
+    delivery: Delivery,
+    transactional_id: Option<&str>,
+) -> Vec<String> {
+    let mut advice = Vec::new();
+    if reader.sources.find(&k::SPOOL).is_none()
+        && reader.sources.env.var("APP_ENV").as_deref() != Some("testing")
+    {
+        advice.push(
+            "spool is not set: messages that Kafka has not acknowledged when a process ends are lost, with a line in \
+             PHP's error log. Set spool (REALTIME_SPOOL) to a directory that the users of PHP-FPM and of the workers \
+             can write to, such as /var/lib/realtime; or to false if they may be lost."
+                .to_owned(),
+        );
+    }
+    if delivery == Delivery::AtMostOnce {
+        for setting in [&k::DLQ, &k::MAX_RETRIES] {
+            let found = reader.sources.find(setting);
+            if let Some(found) = found.filter(|found| !is_off(&found.value)) {
+                advice.push(format!(
+                    "{} has no effect: delivery is at-most-once, which neither retries nor writes dead letters. Remove \
+                     it, or set delivery to 'at-least-once'.",
+                    found.place
+                ));
+            }
+        }
+    }
+    if transactional_id.is_some() && delivery != Delivery::ExactlyOnce {
+        advice.push(format!(
+            "transactional_id has no effect: delivery is {}, which has no transactions. Remove it, or set delivery to \
+             'exactly-once'.",
+            delivery.as_str()
+        ));
+    }
+    let useless = |note: &&String| {
+        ["has no effect", "enable.auto.commit"]
+            .iter()
+            .any(|words| note.contains(words))
+    };
+    advice.extend(reader.notes.iter().filter(useless).cloned());
+    advice
+}
+
+fn is_off(value: &Value) -> bool {
+    matches!(value, Value::Bool(false) | Value::Int(0))
+        || matches!(value, Value::Str(text) if matches!(text.trim(), "0" | "false" | "off" | "no"))
 }
 
 /// Refuses monitoring settings inside a broker: they apply to the whole process.

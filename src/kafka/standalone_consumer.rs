@@ -12,7 +12,7 @@ use crate::config::BrokerConfig;
 use crate::error::Result;
 
 /// Properties of consumer groups, and those that create topics on metadata requests.
-const EXCLUDED_PROPERTIES: &[&str] = &[
+pub(in crate::kafka) const EXCLUDED_PROPERTIES: &[&str] = &[
     "group.id",
     "group.instance.id",
     "group.protocol",

@@ -1,21 +1,18 @@
 <?php
 
 /**
- * Checks the user's permissions for topics, group and transactional id.
+ * Checks the user's permissions for topics and the group.
  */
 
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
 
-use Closure;
 use Toporia\Realtime\Diagnostics\Acl;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\NameList;
-use Toporia\Realtime\Diagnostics\Wire\ConnectionClosed;
-use Toporia\Realtime\Diagnostics\Wire\WireException;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
@@ -45,7 +42,7 @@ final class AclCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $acl = new Acl(Acl::principal($context->settings->security()), $context->settings->addresses()[0]);
+        $acl = new Acl(Acl::principal($context->settings['security']), (string) strtok($context->settings['brokers'], ','));
         $existing = $context->topicNames();
         $consumed = $context->consumed();
         // Topics that may not be described are not listed, so the configured ones are queried as well.
@@ -82,12 +79,11 @@ final class AclCheck implements Check
         $topics = array_values(array_diff($consumed, $deadLetters));
         $known = array_intersect_key($context->operations, array_flip($topics));
         yield from $acl->topics($known, $context->options->channels !== []);
-        if ($context->settings->flag('dlq', true)) {
+        if ($context->settings['dlq']) {
             yield from $acl->deadLetters(array_intersect_key($context->operations, array_flip($deadLetters)));
         }
         yield from $this->group($context, $acl);
         yield from $this->creation($context, $acl, $existing);
-        yield from $this->transactions($context, $acl);
     }
 
     /** @return iterable<Finding> */
@@ -97,8 +93,8 @@ final class AclCheck implements Check
         try {
             $operations = $context->admin()->group($context->group)['operations'];
         } catch (RealtimeException $e) {
-            // An authorization error means that nothing is allowed.
-            $operations = stripos($e->getMessage(), 'authoriz') !== false || str_contains($e->getMessage(), 'ACL') ? [] : null;
+            // A refusal means that nothing is allowed.
+            $operations = self::isRefusal($e) ? [] : null;
         }
         if ($operations !== null && !Acl::has($operations, 'read')) {
             $context->block('group-access', "$acl->principal may not read as group $context->group");
@@ -118,12 +114,12 @@ final class AclCheck implements Check
      */
     private function creation(Context $context, Acl $acl, array $existing): iterable
     {
-        if (!$context->settings->flag('auto_create_topics', true)) {
+        if (!$context->settings['auto_create_topics']) {
             return;
         }
-        $configured = array_map('strval', array_keys($context->topics->configured()));
-        $letters = $context->settings->flag('dlq', true)
-            ? array_map($context->deadLetters->deadLetters(...), array_intersect($context->consumed(), $existing))
+        $configured = array_map('strval', array_keys($context->plan()->wanted));
+        $letters = $context->settings['dlq']
+            ? array_map($context->deadLetters()->deadLetters(...), array_intersect($context->consumed(), $existing))
             : [];
         $refused = $this->refused($context, array_values(array_diff($configured, $existing)));
         if ($refused !== []) {
@@ -160,44 +156,25 @@ final class AclCheck implements Check
     {
         $refused = [];
         foreach (array_slice($topics, 0, self::MAX_CREATE_CHECKS) as $topic) {
-            // Hidden topics are reported already.
-            $may = ($context->operations[$topic] ?? null) === [] ? null
-                : $this->query(static fn (): ?bool => $context->client()?->mayCreate($topic));
-            if ($may === false) {
-                $refused[] = $topic;
+            if (($context->operations[$topic] ?? null) === []) {
+                // Hidden topics are reported already.
+                continue;
+            }
+            try {
+                $context->admin()->createTopic($topic, validateOnly: true);
+            } catch (RealtimeException $e) {
+                if (self::isRefusal($e)) {
+                    $refused[] = $topic;
+                }
             }
         }
 
         return $refused;
     }
 
-    /** @return iterable<Finding> */
-    private function transactions(Context $context, Acl $acl): iterable
+    private static function isRefusal(RealtimeException $e): bool
     {
-        $id = $context->settings->text('transactional_id', '');
-        if ($context->settings->text('delivery', '') !== 'exactly-once') {
-            return;
-        }
-        // The default id consists of host, group and a slot number.
-        $id = $id === '' ? (gethostname() ?: 'localhost') . "-$context->group-0" : $id;
-        $coordinator = $this->query(static fn (): ?array => $context->client()?->coordinator($id, true));
-        if (($coordinator['error'] ?? 0) === Acl::TRANSACTIONAL_ID_REFUSED) {
-            yield Finding::error(
-                "transactional id $id",
-                "$acl->principal may not use it: delivery exactly-once needs transactions",
-                $acl->command("--transactional-id $id", 'Write', 'Describe')
-            );
-        }
-    }
-
-    /** Null if the broker does not support the request. */
-    private function query(Closure $request): mixed
-    {
-        try {
-            return $request();
-        } catch (WireException | ConnectionClosed) {
-            return null;
-        }
+        return stripos($e->getMessage(), 'authoriz') !== false || str_contains($e->getMessage(), 'ACL');
     }
 
     /**
@@ -209,7 +186,7 @@ final class AclCheck implements Check
      */
     private function deadLetters(Context $context, array $existing): array
     {
-        $wanted = array_map($context->deadLetters->deadLetters(...), $context->consumed());
+        $wanted = array_map($context->deadLetters()->deadLetters(...), $context->consumed());
 
         return array_values(array_intersect($existing, $wanted));
     }

@@ -8,10 +8,10 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
 
+use Toporia\Realtime\Diagnostics\BrokerProbe;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\Wire\WireException;
 
 /**
  * Clients get the addresses of all brokers (advertised.listeners) from the first one they reach.
@@ -35,14 +35,14 @@ final class AdvertisedCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $brokers = $context->cluster['brokers'] ?? [];
+        $brokers = $context->cluster?->brokers ?? [];
         $lost = 0;
         foreach ($brokers as $broker) {
             $address = (str_contains($broker['host'], ':') ? "[{$broker['host']}]" : $broker['host']) . ':' . $broker['port'];
             $known = isset($context->probes[$address]);
             $probe = $context->probe($address);
-            $facts = ['address' => $address, 'id' => $broker['id'], 'step' => $probe->failure?->step];
-            if ($probe->failure === null) {
+            $facts = ['address' => $address, 'id' => $broker['id'], 'step' => $probe->step];
+            if ($probe->isReached()) {
                 if (!$known) {
                     yield Finding::ok(
                         "broker {$broker['id']}",
@@ -56,26 +56,26 @@ final class AdvertisedCheck implements Check
             if ($known) {
                 yield Finding::error(
                     "broker {$broker['id']}",
-                    "$address belongs to the cluster, but {$probe->failure->step} fails there (see above): the "
+                    "$address belongs to the cluster, but $probe->step fails there (see above): the "
                         . "partitions it leads "
                         . 'cannot be reached',
-                    (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),
+                    $probe->remedy,
                     $facts
                 );
                 continue;
             }
-            $bootstrap = implode(', ', $context->settings->addresses());
-            $network = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
+            $bootstrap = strtr($context->settings['brokers'], [',' => ', ']);
+            $network = in_array($probe->step, [BrokerProbe::DNS, BrokerProbe::TCP], true);
             yield Finding::error(
                 "broker {$broker['id']}",
-                "tells clients to connect to $address (advertised.listeners), but from here {$probe->failure->step} "
-                    . "fails there: " . $probe->failure->getMessage(),
+                "tells clients to connect to $address (advertised.listeners), but from here $probe->step "
+                    . "fails there: " . $probe->reason,
                 $network
                     ? "Set advertised.listeners of that broker to an address that this machine can reach (it "
                         . "responds at $bootstrap), "
-                        . "or make $address reachable from here" . ($probe->failure->step === WireException::DNS
+                        . "or make $address reachable from here" . ($probe->step === BrokerProbe::DNS
                         ? ' (/etc/hosts, DNS).' : '.')
-                    : (string) ($probe->failure->remedy ?? 'Check the log of that broker.'),
+                    : $probe->remedy,
                 $facts
             );
         }
@@ -85,8 +85,8 @@ final class AdvertisedCheck implements Check
         if ($lost === 0) {
             $count = count($brokers);
             yield Finding::ok('cluster', ($count === 1 ? 'one broker, reachable' : "$count brokers, all reachable")
-                . ' at advertised.listeners' . (($context->cluster['id'] ?? null) === null ? ''
-                : ", id {$context->cluster['id']}"), ['brokers' => $count, 'id' => $context->cluster['id'] ?? null]);
+                . ' at advertised.listeners' . ($context->cluster?->cluster === null ? ''
+                : ", id {$context->cluster->cluster}"), ['brokers' => $count, 'id' => $context->cluster?->cluster]);
         }
     }
 }

@@ -8,11 +8,10 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
 
+use Toporia\Realtime\Diagnostics\BrokerProbe;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\Wire\Probe;
-use Toporia\Realtime\Diagnostics\Wire\WireException;
 
 final class BrokersCheck implements Check
 {
@@ -28,30 +27,20 @@ final class BrokersCheck implements Check
 
     public function needs(): array
     {
-        return ['files'];
+        return ['configuration', 'files'];
     }
 
     public function run(Context $context): iterable
     {
-        if ($context->settings->isEmbedded()) {
+        if ($context->settings['brokers'] === 'embedded') {
             $context->block($this->name(), 'the broker is embedded in each process');
             yield Finding::skipped('brokers', 'the broker is embedded in each process: the doctor has its own, '
                 . 'empty one');
 
             return;
         }
-        $security = $context->settings->security();
-        if ($security->usesTls() && !extension_loaded('openssl')) {
-            yield Finding::warning(
-                'brokers',
-                'cannot be checked one by one: this PHP has no openssl extension',
-                'Install PHP\'s openssl extension for the command line. The application itself does not need it.'
-            );
-
-            return;
-        }
-        $probes = array_map($context->probe(...), $context->settings->addresses());
-        $reached = array_values(array_filter($probes, static fn (Probe $probe): bool => $probe->isReached()));
+        $probes = array_map($context->probe(...), explode(',', $context->settings['brokers']));
+        $reached = array_values(array_filter($probes, static fn (BrokerProbe $probe): bool => $probe->isReached()));
         foreach ($probes as $probe) {
             yield $this->finding($probe, $reached !== []);
         }
@@ -61,34 +50,33 @@ final class BrokersCheck implements Check
 
             return;
         }
-        $context->cluster = $reached[0]->cluster;
+        $context->cluster = $reached[0];
         yield from $this->oneCluster($reached);
     }
 
-    private function finding(Probe $probe, bool $others): Finding
+    private function finding(BrokerProbe $probe, bool $others): Finding
     {
         $where = "broker $probe->address";
-        $facts = ['address' => $probe->address, 'step' => $probe->failure?->step];
-        if ($probe->failure === null) {
+        $facts = ['address' => $probe->address, 'step' => $probe->step];
+        if ($probe->isReached()) {
             return Finding::ok($where, implode(', ', $probe->passed) . ', responds', $facts);
         }
         $so = $probe->passed === [] ? '' : ' (' . implode(', ', $probe->passed) . ' worked)';
-        $text = "{$probe->failure->step} fails: {$probe->failure->getMessage()}$so";
-        $remedy = $probe->failure->remedy ?? 'Check the log of that broker.';
-        $away = in_array($probe->failure->step, [WireException::DNS, WireException::TCP], true);
+        $text = "$probe->step fails: $probe->reason$so";
+        $away = in_array($probe->step, [BrokerProbe::DNS, BrokerProbe::TCP], true);
         // Clients only need one address to find the cluster; brokers that are members are checked by AdvertisedCheck.
         return $others && $away
             ? Finding::warning(
                 $where,
                 "$text; others in the list respond, so clients still find the cluster",
-                $remedy,
+                $probe->remedy,
                 $facts
             )
-            : Finding::error($where, $text, $remedy, $facts);
+            : Finding::error($where, $text, $probe->remedy, $facts);
     }
 
     /**
-     * @param non-empty-list<Probe> $reached
+     * @param non-empty-list<BrokerProbe> $reached
      *
      * @return iterable<Finding>
      */
@@ -96,7 +84,7 @@ final class BrokersCheck implements Check
     {
         $ids = [];
         foreach ($reached as $probe) {
-            $ids[(string) ($probe->cluster['id'] ?? '')][] = $probe->address;
+            $ids[(string) $probe->cluster][] = $probe->address;
         }
         if (count($ids) > 1) {
             yield Finding::error(

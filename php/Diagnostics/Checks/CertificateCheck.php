@@ -37,6 +37,11 @@ final class CertificateCheck implements Check
     public function run(Context $context): iterable
     {
         $valid = $first = null;
+        if (!extension_loaded('openssl') && str_ends_with($context->settings['security']['protocol'] ?? '', 'ssl')) {
+            yield Finding::skipped('certificates', 'PHP\'s openssl extension, which reads them, is missing here');
+
+            return;
+        }
         foreach ($context->probes as $probe) {
             $certificate = $probe->certificate;
             if ($certificate === null || !$probe->isReached()) {

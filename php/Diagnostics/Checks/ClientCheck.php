@@ -37,12 +37,11 @@ final class ClientCheck implements Check
         try {
             $topics = count($context->topicNames());
         } catch (RealtimeException $e) {
-            $context->block($this->name(), 'the extension cannot reach the cluster');
+            $context->block($this->name(), 'the cluster does not respond');
             yield Finding::error(
                 'client',
-                'the doctor can reach the brokers, the extension cannot: ' . $e->getMessage(),
-                'Compare producer_config and consumer_config with `security`: their settings apply to the '
-                    . 'extension only.'
+                'each broker can be reached, but the cluster does not respond: ' . $e->getMessage(),
+                'Check the log of the brokers; is the cluster starting, or without a controller?'
             );
 
             return;

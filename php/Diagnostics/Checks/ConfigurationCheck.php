@@ -1,28 +1,23 @@
 <?php
 
 /**
- * Checks that the configuration is accepted and plausible.
+ * Checks the configuration: what the extension refuses, and questionable settings.
  */
 
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
 
-use Toporia\Realtime\Admin;
 use Toporia\Realtime\Diagnostics\Check;
-use Toporia\Realtime\Diagnostics\ConfigurationRules;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Exception\ConfigurationException;
-use Toporia\Realtime\Realtime;
+use Toporia\Realtime\Support\Environment;
 
 /**
- * Reports all errors found by the extension, not only the first, then questionable settings.
+ * Reports all errors found by the extension, not only the first.
  */
 final class ConfigurationCheck implements Check
 {
-    private const UNKNOWN = "/\AUnknown setting '(?<key>[^']+)' in (?<place>.+?)\. (?<hint>Did you mean '[^']+'\?)?/s";
-
     public function name(): string
     {
         return 'configuration';
@@ -40,110 +35,95 @@ final class ConfigurationCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $faults = 0;
-        $reported = [];
-        foreach ($this->refused($context) as $finding) {
-            $faults++;
-            $reported[] = $finding->text;
-            yield $finding;
-        }
-        if ($context->loadError !== null && !$this->isReported($context->loadError, $reported)) {
-            $faults++;
-            yield Finding::error(
+        $findings = $context->configuration->refused;
+        if ($context->loadError !== null && !$context->configuration->reports($context->loadError)) {
+            $findings[] = Finding::error(
                 'config/realtime.php',
                 $context->loadError,
-                'Correct the file; `php config/realtime.php` shows PHP\'s error. The following checks run '
-                    . 'without it.'
+                'Correct the file; `php config/realtime.php` shows PHP\'s error. The following checks run without it.'
             );
         }
-        foreach ((new ConfigurationRules($context))->findings() as $finding) {
-            $faults++;
-            yield $finding;
+        if ($context->configuration->settings !== null) {
+            array_push($findings, ...self::questionable($context->settings));
+        } else {
+            $context->block($this->name(), $context->configuration->why);
+            if ($context->configuration->refused === []) {
+                $findings[] = Finding::skipped('settings', "the extension reads and checks them: {$context->configuration->why}");
+            }
         }
-        if ($faults === 0) {
+        yield from $findings;
+        if ($findings === []) {
             $file = "$context->directory/config/realtime.php";
             yield Finding::ok('configuration', 'accepted, without contradictions (' . (is_file($file) ? $file
                 : 'the environment and defaults') . ')');
         }
     }
 
-    /** @return iterable<Finding> */
-    private function refused(Context $context): iterable
+    /**
+     * @param array<string, mixed> $settings
+     *
+     * @return list<Finding>
+     */
+    private static function questionable(array $settings): array
     {
-        if (!$context->hasExtension()) {
-            yield Finding::skipped('settings', 'unknown settings and wrong values are detected by the extension, '
-                . 'which is not loaded');
-
-            return;
+        $findings = [];
+        foreach ([...$settings['warnings'], ...$settings['advice']] as $sentences) {
+            // One sentence says what it is, the others what to do.
+            [$text, $remedy] = explode('. ', $sentences, 2) + [1 => 'Remove it from the configuration.'];
+            $findings[] = Finding::warning('configuration', rtrim($text, '.'), $remedy);
         }
-        $config = $context->config;
-        for ($left = 30; $left > 0; $left--) {
-            try {
-                Realtime::configure($config);
-                (new Admin(['broker' => $context->settings->name]))->close();
-
-                return;
-            } catch (ConfigurationException $e) {
-                $unknown = preg_match(self::UNKNOWN, $e->getMessage(), $match) === 1;
-                $without = $unknown ? self::without($config, $match['place'], stripslashes($match['key'])) : null;
-                if ($without === null) {
-                    $context->block('configuration', 'the configuration is rejected');
-                    yield Finding::error(
-                        'settings',
-                        $e->getMessage(),
-                        'Correct this setting. Until then every broadcast and every worker fails with this message.'
-                    );
-
-                    return;
-                }
-                $config = $without;
-                $hint = ($match['hint'] ?? '') !== '' ? $match['hint'] . ' Rename it, or remove it.'
-                    : 'Remove it; the settings are listed in docs/configuration.md and config/realtime.php.';
-                yield Finding::error(
-                    'settings',
-                    "unknown setting '{$match['key']}' in {$match['place']}",
-                    $hint . ' Until then the configuration is rejected as a whole; what follows is looked at '
-                        . 'without this setting.'
-                );
-            }
+        if (!$settings['idempotence'] && preg_grep('/idempotence/', $settings['warnings']) === []) {
+            $findings[] = Finding::warning(
+                'idempotence',
+                'is off: a resent message can be duplicated or out of order',
+                'Remove idempotence (enable.idempotence) from the configuration.'
+            );
         }
+        if ($settings['brokers'] === 'embedded') {
+            $findings[] = self::embedded();
+        }
+
+        return [...$findings, ...self::security($settings)];
+    }
+
+    private static function embedded(): Finding
+    {
+        $production = in_array(strtolower(Environment::get('APP_ENV') ?? ''), ['production', 'prod', 'live'], true);
+        $text = "is 'embedded': a broker in the memory of this process, invisible to other processes and lost "
+            . "when it ends";
+        $remedy = 'Set brokers (KAFKA_BROKERS) to the addresses of your Kafka: host:9092,host:9092';
+
+        return $production ? Finding::error('brokers', "$text, and APP_ENV is production", $remedy)
+            : Finding::warning('brokers', $text, "For tests and first steps only; otherwise: $remedy");
     }
 
     /**
-     * The configuration without one key; null if the key is not found.
+     * @param array<string, mixed> $settings
      *
-     * @param array<mixed> $config
-     *
-     * @return array<mixed>|null
+     * @return iterable<Finding>
      */
-    private static function without(array $config, string $place, string $key): ?array
+    private static function security(array $settings): iterable
     {
-        $path = $place === 'the realtime configuration' ? [] : explode('.', $place);
-        if ($path !== [] && array_shift($path) !== 'realtime') {
-            return null;
+        $security = $settings['security'];
+        $local = '/\A(?:\w+:\/\/)?(?:localhost|127\.[\d.]+|\[::1\])(?::|\z)/';
+        $isLocal = preg_grep($local, explode(',', $settings['brokers']), PREG_GREP_INVERT) === [];
+        if (!$isLocal && $security['protocol'] === 'sasl_plaintext' && $security['mechanism'] === 'PLAIN') {
+            yield Finding::warning(
+                'security',
+                "sends the password of {$security['username']} in plain text over the network (PLAIN without TLS)",
+                'Set security.protocol (KAFKA_SECURITY_PROTOCOL) to sasl_ssl, or security.mechanism to SCRAM-SHA-512.'
+            );
         }
-        $at = &$config;
-        foreach ($path as $step) {
-            if (!is_array($at[$step] ?? null)) {
-                return null;
-            }
-            $at = &$at[$step];
+        if (str_ends_with($security['protocol'], 'ssl') && !$security['verify_name']) {
+            yield Finding::warning(
+                'security.verify',
+                $security['verify']
+                    ? 'the host name in the brokers\' certificates is not verified: any certificate of the same '
+                        . 'authority is accepted'
+                    : 'is off: an attacker in the network can read and change all messages',
+                'Set security.ca (KAFKA_SSL_CA_LOCATION) to the authority\'s PEM file, and remove '
+                    . ($security['verify'] ? 'ssl.endpoint.identification.algorithm.' : 'security.verify.')
+            );
         }
-        if (!array_key_exists($key, $at)) {
-            return null;
-        }
-        unset($at[$key]);
-
-        return $config;
-    }
-
-    /** @param list<string> $reported */
-    private function isReported(string $message, array $reported): bool
-    {
-        if ($reported !== [] && preg_match(self::UNKNOWN, $message) === 1) {
-            return true;
-        }
-
-        return in_array($message, $reported, true);
     }
 }

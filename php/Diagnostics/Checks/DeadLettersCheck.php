@@ -35,15 +35,12 @@ final class DeadLettersCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $admin = $context->admin();
-        $wanted = array_map($context->deadLetters->deadLetters(...), $context->consumed());
+        $wanted = array_map($context->deadLetters()->deadLetters(...), $context->consumed());
         $topics = array_values(array_intersect($context->topicNames(), $wanted));
         $letters = [];
-        foreach (array_slice($topics, 0, self::MAX_TOPICS) as $topic) {
-            $count = 0;
-            foreach ($admin->offsets($topic) as ['beginning' => $beginning, 'end' => $end]) {
-                $count += $end - $beginning;
-            }
+        $spans = $context->admin()->offsetsOfTopics(array_slice($topics, 0, self::MAX_TOPICS));
+        foreach ($spans as $topic => ['partitions' => $partitions]) {
+            $count = array_sum(array_column($partitions, 'end')) - array_sum(array_column($partitions, 'beginning'));
             if ($count > 0) {
                 $letters[$topic] = $count;
             }
@@ -51,13 +48,13 @@ final class DeadLettersCheck implements Check
         arsort($letters);
         $total = array_sum($letters);
         if ($total === 0) {
-            yield Finding::ok('dead letters', $context->settings->flag('dlq', true) ? 'none'
+            yield Finding::ok('dead letters', $context->settings['dlq'] ? 'none'
                 : 'none; dlq is off: a message that fails permanently stops its worker', ['count' => 0]);
 
             return;
         }
         $topic = (string) array_key_first($letters);
-        $original = $context->deadLetters->original($topic);
+        $original = $context->deadLetters()->original($topic);
         yield Finding::warning(
             'dead letters',
             Text::count($total, 'message') . ' could not be handled (including replayed ones), in '

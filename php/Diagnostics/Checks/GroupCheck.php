@@ -11,9 +11,7 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\GroupMembers;
-use Toporia\Realtime\Diagnostics\Wire\ConnectionClosed;
-use Toporia\Realtime\Diagnostics\Wire\WireException;
+use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
@@ -64,6 +62,10 @@ final class GroupCheck implements Check
         $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or check why its "
             . "supervisor "
             . 'does not keep it running.';
+        if ($context->settings['group_protocol'] === 'consumer') {
+            $start .= ' If it ends at once, a broker may have disabled group.protocol \'consumer\' '
+                . '(group.coordinator.rebalance.protocols): its error says so.';
+        }
         if ($state === 'dead' || $state === 'unknown' && $members === 0) {
             yield Finding::warning(
                 $where,
@@ -86,36 +88,75 @@ final class GroupCheck implements Check
             yield Finding::ok($where, "{$group['state']}, " . Text::count($members, 'member') . ' on '
                 . Text::count(count(array_unique(array_column($group['members'], 'host'))), 'host'), $facts);
         }
-        yield from GroupMembers::findings($context, $group);
+        yield from $this->members($context, $group['members']);
     }
 
     /**
-     * The new group protocol on brokers that do not have it: every worker ends with an exception.
+     * The new group protocol on brokers that are too old for it: every worker ends with an exception.
      *
      * @return iterable<Finding>
      */
     private function protocol(Context $context, string $where): iterable
     {
-        if ($context->settings->groupProtocol() !== 'consumer') {
+        if ($context->settings['group_protocol'] !== 'consumer') {
             return;
         }
         foreach ($context->probes as $probe) {
-            try {
-                if ($probe->client === null || $probe->client->supportsConsumerProtocol($context->group)) {
-                    continue;
-                }
-            } catch (ConnectionClosed | WireException) {
+            if (!$probe->isReached() || $probe->hasConsumerProtocol) {
                 continue;
             }
             yield Finding::error(
                 $where,
-                "group.protocol is 'consumer', which the broker $probe->address does not support or has disabled: no "
+                "group.protocol is 'consumer', which the broker $probe->address does not support: no "
                     . 'worker can join the group',
-                'Remove group.protocol from consumer_config to use the classic protocol, or use Kafka 4.0 or later with '
-                    . 'consumer in group.coordinator.rebalance.protocols.'
+                'Remove group.protocol from consumer_config to use the classic protocol, or use Kafka 4.0 or later.'
             );
 
             return;
+        }
+    }
+
+    /**
+     * @param list<array<string, mixed>> $members see Admin::group()
+     *
+     * @return iterable<Finding>
+     */
+    private function members(Context $context, array $members): iterable
+    {
+        if ($members === []) {
+            return;
+        }
+        $where = "group $context->group";
+        $idle = array_filter($members, static fn (array $member): bool => array_sum(array_map('count', $member['assignment'])) === 0);
+        if ($idle !== [] && count($idle) < count($members)) {
+            yield Finding::warning(
+                $where,
+                count($idle) . ' of ' . count($members) . ' members have no partition and are idle',
+                'Add partitions (topic_mapping and kafka-topics.sh --alter), or run fewer workers.',
+                ['idle' => count($idle)]
+            );
+        }
+        $remedy = 'Start every worker of a group with the same --channels; other channels need another --group.';
+        ['members' => $topics, 'fingerprints' => $lists] = $context->admin()->subscriptions((string) $context->group);
+        $each = array_unique(array_map(
+            static fn (array $topics): string => $topics === [] ? '(nothing)' : NameList::short($topics),
+            $topics
+        ));
+        if (count($each) > 1) {
+            yield Finding::warning(
+                $where,
+                'its members subscribe to different topics: ' . implode(' | ', $each),
+                $remedy,
+                ['subscriptions' => $topics]
+            );
+        } elseif (count($lists) > 1) {
+            yield Finding::warning(
+                $where,
+                'its members read the same topics with ' . count($lists) . ' different lists of channels: each skips '
+                    . 'messages of the channels it does not subscribe to, and the others never receive them',
+                "$remedy (Right after a deployment with new channels this resolves itself.)",
+                ['lists' => count($lists)]
+            );
         }
     }
 
@@ -127,7 +168,16 @@ final class GroupCheck implements Check
     private function stableGroup(Context $context): array
     {
         for ($attempt = 1;; $attempt++) {
-            $group = $context->admin()->group($context->group);
+            try {
+                $group = $context->admin()->group($context->group);
+            } catch (RealtimeException $e) {
+                // A cluster without any group yet finds a coordinator first.
+                if ($attempt >= self::ATTEMPTS || stripos($e->getMessage(), 'coordinator') === false) {
+                    throw $e;
+                }
+                usleep($this->pauseMs * 1000);
+                continue;
+            }
             if ($attempt >= self::ATTEMPTS || !str_contains(strtolower($group['state']), 'rebalanc')) {
                 return $group;
             }

@@ -12,7 +12,11 @@ use Toporia\Realtime\Admin;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
+use Toporia\Realtime\Diagnostics\GroupSnapshot;
+use Toporia\Realtime\Diagnostics\LagReader;
 use Toporia\Realtime\Diagnostics\NameList;
+use Toporia\Realtime\Diagnostics\PartitionLag;
+use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\Text;
@@ -24,7 +28,7 @@ final class LagCheck implements Check
 {
     private const WARNING_SECONDS = 60;
     private const ERROR_SECONDS = 900;
-    /** Maximum number of topics to read offsets of. */
+    /** Maximum number of topics without commits to read offsets of. */
     private const MAX_TOPICS = 200;
 
     public function name(): string
@@ -44,37 +48,35 @@ final class LagCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $admin = $context->admin();
-        $committed = $admin->groupOffsets($context->group);
-        $lag = $this->lag($context, $committed);
-        $waiting = array_sum(array_column($lag, 'messages'));
         $where = "lag of group $context->group";
-        if ($lag === []) {
+        $partitions = $this->partitions($context, $this->snapshot($context));
+        if ($partitions === []) {
             yield Finding::skipped($where, 'the group has not committed any offset yet and reads no known topic');
 
             return;
         }
+        $behind = array_filter($partitions, static fn (PartitionLag $one): bool => $one->lag() > 0);
+        $waiting = array_sum(array_map(static fn (PartitionLag $one): int => $one->lag(), $behind));
         if ($waiting === 0) {
-            yield Finding::ok(
-                $where,
-                'none: all records are handled, in ' . Text::count(count($lag), 'topic'),
-                ['lag' => 0]
-            );
+            $count = count(array_unique(array_column($partitions, 'topic')));
+            yield Finding::ok($where, 'none: all records are handled, in ' . Text::count($count, 'topic'), ['lag' => 0]);
 
             return;
         }
-        usort($lag, static fn (array $a, array $b): int => $b['messages'] <=> $a['messages']);
-        $age = $this->age($admin, $lag[0]);
-        $topics = array_values(array_filter($lag, static fn (array $one): bool => $one['messages'] > 0));
+        usort($behind, static fn (PartitionLag $a, PartitionLag $b): int => $b->lag() <=> $a->lag());
+        $age = $this->age($context->admin(), $behind[0], $partitions);
         $text = Text::count($waiting, 'message') . ' wait' . ($waiting === 1 ? 's' : '') . ' in '
-            . NameList::short(array_column($topics, 'topic'))
+            . NameList::short(array_values(array_unique(array_column($behind, 'topic'))))
             . ($age === null ? '' : ', the oldest for ' . self::duration($age));
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';
         yield match (true) {
-            $context->hasMembers === false => Finding::error($where, "$text, and nothing is "
-                . "consumed", 'Start a worker: '
-                . "realtime:kafka:consume --group=$context->group --channels=…", $facts),
+            $context->hasMembers === false => Finding::error(
+                $where,
+                "$text, and nothing is consumed",
+                "Start a worker: realtime:kafka:consume --group=$context->group --channels=…",
+                $facts
+            ),
             ($age ?? 0) >= self::ERROR_SECONDS => Finding::error(
                 $where,
                 $text,
@@ -93,49 +95,62 @@ final class LagCheck implements Check
         };
     }
 
-    /**
-     * @param array<string, array<int, int>> $committed
-     *
-     * @return list<array{topic: string, messages: int, worst: int, partition: int, from: array<int, int>}>
-     */
-    private function lag(Context $context, array $committed): array
+    private function snapshot(Context $context): GroupSnapshot
     {
-        $existing = $context->topicNames();
-        // Without --channels: the topics with commits of the group.
-        $wanted = $context->options->channels !== [] ? $context->consumed() : array_map('strval', array_keys($committed));
-        $lag = [];
-        foreach (array_slice(array_values(array_intersect($wanted, $existing)), 0, self::MAX_TOPICS) as $topic) {
-            $one = ['topic' => $topic, 'messages' => 0, 'worst' => 0, 'partition' => 0, 'from' => []];
-            foreach ($context->admin()->offsets($topic) as $partition => ['beginning' => $beginning, 'end' => $end]) {
-                $at = $committed[$topic][$partition] ?? -1;
-                $at = max($at < 0 ? $beginning : $at, $beginning);
-                $behind = max(0, $end - $at);
-                $one['messages'] += $behind;
-                $one['from'][$partition] = $end;
-                if ($behind > $one['worst']) {
-                    [$one['worst'], $one['partition']] = [$behind, $partition];
-                    $oldest = $at;
-                }
-            }
-            if ($one['worst'] > 0) {
-                $one['from'][$one['partition']] = $oldest ?? 0;
-            }
-            $lag[] = $one;
+        $snapshot = (new LagReader($context->admin()))->read([$context->group])[$context->group];
+        if ($snapshot->error !== null) {
+            throw new ConnectionException($snapshot->error);
         }
 
-        return $lag;
+        return $snapshot;
     }
 
-    /** @param array{topic: string, from: array<int, int>} $one */
-    private function age(Admin $admin, array $one): ?int
+    /**
+     * The partitions of the requested channels; without --channels those of the topics with commits of the group.
+     *
+     * @return list<PartitionLag>
+     */
+    private function partitions(Context $context, GroupSnapshot $snapshot): array
     {
+        if ($context->options->channels === []) {
+            return $snapshot->partitions;
+        }
+        $wanted = array_intersect($context->consumed(), $context->topicNames());
+        $partitions = array_filter(
+            $snapshot->partitions,
+            static fn (PartitionLag $one): bool => in_array($one->topic, $wanted, true)
+        );
+        $new = array_values(array_diff($wanted, $snapshot->topics()));
+        $spans = $new === [] ? [] : $context->admin()->offsetsOfTopics(array_slice($new, 0, self::MAX_TOPICS));
+        foreach ($spans as $topic => ['partitions' => $ranges]) {
+            foreach ($ranges as $partition => ['beginning' => $beginning, 'end' => $end]) {
+                $partitions[] = new PartitionLag((string) $topic, $partition, null, $beginning, $end);
+            }
+        }
+
+        return array_values($partitions);
+    }
+
+    /**
+     * The age of the oldest waiting record of a partition, in seconds; null: not known.
+     *
+     * @param list<PartitionLag> $partitions
+     */
+    private function age(Admin $admin, PartitionLag $worst, array $partitions): ?int
+    {
+        $from = [];
+        foreach ($partitions as $one) {
+            if ($one->topic === $worst->topic) {
+                $from[$one->partition] = $one === $worst ? $one->end - $one->lag() : $one->end;
+            }
+        }
         $age = null;
         try {
-            $admin->read($one['topic'], static function (Message $message) use (&$age): bool {
+            $admin->read($worst->topic, static function (Message $message) use (&$age): bool {
                 $age = max(0, time() - (int) $message->getTimestamp());
 
                 return false;
-            }, $one['from']);
+            }, $from);
         } catch (RealtimeException) {
             // The user may not read it, or the topic was deleted just now.
         }

@@ -33,22 +33,22 @@ final class MonitoringCheck implements Check
 
     public function needs(): array
     {
-        return [];
+        return ['configuration'];
     }
 
     public function run(Context $context): iterable
     {
-        $address = $context->settings->text('metrics', '');
-        if ($address !== '' && $address !== 'off') {
+        $address = $context->settings['metrics'];
+        if ($address !== null) {
             // The first port of a range.
             yield $this->live((string) preg_replace('/(:\d+)-\d+\z/', '$1', $address), $context->options->timeout);
         }
-        $heartbeat = $context->settings->text('heartbeat_file', '');
-        if ($heartbeat !== '') {
+        $heartbeat = $context->settings['heartbeat_file'];
+        if ($heartbeat !== null) {
             yield $this->heartbeat($heartbeat);
         }
-        $directory = $context->settings->text('metrics_textfile', '');
-        if ($directory !== '') {
+        $directory = $context->settings['metrics_textfile'];
+        if ($directory !== null) {
             yield is_dir($directory) && is_writable($directory)
                 ? Finding::ok('metrics_textfile', "$directory can be written")
                 : Finding::warning(

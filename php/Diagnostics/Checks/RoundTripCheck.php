@@ -45,9 +45,9 @@ final class RoundTripCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $topic = $context->topics->probe();
+        $topic = $context->plan()->probe();
         if (!$context->options->write) {
-            yield Finding::skipped('round trip', "skipped: --write sends a record to $topic and reads it");
+            yield Finding::skipped('round trip', "skipped: --write sends a record to $topic, reads it and compares the clocks");
 
             return;
         }
@@ -100,7 +100,7 @@ final class RoundTripCheck implements Check
                 . 'in %d ms', $topic, ($sent - $before) * 1000, ($back - $sent) * 1000),
             ['topic' => $topic, 'sent_ms' => (int) (($sent - $before) * 1000), 'read_ms' => (int) (($back - $sent) * 1000)]
         );
-        if (!$context->hasClock && $context->blocked('admin') === null && $this->isStamped($context, $topic)) {
+        if ($context->blocked('admin') === null && $this->isStamped($context, $topic)) {
             yield $this->clock($found, $before, $sent);
         }
     }
@@ -129,7 +129,9 @@ final class RoundTripCheck implements Check
 
     private function send(Context $context, string $topic, string $probe): void
     {
-        $broker = new Broker(['broker' => $context->settings->name, 'spool' => false, 'spool_when' => 'undelivered', 'produce' => 'sync']);
+        $broker = new Broker([
+            'broker' => $context->settings['broker'], 'spool' => false, 'spool_when' => 'undelivered', 'produce' => 'sync',
+        ]);
         try {
             $broker->send($topic, $probe, 'doctor', partition: 0);
         } finally {

@@ -43,12 +43,11 @@ final class SecretFilesCheck implements Check
                 );
             }
         }
-        $security = $context->settings->security();
-        $files = $security->usesTls()
-            ? ['ca' => $security->ca, 'certificate' => $security->certificate, 'key' => $security->key]
-            : [];
-        foreach (array_filter($files) as $setting => $file) {
-            yield from $this->check($context, $setting, (string) $file);
+        $security = $context->settings['security'] ?? ['protocol' => ''];
+        foreach (str_ends_with($security['protocol'], 'ssl') ? ['ca', 'certificate', 'key'] : [] as $setting) {
+            if ($security[$setting] !== null) {
+                yield from $this->check($context, $setting, $security[$setting]);
+            }
         }
     }
 

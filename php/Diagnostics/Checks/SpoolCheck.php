@@ -19,7 +19,6 @@ final class SpoolCheck implements Check
 {
     /** Maximum age in seconds of messages in a file that no running process holds. */
     private const MAX_WAIT_SECONDS = 600;
-    private const MAX_BYTES = 256 << 20;
 
     public function name(): string
     {
@@ -33,15 +32,15 @@ final class SpoolCheck implements Check
 
     public function needs(): array
     {
-        return [];
+        return ['configuration'];
     }
 
     public function run(Context $context): iterable
     {
-        $directory = $this->directory($context);
+        $directory = $context->settings['spool'];
         if ($directory === null) {
-            // If it is not set, ConfigurationRules reports it.
-            if ($context->settings->get('spool') !== null) {
+            // If it is not set, ConfigurationCheck reports it.
+            if (preg_grep('/\Aspool is not set/', $context->settings['advice']) === []) {
                 yield Finding::ok('spool', 'off, as it is set');
             }
 
@@ -105,7 +104,7 @@ final class SpoolCheck implements Check
 
             return;
         }
-        $cluster = $context->cluster['id'] ?? null;
+        $cluster = $context->cluster?->cluster;
         foreach ($state->waiting($context->settings, $cluster, true) as $own) {
             yield $this->own($context, $own, $facts);
         }
@@ -156,7 +155,7 @@ final class SpoolCheck implements Check
     /** @return iterable<Finding> */
     private function disk(Context $context, SpoolState $state): iterable
     {
-        $max = (int) $context->settings->text('spool_max_bytes', (string) self::MAX_BYTES);
+        $max = $context->settings['spool_max_bytes'];
         if ($max > 0 && $state->bytes > $max * 0.8) {
             yield Finding::warning(
                 'spool',
@@ -185,11 +184,6 @@ final class SpoolCheck implements Check
                 $facts
             );
         }
-    }
-
-    private function directory(Context $context): ?string
-    {
-        return $context->settings->spool($context->directory);
     }
 
     /** The reason why the directory cannot be written; null if it can. */

@@ -47,21 +47,21 @@ final class TopicsCheck implements Check
 
     public function run(Context $context): iterable
     {
-        $existing = $context->existing ?? $context->admin()->topics();
+        $existing = $context->topics();
         $topics = $context->consumed();
         $there = array_values(array_filter($topics, static fn (string $topic): bool => isset($existing[$topic])));
         yield from $this->missing($context, array_values(array_diff($topics, $there)));
         $faults = 0;
-        $state = new TopicHealth($context->topics->configured(), count($context->cluster['brokers'] ?? []));
+        $state = new TopicHealth($context->plan()->wanted, count($context->cluster?->brokers ?? []));
         foreach ($there as $i => $topic) {
             $minimum = $i < self::MAX_CONFIGS_READ ? $this->minimum($context, $topic) : null;
-            $state->check($topic, $existing[$topic]['partitions'], $minimum);
+            $state->check($existing[$topic], $minimum);
         }
         foreach ($state->findings() as $finding) {
             $faults++;
             yield $finding;
         }
-        if (!$context->topics->isGrouped() && count($there) > self::MAX_TOPICS) {
+        if (!$context->plan()->isGrouped() && count($there) > self::MAX_TOPICS) {
             $faults++;
             yield Finding::warning(
                 'topics',
@@ -71,7 +71,7 @@ final class TopicsCheck implements Check
             );
         }
         if ($there !== [] && $faults === 0) {
-            $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]['partitions']), $there));
+            $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]->partitions), $there));
             yield Finding::ok(
                 'topics',
                 NameList::short($there) . ': ' . Text::count($partitions, 'partition') . ', all with a leader '
@@ -82,7 +82,7 @@ final class TopicsCheck implements Check
         if ($topics === []) {
             yield Finding::ok(
                 'topics',
-                'none starts with ' . $context->settings->prefix() . '_ yet: the topic of a channel is created '
+                'none starts with ' . $context->settings['topic_prefix'] . '_ yet: the topic of a channel is created '
                     . 'with its first message'
             );
         }
@@ -95,7 +95,7 @@ final class TopicsCheck implements Check
      */
     private function missing(Context $context, array $missing): iterable
     {
-        $creates = $context->settings->flag('auto_create_topics', true);
+        $creates = $context->settings['auto_create_topics'];
         foreach ($missing as $topic) {
             if (($context->operations[$topic] ?? null) === []) {
                 // Hidden from this user, so its existence is unknown; AclCheck has reported it.
@@ -109,7 +109,7 @@ final class TopicsCheck implements Check
                     'does not exist, and auto_create_topics is off',
                     "Create it: $create."
                 );
-            } elseif (isset($context->topics->configured()[$topic])) {
+            } elseif (isset($context->plan()->wanted[$topic])) {
                 yield Finding::ok(
                     "topic $topic",
                     'does not exist yet: the first message creates it with the settings of topic_mapping'
@@ -120,7 +120,7 @@ final class TopicsCheck implements Check
                     'does not exist: no message was ever sent to its channel'
                         . ($near === null ? '' : "; there is $near"),
                     'Is the name of the channel the same as in the publisher, and '
-                        . 'the prefix ' . $context->settings->prefix()
+                        . 'the prefix ' . $context->settings['topic_prefix']
                         . ' the same there? The first message creates the topic; workers wait for it.'
                 );
             }

@@ -230,6 +230,40 @@ fn contradicting_settings_are_refused() {
 }
 
 #[test]
+fn settings_without_an_effect_are_advice() {
+    let advice = |json: &str, env: &[(&str, &str)]| with(json, env).unwrap().advice;
+    let spool = [("REALTIME_SPOOL", "off")];
+    assert!(advice("{}", &[])[0].starts_with("spool is not set: "));
+    assert_eq!(advice("{}", &spool), [""; 0]);
+    for (json, words) in [
+        (r#"{"delivery":"at-most-once","dlq":true}"#, "'dlq' in "),
+        (
+            r#"{"delivery":"at-most-once","max_retries":"3"}"#,
+            "neither retries",
+        ),
+        (r#"{"transactional_id":"a"}"#, "which has no transactions"),
+        (
+            r#"{"topic_mapping":{"a":"b"},"topic_strategy":"one-per-channel"}"#,
+            "topic_mapping has no effect",
+        ),
+        (
+            r#"{"consumer_config":{"enable.auto.commit":true}}"#,
+            "commits itself",
+        ),
+    ] {
+        let found = advice(json, &spool);
+        assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
+    }
+    for json in [
+        r#"{"delivery":"at-most-once","dlq":false,"max_retries":0}"#,
+        r#"{"delivery":"exactly-once","transactional_id":"a"}"#,
+        r#"{"topic_mapping":{"a":"b"},"topic_strategy":"grouped"}"#,
+    ] {
+        assert_eq!(advice(json, &spool), [""; 0], "{json}");
+    }
+}
+
+#[test]
 fn the_spool() {
     let spool = |value: &str, env: &[(&str, &str)]| {
         with(&format!(r#"{{"spool":{value}}}"#), env).unwrap().spool

@@ -23,6 +23,8 @@ pub struct CommittedOffset {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
+    /// What the member wrote beside the offset.
+    pub metadata: Vec<u8>,
 }
 
 /// Committed offsets of one group.
@@ -170,6 +172,7 @@ impl Admin {
                                 topic: client::topic_of(element),
                                 partition: element.partition,
                                 offset: element.offset,
+                                metadata: client::metadata_of(element),
                             });
                         }
                     });

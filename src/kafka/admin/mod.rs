@@ -10,6 +10,8 @@ mod errors;
 mod group_client;
 mod groups;
 mod offsets;
+mod probe;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod topic_config;
@@ -22,6 +24,8 @@ pub use committed_offsets::{CommittedOffset, GroupOffsets};
 use errors::{is_transient, is_unknown_topic};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use offsets::OffsetRange;
+pub use probe::{probe, BrokerProbe};
+pub use subscriptions::GroupSubscriptions;
 pub use topic_offsets::TopicOffsets;
 pub use topic_reader::{ReadStep, TopicReader};
 pub use topics::NewTopic;

@@ -26,6 +26,8 @@ pub struct NewTopic {
     pub replication: i32,
     /// Topic configuration, such as `retention.ms`.
     pub config: Vec<(String, String)>,
+    /// Kafka only checks whether it would create the topic.
+    pub validate_only: bool,
 }
 
 impl Admin {
@@ -120,6 +122,7 @@ impl Admin {
             )
         };
         match code {
+            Code::NoError if new.validate_only => return Ok(true),
             Code::NoError => {}
             Code::TopicAlreadyExists => return Ok(false),
             code => return Err(self.error_for(code, &action, &detail).into()),
@@ -158,7 +161,10 @@ impl Admin {
             }
             topic
         };
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS, call);
+        let mut options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS, call);
+        if new.validate_only {
+            options = options.validate_only();
+        }
         // SAFETY: live objects; the request copies the topic.
         self.request(&options, call, action, |client, options, queue| unsafe {
             let mut list = [topic];

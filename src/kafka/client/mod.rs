@@ -30,7 +30,7 @@ pub use errors::{is_permanent, is_refused, is_undeliverable, to_error};
 pub(crate) use metadata::{brokers, metadata, TopicHandle};
 pub use metadata::{PartitionInfo, TopicInfo};
 pub use partitions::TopicPartitionList;
-pub(crate) use partitions::{each_element, topic_of};
+pub(crate) use partitions::{each_element, metadata_of, topic_of};
 pub(crate) use request::{AdminOptions, ClientEvent, EventQueue};
 
 /// librdkafka's version, such as `2.12.1`.

@@ -114,6 +114,16 @@ pub(crate) fn topic_of(element: &sys::rd_kafka_topic_partition_t) -> String {
     unsafe { text(element.topic) }
 }
 
+/// What a member of a group wrote beside a committed offset.
+pub(crate) fn metadata_of(element: &sys::rd_kafka_topic_partition_t) -> Vec<u8> {
+    if element.metadata.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: librdkafka sets pointer and size together.
+    unsafe { std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size) }
+        .to_vec()
+}
+
 /// Visits every element of a list owned by librdkafka.
 ///
 /// # Safety

@@ -75,6 +75,21 @@ impl AdminOptions {
         self
     }
 
+    /// For CreateTopics: Kafka only checks whether it would create the topic.
+    pub fn validate_only(self) -> Self {
+        let mut reason = [0 as c_char; 256];
+        // SAFETY: ours; the option exists for this request.
+        unsafe {
+            sys::rd_kafka_AdminOptions_set_validate_only(
+                self.0,
+                1,
+                reason.as_mut_ptr(),
+                reason.len(),
+            );
+        }
+        self
+    }
+
     /// Sets a number that is returned with the response, for several requests on one queue.
     pub fn tagged(self, tag: usize) -> Self {
         // SAFETY: ours; the pointer is only ever read as a number.

@@ -14,7 +14,7 @@ mod fetch;
 mod fetch_wait;
 mod group_protocol;
 mod message;
-mod metadata;
+pub(in crate::kafka) mod metadata;
 pub(crate) mod partition;
 mod position;
 mod pre_commit;

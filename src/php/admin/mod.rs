@@ -8,6 +8,7 @@ mod session;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::Zval;
@@ -76,8 +77,25 @@ impl Admin {
 
     /// The resolved configuration of this object; connects nothing.
     pub fn configuration(&self) -> PhpResult<Zval> {
-        self.run(|_| session::array_result(results::configuration(&self.config)))
-            .map(Option::unwrap_or_default)
+        self.run(|_| {
+            let monitor = state::monitor_config()?;
+            session::array_result(results::configuration(&self.config, &monitor))
+        })
+        .map(Option::unwrap_or_default)
+    }
+
+    /// Connects to one broker and reports the steps that passed and the one that failed.
+    #[php(defaults(timeoutMs = 5000))]
+    #[php(optional = timeoutMs)]
+    pub fn probe(&self, address: &Zval, timeoutMs: i64) -> PhpResult<Zval> {
+        self.run(|call| {
+            let address = arguments::text(address, "Admin::probe(): Argument #1 ($address)")?;
+            let timeout = args::integer(timeoutMs, 100, "probe(): $timeoutMs")?;
+            let timeout = Duration::from_millis(u64::from(timeout.unsigned_abs()));
+            let found = core::probe(&self.config, &address, timeout, &|| call.poll_interrupts());
+            session::array_result(results::probe(&found.map_err(Call::error)?))
+        })
+        .map(Option::unwrap_or_default)
     }
 
     /// The topics of the cluster, by name.
@@ -142,6 +160,17 @@ impl Admin {
         )
     }
 
+    /// What the members of a consumer group subscribe to.
+    pub fn subscriptions(&self, group: &Zval) -> PhpResult<Zval> {
+        self.query(
+            |admin, poll_interrupts| {
+                let group = args::group(group, "subscriptions")?;
+                Ok(admin.subscriptions(&group, poll_interrupts))
+            },
+            results::subscriptions,
+        )
+    }
+
     /// The committed offsets of several groups, by name.
     pub fn offsets_of_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.query(
@@ -176,7 +205,7 @@ impl Admin {
     }
 
     /// Creates a topic; false if it exists.
-    #[php(defaults(partitions = 1, replication = -1))]
+    #[php(defaults(partitions = 1, replication = -1, validateOnly = false))]
     #[php(optional = partitions)]
     pub fn create_topic(
         &self,
@@ -184,6 +213,7 @@ impl Admin {
         partitions: i64,
         replication: i64,
         config: Option<&Zval>,
+        validateOnly: bool,
     ) -> PhpResult<bool> {
         self.run(|call| {
             let replication = if replication == -1 {
@@ -196,6 +226,7 @@ impl Admin {
                 partitions: args::integer(partitions, 1, "createTopic(): $partitions")?,
                 replication,
                 config: args::settings(config)?,
+                validate_only: validateOnly,
             };
             self.client()?
                 .create_topic(&new, &|| call.poll_interrupts())

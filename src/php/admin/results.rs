@@ -1,15 +1,17 @@
 //! Results of Admin as PHP arrays.
 
+use std::path::PathBuf;
+
 use ext_php_rs::boxed::ZBox;
 use ext_php_rs::convert::IntoZval;
 use ext_php_rs::error::Result;
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, MonitorConfig};
 use crate::error::Error;
 use crate::kafka::admin::{
-    BrokerNode, ClusterDescription, CommittedOffset, GroupDescription, GroupListing, GroupOffsets,
-    OffsetRange, TopicOffsets,
+    BrokerNode, BrokerProbe, ClusterDescription, CommittedOffset, GroupDescription, GroupListing,
+    GroupOffsets, GroupSubscriptions, OffsetRange, TopicOffsets,
 };
 use crate::kafka::client::TopicInfo;
 
@@ -23,7 +25,7 @@ pub fn value(table: Table) -> Zval {
 }
 
 /// The resolved configuration without secrets.
-pub fn configuration(config: &BrokerConfig) -> Result<Table> {
+pub fn configuration(config: &BrokerConfig, monitor: &MonitorConfig) -> Result<Table> {
     let topics = &config.topics;
     let mut mapping = ZendHashTable::new();
     for one in topics.mapping() {
@@ -51,6 +53,47 @@ pub fn configuration(config: &BrokerConfig) -> Result<Table> {
     all.insert("auto_create_topics", config.auto_create_topics)?;
     all.insert("dlq", config.dlq)?;
     all.insert("dlq_prefix", config.dlq_prefix.as_str())?;
+    let path = |path: Option<&PathBuf>| path.map(|path| path.to_string_lossy().into_owned());
+    all.insert("delivery", config.delivery.as_str())?;
+    all.insert("transactional_id", config.transactional_id.clone())?;
+    all.insert("idempotence", config.idempotent)?;
+    all.insert("application", config.application.as_str())?;
+    all.insert("spool", path(config.spool.as_ref()))?;
+    all.insert(
+        "spool_max_bytes",
+        i64::try_from(config.spool_max_bytes).unwrap_or(i64::MAX),
+    )?;
+    all.insert("metrics", monitor.listen.clone())?;
+    all.insert("metrics_textfile", path(monitor.textfile.as_ref()))?;
+    all.insert("heartbeat_file", path(monitor.heartbeat.as_ref()))?;
+    let property = |name| config.consumer_overrides.get(name).map(str::to_owned);
+    all.insert("group_protocol", property("group.protocol"))?;
+    all.insert("security", security(config)?)?;
+    all.insert("warnings", config.warnings.clone())?;
+    all.insert("advice", config.advice.clone())?;
+    Ok(all)
+}
+
+/// How the consumers of this configuration connect; producers may differ by `producer_config`.
+fn security(config: &BrokerConfig) -> Result<Table> {
+    let property = |name| config.consumer_overrides.get(name);
+    let protocol = property("security.protocol").unwrap_or("plaintext");
+    let is_name_verified =
+        property("ssl.endpoint.identification.algorithm").is_none_or(|name| name == "https");
+    let is_verified = property("enable.ssl.certificate.verification").is_none_or(|on| on == "true");
+    let mut all = ZendHashTable::new();
+    all.insert("protocol", protocol)?;
+    for (name, of) in [
+        ("mechanism", "sasl.mechanism"),
+        ("username", "sasl.username"),
+        ("ca", "ssl.ca.location"),
+        ("certificate", "ssl.certificate.location"),
+        ("key", "ssl.key.location"),
+    ] {
+        all.insert(name, property(of).map(str::to_owned))?;
+    }
+    all.insert("verify", is_verified)?;
+    all.insert("verify_name", is_verified && is_name_verified)?;
     Ok(all)
 }
 
@@ -205,6 +248,49 @@ pub fn all_commits(list: &[GroupOffsets]) -> Result<Table> {
         entry.insert("offsets", commits(&group.commits)?)?;
         all.insert(group.group.as_str(), entry)?;
     }
+    Ok(all)
+}
+
+/// The steps of connecting to a broker, what failed, and the cluster it belongs to.
+pub fn probe(probe: &BrokerProbe) -> Result<Table> {
+    let mut steps = ZendHashTable::new();
+    for (step, took) in &probe.steps {
+        let ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        steps.insert(step.as_str(), ms)?;
+    }
+    let failure = probe.failure.as_ref().map(|failure| {
+        let mut entry = ZendHashTable::new();
+        entry.insert("step", failure.step.as_str())?;
+        entry.insert("error", failure.error.as_str())?;
+        entry.insert("text", failure.text.as_str())?;
+        Ok::<_, ext_php_rs::error::Error>(entry)
+    });
+    let mut brokers = ZendHashTable::new();
+    for (id, host, port) in &probe.brokers {
+        let mut entry = ZendHashTable::new();
+        entry.insert("id", i64::from(*id))?;
+        entry.insert("host", host.as_str())?;
+        entry.insert("port", i64::from(*port))?;
+        brokers.push(entry)?;
+    }
+    let mut all = ZendHashTable::new();
+    all.insert("steps", steps)?;
+    all.insert("failure", failure.transpose()?)?;
+    all.insert("id", probe.cluster_id.clone())?;
+    all.insert("brokers", brokers)?;
+    all.insert("features", probe.features.clone())?;
+    Ok(all)
+}
+
+/// The topics by member, and the distinct lists of subscriptions.
+pub fn subscriptions(subscriptions: &GroupSubscriptions) -> Result<Table> {
+    let mut members = ZendHashTable::new();
+    for (member, topics) in &subscriptions.members {
+        members.insert(member.as_str(), topics.clone())?;
+    }
+    let mut all = ZendHashTable::new();
+    all.insert("members", members)?;
+    all.insert("fingerprints", subscriptions.fingerprints.clone())?;
     Ok(all)
 }
 

@@ -29,6 +29,30 @@ final class ClusterBrokerTest extends AdminTestCase
         self::thrown(ConfigurationException::class, fn () => $this->admin->cluster());
     }
 
+    public function testTheStepsOfConnectingToABroker(): void
+    {
+        $found = $this->admin->probe(self::address());
+        self::assertSame(['steps', 'failure', 'id', 'brokers', 'features'], array_keys($found));
+        self::assertSame(['TCP', 'API'], array_keys($found['steps']));
+        self::assertNull($found['failure']);
+        self::assertSame($this->admin->cluster()['id'], $found['id']);
+        self::assertSame(['id', 'host', 'port'], array_keys($found['brokers'][0]));
+        self::assertContains('ApiVersion', $found['features']);
+        foreach (['127.0.0.1:1' => ['TCP', '_TRANSPORT'], 'kafka-7.invalid:9092' => ['DNS', '_RESOLVE']] as $address => $why) {
+            $found = $this->admin->probe($address, 3000);
+            self::assertSame($why, [$found['failure']['step'], $found['failure']['error']], $found['failure']['text']);
+            self::assertSame([], $found['steps']);
+        }
+        // A port that accepts connections and never responds.
+        $silent = stream_socket_server('tcp://127.0.0.1:0');
+        $start = microtime(true);
+        $found = $this->admin->probe((string) stream_socket_get_name($silent, false), 300);
+        self::assertSame(['API', '_TIMED_OUT'], [$found['failure']['step'], $found['failure']['error']]);
+        self::assertSame(['TCP'], array_keys($found['steps']));
+        self::assertLessThan(2.0, microtime(true) - $start);
+        self::thrown(ConfigurationException::class, fn () => $this->admin->probe('a:1', 50));
+    }
+
     public function testManyTopicsInOneCall(): void
     {
         $one = $this->filled([2, 3], 'one');

@@ -63,7 +63,8 @@ final class GroupProtocolRefusedKafkaTest extends BrokerTestCase
                 ['realtime:doctor'],
                 ['cwd' => $directory, 'env' => ['KAFKA_BROKERS' => $this->node->address]]
             );
-            $text = "group.protocol is 'consumer', which the broker {$this->node->address} does not support";
+            // The doctor cannot tell that a broker has disabled it, but says where a worker that ends would say so.
+            $text = "a broker may have disabled group.protocol 'consumer'";
             // Lines are wrapped.
             $output = (string) preg_replace('/\s+/', ' ', $doctor->stdout);
             self::assertSame($reported, str_contains($output, $text), "$protocol: " . $doctor->describe());

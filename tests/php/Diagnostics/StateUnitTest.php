@@ -10,13 +10,14 @@ namespace Toporia\Realtime\Tests\Diagnostics;
 
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Diagnostics\Acl;
+use Toporia\Realtime\Diagnostics\BrokerProbe;
+use Toporia\Realtime\Diagnostics\Certificate;
 use Toporia\Realtime\Diagnostics\ClockSkew;
 use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Diagnostics\TopicHealth;
-use Toporia\Realtime\Diagnostics\Wire\Certificate;
-use Toporia\Realtime\Diagnostics\Wire\Prober;
-use Toporia\Realtime\Diagnostics\Wire\Scram;
+use Toporia\Realtime\Diagnostics\TopicState;
+use Toporia\Realtime\Diagnostics\WantedTopic;
 
 final class StateUnitTest extends TestCase
 {
@@ -48,15 +49,15 @@ final class StateUnitTest extends TestCase
 
     public function testTopics(): void
     {
-        $state = new TopicHealth(['e' => ['partitions' => 3, 'replication' => 3]], 3);
-        $state->check('a', [self::partition([1, 2, 3], [1, 2, 3])], 2);
+        $state = new TopicHealth(['e' => new WantedTopic('e', [], 3, 3)], 3);
+        $state->check(new TopicState('a', [self::partition([1, 2, 3], [1, 2, 3])]), 2);
         self::assertSame([], $state->findings());
-        $state->check('b', [self::partition([1, 2, 3], [], -1)], 2);
-        $state->check('c', [self::partition([1, 2, 3], [1])], 2);
-        $state->check('d', [self::partition([1, 2, 3], [1, 2])], 2);
-        $state->check('e', [self::partition([1], [1])], 1);
-        $state->check('f', [self::partition([1], [1])], null);
-        $state->check('g', [self::partition([1, 2], [1, 2])], 3);
+        $state->check(new TopicState('b', [self::partition([1, 2, 3], [], -1)]), 2);
+        $state->check(new TopicState('c', [self::partition([1, 2, 3], [1])]), 2);
+        $state->check(new TopicState('d', [self::partition([1, 2, 3], [1, 2])]), 2);
+        $state->check(new TopicState('e', [self::partition([1], [1])]), 1);
+        $state->check(new TopicState('f', [self::partition([1], [1])]), null);
+        $state->check(new TopicState('g', [self::partition([1, 2], [1, 2])]), 3);
         $reported = implode("\n", self::said($state->findings()));
         foreach (
             [
@@ -72,7 +73,7 @@ final class StateUnitTest extends TestCase
             self::assertStringContainsString($expected, $reported);
         }
         $alone = new TopicHealth([], 1);
-        $alone->check('a', [self::partition([1], [1])], 1);
+        $alone->check(new TopicState('a', [self::partition([1], [1])]), 1);
         self::assertSame([], $alone->findings(), 'One broker can hold one replica only.');
     }
 
@@ -114,21 +115,11 @@ final class StateUnitTest extends TestCase
     public function testAddressesAndNames(): void
     {
         self::assertSame([['a', 1], ['a', 9092], ['[::1]', 7], ['a.b', 2]], array_map(
-            Prober::split(...),
+            BrokerProbe::split(...),
             ['a:1', 'a', '[::1]:7', 'SASL_SSL://a.b:2']
         ));
         self::assertSame('a, b, c, d and 2 more', NameList::short(['a', 'b', 'c', 'd', 'e', 'f']));
         self::assertSame('realtime_user_1', NameList::nearest('realtime_usr_1', ['realtime_user_1', 'realtime_order_1']));
         self::assertNull(NameList::nearest('realtime_usr_1', ['something_else']));
-    }
-
-    public function testScramRefusesAServerThatDoesNotKnowThePassword(): void
-    {
-        $scram = new Scram('sha256', 'user', 'pencil');
-        $nonce = substr((string) strstr($scram->first(), ',r='), 3);
-        $final = $scram->final("r={$nonce}server,s=" . base64_encode('salt') . ',i=4096');
-        self::assertStringStartsWith("c=biws,r={$nonce}server,p=", $final);
-        $this->expectExceptionMessage('could not prove that it knows the password');
-        $scram->verify('v=' . base64_encode('somebody else'));
     }
 }

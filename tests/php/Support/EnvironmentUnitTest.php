@@ -10,7 +10,6 @@ namespace Toporia\Realtime\Tests\Support;
 
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Diagnostics\Settings as DoctorSettings;
 use Toporia\Realtime\Outbox\Settings;
 use Toporia\Realtime\Polyfill\ConfigFiles;
 use Toporia\Realtime\Support\Environment;
@@ -90,8 +89,6 @@ final class EnvironmentUnitTest extends TestCase
         $_ENV['TEST_STRATEGY'] = 'one-per-channel # few channels';
         self::assertSame('sqlite', Settings::of(['outbox' => ['table' => $_ENV['TEST_TABLE']]])->driver());
         self::assertSame('sqlite', Settings::of(['outbox' => ['dsn' => $_ENV['REALTIME_OUTBOX_DSN']]])->driver());
-        $doctor = new DoctorSettings(['topic_strategy' => $_ENV['TEST_STRATEGY']]);
-        self::assertSame('one-per-channel', $doctor->get('topic_strategy'));
         $kafka = ['topic_strategy' => $_ENV['TEST_STRATEGY']];
         $config = Configuration::application(['brokers' => ['kafka' => $kafka]]);
         self::assertStringStartsWith('one-per-channel', $config['brokers']['kafka']['topic_strategy']);

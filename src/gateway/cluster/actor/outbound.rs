@@ -40,6 +40,7 @@ impl Actor {
                 partitions: 1,
                 replication: -1,
                 config,
+                validate_only: false,
             };
             match admin.create_topic(&topic, &in_time) {
                 Ok(_) => {}
