@@ -56,11 +56,12 @@ final class Admin
      *     replication: ?int, retention_ms: ?int}>, default_topic: string, default_partitions: ?int,
      *     auto_create_topics: bool, dlq: bool, dlq_prefix: string, delivery: string, transactional_id: ?string,
      *     idempotence: bool, application: string, spool: ?string, spool_max_bytes: int, metrics: ?string,
-     *     metrics_textfile: ?string, heartbeat_file: ?string, group_protocol: ?string, security: array{protocol: string,
-     *     mechanism: ?string, username: ?string, ca: ?string, certificate: ?string, key: ?string, verify: bool,
-     *     verify_name: bool}, warnings: list<string>, advice: list<string>} brokers: with commas between them;
-     *     topic_mapping: empty unless topic_strategy is `grouped`; null: not set, or as the brokers are set up; security:
-     *     of the consumers; advice: what is missing or has no effect, and what to do, for the doctor
+     *     metrics_textfile: ?string, heartbeat_file: ?string, group_protocol: ?string,
+     *     security: array{protocol: string, mechanism: ?string, username: ?string, ca: ?string, certificate: ?string,
+     *     key: ?string, verify: bool, verify_name: bool}, warnings: list<string>, advice: list<string>}
+     *     brokers: with commas between them; topic_mapping: empty unless topic_strategy is `grouped`; null: not set, or
+     *     as the brokers are set up; security: of the consumers; advice: what is missing or has no effect, and what to
+     *     do, for the doctor
      *
      * @throws ConfigurationException a wrong monitoring setting
      */
@@ -72,17 +73,17 @@ final class Admin
     /**
      * Connects to one broker with a client of its own and returns the steps that passed and the one that failed.
      *
-     *     ['steps' => ['TCP' => 1, 'TLS' => 6, 'API' => 2, 'SASL' => 4], 'failure' => null, 'id' => 'x7…', 'brokers' => […], …]
-     *     ['steps' => ['TCP' => 1], 'failure' => ['step' => 'TLS', 'error' => '_SSL', 'text' => 'SSL handshake …'], …]
+     *     ['steps' => ['TCP' => 1, 'TLS' => 6, 'API' => 2, 'SASL' => 4], 'failure' => null, 'id' => 'x7…', …]
+     *     ['steps' => ['TCP' => 1], 'failure' => ['step' => 'TLS', 'error' => '_SSL', 'text' => '…'], …]
      *
      * @param string $address `host:port` of any broker; the other settings are those of this object
      * @param int $timeoutMs for each step, at least 100
      *
      * @return array{steps: array<string, int>, failure: array{step: string, error: string, text: string}|null,
      *     id: ?string, brokers: list<array{id: int, host: string, port: int}>, features: list<string>} steps: `TCP`,
-     *     `TLS`, `API`, `SASL` with their duration in ms; failure: of `DNS` or one of these, with librdkafka's name and text
-     *     of the error; id, brokers: of the cluster, with advertised addresses; features: librdkafka's names of what the
-     *     broker supports
+     *     `TLS`, `API`, `SASL` with their duration in ms; failure: of `DNS` or one of these, with librdkafka's name and
+     *     text of the error; id, brokers: of the cluster, with advertised addresses; features: librdkafka's names of
+     *     what the broker supports
      *
      * @throws ConfigurationException properties that librdkafka rejects
      */

@@ -15,7 +15,6 @@ use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Metrics;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\RunOptions;
-use Toporia\Realtime\Worker\TopicList;
 
 /**
  * Runs the embedded broker until Ctrl-C or SIGTERM.
@@ -60,7 +59,7 @@ final class DevCommand extends Command
     {
         $host = (string) OptionValue::text('--host', $input->getOption('host'));
         $port = OptionValue::int('--port', $input->getOption('port'), 0, 65535);
-        $topics = TopicList::parse($input->getOption('topic'));
+        $topics = OptionValue::topics($input->getOption('topic'));
         $broker = EmbeddedBroker::start($port, $host);
         foreach ($topics as $topic => $partitions) {
             $broker->createTopic((string) $topic, $partitions);

@@ -13,7 +13,6 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\OptionValue;
-use Toporia\Realtime\Worker\SocketAddress;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
@@ -83,7 +82,7 @@ abstract class GatewayAdminCommand extends Command
         if ($given === null) {
             return new Gateway();
         }
-        $address = SocketAddress::parse('--api', $given) + ['host' => '127.0.0.1'];
+        $address = OptionValue::address('--api', $given) + ['host' => '127.0.0.1'];
         if (!isset($address['port'])) {
             throw new UsageError('--api=' . OptionValue::shown($given) . ' has no port. Example: --api=127.0.0.1:6001');
         }

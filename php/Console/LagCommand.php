@@ -14,7 +14,6 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Diagnostics\GroupSnapshot;
-use Toporia\Realtime\Diagnostics\GroupNames;
 use Toporia\Realtime\Diagnostics\Interrupt;
 use Toporia\Realtime\Diagnostics\LagJson;
 use Toporia\Realtime\Diagnostics\LagOptions;
@@ -103,8 +102,8 @@ final class LagCommand extends Command
     /** @param array<string, mixed> $config */
     private function once(OutputInterface $output, Admin $admin, LagOptions $options, array $config): int
     {
-        $groups = GroupNames::of($options, $admin, $config);
         $reader = new LagReader($admin);
+        $groups = $reader->groups($options, $config);
         $before = [];
         $first = microtime(true);
         if ($options->sample > 0 && $groups !== []) {
@@ -136,7 +135,7 @@ final class LagCommand extends Command
             $start = microtime(true);
             try {
                 $snapshots = $stop->run(static fn (): array
-                    => $reader->read(GroupNames::of($options, $admin, $config)));
+                    => $reader->read($reader->groups($options, $config)));
                 if ($snapshots === null) {
                     break;
                 }

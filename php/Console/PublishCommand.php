@@ -15,7 +15,6 @@ use Symfony\Component\Console\Input\StreamableInputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Worker\EventPublisher;
-use Toporia\Realtime\Worker\HeaderList;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -67,7 +66,7 @@ final class PublishCommand extends Command
         // Validate all input before connecting: wrong usage is reported first.
         $broker = (string) OptionValue::text('--broker', $input->getOption('broker'));
         $key = OptionValue::text('--key', $input->getOption('key'));
-        $headers = HeaderList::parse($input->getOption('header'));
+        $headers = OptionValue::headers($input->getOption('header'));
         if (trim((string) $input->getArgument('event')) === '') {
             throw new UsageError('The event name is required, such as order.created.');
         }

@@ -13,13 +13,12 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
-use Toporia\Realtime\Exception\ConfigurationException;
-use Toporia\Realtime\Exception\InvalidChannelException;
-use Toporia\Realtime\Exception\RealtimeException;
-use Toporia\Realtime\Diagnostics\Retention;
 use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Diagnostics\WantedTopic;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
@@ -70,7 +69,7 @@ final class TopicsCreateCommand extends TopicCommand
         );
         $partitions = self::number('--partitions', $input, 100_000);
         $replication = self::number('--replication', $input, 32_767);
-        $retention = Retention::parse($input->getOption('retention'));
+        $retention = OptionValue::retention($input->getOption('retention'));
         if ($names === [] && ($partitions ?? $replication ?? $retention) !== null) {
             throw new UsageError('--partitions, --replication and --retention require topic names.');
         }

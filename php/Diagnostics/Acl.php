@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
+use Toporia\Realtime\Worker\Text;
+
 final class Acl
 {
     /**
@@ -137,7 +139,7 @@ final class Acl
     /** @param list<string> $topics */
     private function where(array $topics): string
     {
-        return (count($topics) === 1 ? 'topic ' : 'topics ') . NameList::short($topics);
+        return (count($topics) === 1 ? 'topic ' : 'topics ') . Text::names($topics);
     }
 
     /**

@@ -10,7 +10,6 @@ namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Support\Channel;
-use Toporia\Realtime\Worker\ChannelList;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -43,7 +42,7 @@ final class DoctorOptions
     public static function fromArray(array $options): self
     {
         $given = $options['channels'] ?? [];
-        $channels = $given === [] ? [] : ChannelList::parse($given);
+        $channels = $given === [] ? [] : OptionValue::channels($given);
         foreach ($channels as $channel) {
             try {
                 Channel::checkPattern($channel);

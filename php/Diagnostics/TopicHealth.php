@@ -59,7 +59,7 @@ final class TopicHealth
         $findings = [];
         foreach ($this->faults as $fault => $topics) {
             $facts = ['topics' => $topics, 'fault' => $fault];
-            $where = (count($topics) === 1 ? 'topic ' : 'topics ') . NameList::short($topics);
+            $where = (count($topics) === 1 ? 'topic ' : 'topics ') . Text::names($topics);
             $findings[] = match ($fault) {
                 'leader' => Finding::error(
                     $where,

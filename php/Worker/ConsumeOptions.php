@@ -63,7 +63,7 @@ final class ConsumeOptions
 
         return new self(
             OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
-            $none ? [] : ChannelList::parse($channels),
+            $none ? [] : OptionValue::channels($channels),
             OptionValue::int('--batch-size', $raw['batch-size'] ?? 100, 1, 1000000),
             OptionValue::int('--timeout', $raw['timeout'] ?? 1000, 1, self::MAX_INT),
             OptionValue::int('--max-messages', $raw['max-messages'] ?? 0, 0),

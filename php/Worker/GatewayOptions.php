@@ -72,7 +72,7 @@ final class GatewayOptions
 
             return null;
         }
-        $address = $given === null || $given === true ? [] : SocketAddress::parse('--websocket', $given);
+        $address = $given === null || $given === true ? [] : OptionValue::address('--websocket', $given);
 
         return new self(
             OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
@@ -106,7 +106,7 @@ final class GatewayOptions
     {
         $given = $raw['ws-channels'] ?? [];
 
-        return $given === [] ? [] : ChannelList::parse($given, '--ws-channels');
+        return $given === [] ? [] : OptionValue::channels($given, '--ws-channels');
     }
 
     /** @param array<string, mixed> $raw */

@@ -13,6 +13,8 @@ namespace Toporia\Realtime\Worker;
  */
 final class Text
 {
+    private const NAMES_SHOWN = 4;
+
     /** Nesting depth for JSON: data may have 512 levels, plus the envelope and our own line. */
     public const DEPTH = 520;
 
@@ -62,5 +64,37 @@ final class Text
     public static function bytes(int $bytes): string
     {
         return number_format($bytes / (1 << 20), 1) . ' MB';
+    }
+
+    /**
+     * Formats names as `a, b, c, d and 12 more`.
+     *
+     * @param list<string> $names
+     */
+    public static function names(array $names): string
+    {
+        $more = count($names) - self::NAMES_SHOWN;
+        $shown = implode(', ', array_slice($names, 0, self::NAMES_SHOWN));
+
+        return $more > 0 ? "$shown and $more more" : $shown;
+    }
+
+    /**
+     * The most similar name, as a suggestion.
+     *
+     * @param list<string> $names
+     */
+    public static function nearest(string $name, array $names): ?string
+    {
+        $best = null;
+        $least = 3;
+        foreach ($names as $candidate) {
+            $distance = strlen($candidate) < 256 && strlen($name) < 256 ? levenshtein($name, $candidate) : $least;
+            if ($distance < $least) {
+                [$best, $least] = [$candidate, $distance];
+            }
+        }
+
+        return $best;
     }
 }

@@ -12,8 +12,8 @@ use Toporia\Realtime\Diagnostics\Acl;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Worker\Text;
 
 /**
  * Queries the permissions; does not try the operations.
@@ -125,7 +125,7 @@ final class AclCheck implements Check
         if ($refused !== []) {
             yield Finding::error(
                 'topics of topic_mapping',
-                NameList::short($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
+                Text::names($refused) . " cannot be created by $acl->principal, and " . (count($refused) === 1 ? 'is' : 'are')
                     . ' missing',
                 'Create them as a user who may (realtime:topics:create, '
                     . 'kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create'),
@@ -136,7 +136,7 @@ final class AclCheck implements Check
         if ($refused !== []) {
             yield Finding::error(
                 'dead-letter topics',
-                NameList::short($refused) . " cannot be created by $acl->principal: the first message that fails "
+                Text::names($refused) . " cannot be created by $acl->principal: the first message that fails "
                     . "permanently stops "
                     . 'its worker',
                 'Create them as a user who may (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),

@@ -11,7 +11,6 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Worker\Text;
 
 final class DeadLettersCheck implements Check
@@ -58,7 +57,7 @@ final class DeadLettersCheck implements Check
         yield Finding::warning(
             'dead letters',
             Text::count($total, 'message') . ' could not be handled (including replayed ones), in '
-                . NameList::short(array_map('strval', array_keys($letters))),
+                . Text::names(array_map('strval', array_keys($letters))),
             "realtime:dlq:list --topic=$original shows the reason; once it is fixed: realtime:dlq:replay, or "
                 . "realtime:dlq:purge",
             ['count' => $total, 'topics' => $letters]

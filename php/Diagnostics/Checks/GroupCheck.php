@@ -11,7 +11,6 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
@@ -139,7 +138,7 @@ final class GroupCheck implements Check
         $remedy = 'Start every worker of a group with the same --channels; other channels need another --group.';
         ['members' => $topics, 'fingerprints' => $lists] = $context->admin()->subscriptions((string) $context->group);
         $each = array_unique(array_map(
-            static fn (array $topics): string => $topics === [] ? '(nothing)' : NameList::short($topics),
+            static fn (array $topics): string => $topics === [] ? '(nothing)' : Text::names($topics),
             $topics
         ));
         if (count($each) > 1) {

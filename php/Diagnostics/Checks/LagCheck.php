@@ -14,7 +14,6 @@ use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\GroupSnapshot;
 use Toporia\Realtime\Diagnostics\LagReader;
-use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Diagnostics\PartitionLag;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\RealtimeException;
@@ -66,7 +65,7 @@ final class LagCheck implements Check
         usort($behind, static fn (PartitionLag $a, PartitionLag $b): int => $b->lag() <=> $a->lag());
         $age = $this->age($context->admin(), $behind[0], $partitions);
         $text = Text::count($waiting, 'message') . ' wait' . ($waiting === 1 ? 's' : '') . ' in '
-            . NameList::short(array_values(array_unique(array_column($behind, 'topic'))))
+            . Text::names(array_values(array_unique(array_column($behind, 'topic'))))
             . ($age === null ? '' : ', the oldest for ' . self::duration($age));
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';

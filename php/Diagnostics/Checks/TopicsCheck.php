@@ -11,7 +11,6 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Diagnostics\TopicHealth;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
@@ -74,7 +73,7 @@ final class TopicsCheck implements Check
             $partitions = array_sum(array_map(static fn (string $topic): int => count($existing[$topic]->partitions), $there));
             yield Finding::ok(
                 'topics',
-                NameList::short($there) . ': ' . Text::count($partitions, 'partition') . ', all with a leader '
+                Text::names($there) . ': ' . Text::count($partitions, 'partition') . ', all with a leader '
                     . 'and all replicas',
                 ['topics' => count($there), 'partitions' => $partitions]
             );
@@ -101,7 +100,7 @@ final class TopicsCheck implements Check
                 // Hidden from this user, so its existence is unknown; AclCheck has reported it.
                 continue;
             }
-            $near = NameList::nearest($topic, $context->topicNames());
+            $near = Text::nearest($topic, $context->topicNames());
             $create = "realtime:topics:create, or kafka-topics.sh --create --topic $topic";
             if (!$creates) {
                 yield Finding::error(

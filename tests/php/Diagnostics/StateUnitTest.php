@@ -12,12 +12,12 @@ use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Diagnostics\Acl;
 use Toporia\Realtime\Diagnostics\BrokerProbe;
 use Toporia\Realtime\Diagnostics\Certificate;
-use Toporia\Realtime\Diagnostics\ClockSkew;
+use Toporia\Realtime\Diagnostics\Checks\RoundTripCheck;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\NameList;
 use Toporia\Realtime\Diagnostics\TopicHealth;
 use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Diagnostics\WantedTopic;
+use Toporia\Realtime\Worker\Text;
 
 final class StateUnitTest extends TestCase
 {
@@ -95,10 +95,11 @@ final class StateUnitTest extends TestCase
     {
         $levels = [];
         foreach ([0.0, 1.9, -2.5, 30.0, 299.0, -3600.0] as $behind) {
-            $levels[] = ClockSkew::finding($behind, 'the other')->level->value;
+            $levels[] = RoundTripCheck::clockFinding($behind, 'the other')->level->value;
         }
         self::assertSame(['ok', 'ok', 'warning', 'warning', 'warning', 'error'], $levels);
-        self::assertStringContainsString('this machine is 60 minutes ahead of the other', ClockSkew::finding(-3600.0, 'the other')->text);
+        $text = RoundTripCheck::clockFinding(-3600.0, 'the other')->text;
+        self::assertStringContainsString('this machine is 60 minutes ahead of the other', $text);
     }
 
     public function testNamesOfCertificates(): void
@@ -118,8 +119,8 @@ final class StateUnitTest extends TestCase
             BrokerProbe::split(...),
             ['a:1', 'a', '[::1]:7', 'SASL_SSL://a.b:2']
         ));
-        self::assertSame('a, b, c, d and 2 more', NameList::short(['a', 'b', 'c', 'd', 'e', 'f']));
-        self::assertSame('realtime_user_1', NameList::nearest('realtime_usr_1', ['realtime_user_1', 'realtime_order_1']));
-        self::assertNull(NameList::nearest('realtime_usr_1', ['something_else']));
+        self::assertSame('a, b, c, d and 2 more', Text::names(['a', 'b', 'c', 'd', 'e', 'f']));
+        self::assertSame('realtime_user_1', Text::nearest('realtime_usr_1', ['realtime_user_1', 'realtime_order_1']));
+        self::assertNull(Text::nearest('realtime_usr_1', ['something_else']));
     }
 }

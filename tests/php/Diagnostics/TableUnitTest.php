@@ -9,9 +9,9 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Diagnostics;
 
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Diagnostics\Retention;
 use Toporia\Realtime\Diagnostics\Table;
 use Toporia\Realtime\Diagnostics\Units;
+use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 final class TableUnitTest extends TestCase
@@ -62,10 +62,10 @@ final class TableUnitTest extends TestCase
     {
         $given = [null, '-1', '60000', '30min', '12h', '7d', '2w', '5 d'];
         $ms = [null, -1, 60_000, 1_800_000, 43_200_000, 604_800_000, 1_209_600_000, 432_000_000];
-        self::assertSame($ms, array_map(Retention::parse(...), $given));
+        self::assertSame($ms, array_map(OptionValue::retention(...), $given));
         foreach (['', 'soon', '0', '-5', '7x'] as $wrong) {
             try {
-                Retention::parse($wrong);
+                OptionValue::retention($wrong);
                 self::fail("'$wrong' was taken");
             } catch (UsageError $e) {
                 self::assertStringContainsString('--retention', $e->getMessage());

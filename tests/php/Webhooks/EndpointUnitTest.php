@@ -34,7 +34,7 @@ final class EndpointUnitTest extends TestCase
         $context = stream_context_create($options);
         $flags = STREAM_SERVER_BIND | STREAM_SERVER_LISTEN;
         $server = stream_socket_server("tcp://127.0.0.1:0", $number, $why, $flags, $context);
-        echo stream_socket_get_name($server, false), ' ', $file ?? '', "\n";
+        echo stream_socket_get_name($server, false) . ' ' . ($file ?? '') . "\n";
         $client = stream_socket_accept($server, 20.0);
         if ($transport !== 'tcp') {
             usleep($transport === 'slow-ssl' ? 700_000 : 0);
@@ -191,7 +191,7 @@ final class EndpointUnitTest extends TestCase
     private function endpoint(string $code, string $transport = 'tcp'): Endpoint
     {
         $this->receiver = new ChildProcess([PHP_BINARY, '-r', self::RECEIVER, $transport, $code], getenv());
-        [, $address, $this->certificate] = $this->receiver->waitForOutput('/^(127\.0\.0\.1:\d+) (.*)$/m');
+        [, $address, $this->certificate] = $this->receiver->waitForOutput('/^(127\.0\.0\.1:\d+) (.*)\n/m');
         $scheme = $transport === 'tcp' ? 'http' : 'https';
 
         return new Endpoint("$scheme://me:p%40ss@$address/hooks?a=b", 'key', 'secret', 1.0);

@@ -10,9 +10,9 @@ namespace Toporia\Realtime\Tests\Worker;
 
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
+use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\ConsumeOptions;
 use Toporia\Realtime\Worker\GatewayOptions;
-use Toporia\Realtime\Worker\SocketAddress;
 use Toporia\Realtime\Worker\UsageError;
 
 final class GatewayOptionsUnitTest extends TestCase
@@ -73,7 +73,7 @@ final class GatewayOptionsUnitTest extends TestCase
     #[DataProvider('addresses')]
     public function testAddresses(mixed $given, array $expected): void
     {
-        self::assertSame($expected, SocketAddress::parse('--websocket', $given));
+        self::assertSame($expected, OptionValue::address('--websocket', $given));
     }
 
     /** @return list<array{mixed, array<string, mixed>}> */
@@ -97,7 +97,7 @@ final class GatewayOptionsUnitTest extends TestCase
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage('--websocket');
-        SocketAddress::parse('--websocket', $given);
+        OptionValue::address('--websocket', $given);
     }
 
     /** @return list<array{string}> */

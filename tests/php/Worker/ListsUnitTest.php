@@ -10,18 +10,17 @@ namespace Toporia\Realtime\Tests\Worker;
 
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Worker\HeaderList;
+use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Partitions;
 use Toporia\Realtime\Worker\Text;
-use Toporia\Realtime\Worker\TopicList;
 use Toporia\Realtime\Worker\UsageError;
 
 final class ListsUnitTest extends TestCase
 {
     public function testTopics(): void
     {
-        self::assertSame(['orders' => 3, 'a.b_c-d' => 1], TopicList::parse(['orders:3', 'a.b_c-d']));
-        self::assertSame([], TopicList::parse([]));
+        self::assertSame(['orders' => 3, 'a.b_c-d' => 1], OptionValue::topics(['orders:3', 'a.b_c-d']));
+        self::assertSame([], OptionValue::topics([]));
     }
 
     /** @dataProvider wrongTopics */
@@ -30,7 +29,7 @@ final class ListsUnitTest extends TestCase
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage('--topic=');
-        TopicList::parse([$given]);
+        OptionValue::topics([$given]);
     }
 
     /** @return list<array{mixed}> */
@@ -45,7 +44,7 @@ final class ListsUnitTest extends TestCase
     {
         self::assertSame(
             ['x-tenant' => '7', 'a' => 'b=c', 'empty' => '', 'url' => 'http://x'],
-            HeaderList::parse(['x-tenant: 7', 'a=b=c', 'empty:', 'url:http://x'])
+            OptionValue::headers(['x-tenant: 7', 'a=b=c', 'empty:', 'url:http://x'])
         );
     }
 
@@ -55,7 +54,7 @@ final class ListsUnitTest extends TestCase
     {
         $this->expectException(UsageError::class);
         $this->expectExceptionMessage('is not name:value');
-        HeaderList::parse([$given]);
+        OptionValue::headers([$given]);
     }
 
     /** @return list<array{string}> */
