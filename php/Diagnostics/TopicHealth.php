@@ -1,7 +1,7 @@
 <?php
 
 /**
- * Problems of topics with leaders, replicas or partitions; topics with the same problem are merged.
+ * Problems of topics with leaders and replicas; topics with the same problem are merged.
  */
 
 declare(strict_types=1);
@@ -14,14 +14,11 @@ final class TopicHealth
 {
     /** @var array<string, list<string>> topics by problem */
     private array $faults = [];
-    /** @var list<Finding> problems of single topics */
-    private array $own = [];
 
     /**
-     * @param array<string, WantedTopic> $wanted the configured topics
      * @param int $brokers number of brokers in the cluster
      */
-    public function __construct(private array $wanted, private int $brokers)
+    public function __construct(private int $brokers)
     {
     }
 
@@ -50,7 +47,6 @@ final class TopicHealth
         if ($minimum === 1 && $replicas >= 3) {
             $this->faults['minimum'][] = $topic;
         }
-        $this->compare($topic, count($partitions), $replicas);
     }
 
     /** @return list<Finding> */
@@ -107,32 +103,6 @@ final class TopicHealth
             };
         }
 
-        return [...$findings, ...$this->own];
-    }
-
-    private function compare(string $topic, int $partitions, int $replicas): void
-    {
-        $wanted = ($this->wanted[$topic] ?? null)?->partitions;
-        $replication = ($this->wanted[$topic] ?? null)?->replication;
-        if ($wanted !== null && $wanted !== $partitions) {
-            $this->own[] = Finding::warning(
-                "topic $topic",
-                'has ' . Text::count($partitions, 'partition') . ", and topic_mapping says $wanted",
-                $wanted > $partitions
-                    ? "kafka-topics.sh --alter --topic $topic --partitions $wanted (keys move to other partitions: "
-                        . "the order per key is lost "
-                        . 'for unconsumed records), or set the actual number in topic_mapping.'
-                    : 'Partitions cannot be removed: set the actual number in topic_mapping.',
-                ['partitions' => $partitions, 'wanted' => $wanted]
-            );
-        }
-        if ($replication !== null && $replication > $replicas) {
-            $this->own[] = Finding::warning(
-                "topic $topic",
-                "has $replicas " . ($replicas === 1 ? 'replica' : 'replicas') . ", and topic_mapping says $replication",
-                'Increase it with kafka-reassign-partitions.sh: topic_mapping only applies to new topics.',
-                ['replication' => $replicas, 'wanted' => $replication]
-            );
-        }
+        return $findings;
     }
 }

@@ -84,8 +84,11 @@ final class FindingsKafkaTest extends SecureTestCase
         $this->configure("['topic_strategy' => 'grouped', 'auto_create_topics' => false, 'topic_mapping' => ["
             . "'user.*' => ['topic' => '$users', 'partitions' => 3], 'order.*' => '$this->prefix.orders']]");
         $report = $this->doctor();
-        $report->expect('error', 'topics', "/topic $this->prefix\\.orders: does not exist, and auto_create_topics is off/", '/--create/');
-        $report->expect('warning', 'topics', "/topic $users: has 1 partitions?, and topic_mapping says 3/", '/--alter/');
+        $report->expect('error', 'topics', "/topic $this->prefix\\.orders: is missing \\(order\\.\\*\\)/", '/realtime:topics:create/');
+        $report->expect('warning', 'topics', "/topic $users: has 1 partition, 3 wanted/", '/--grow/');
+        $text = "/topic {$this->channelTopic('usr.1')}: does not exist, and auto_create_topics is off/";
+        $this->configure("['auto_create_topics' => false]");
+        $this->doctor('--channels=usr.1')->expect('error', 'topics', $text, '/--create/');
         unlink("$this->app/config/realtime.php");
         $report = $this->doctor('--channels=user.1,usr.1');
         $found = "/topic {$this->channelTopic('usr.1')}: does not exist: .*there is {$this->channelTopic('user.1')}/";
