@@ -1,8 +1,9 @@
 //! Lets fetch requests wait longer in Kafka while a consumer of many partitions is idle.
 //!
 //! Kafka answers a waiting request as soon as there is a record, so a record does not come later. The requests take
-//! CPU: each names every partition, and `fetch.wait.max.ms` decides how many an idle consumer sends. It is short at
-//! first because a partition that was assigned, resumed or moved is part of the next request only.
+//! CPU: each names every partition, for each partition of a response librdkafka searches all topics, and
+//! `fetch.wait.max.ms` decides how many requests an idle consumer sends. It is short at first because a partition that
+//! was assigned, resumed or moved is part of the next request only.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -16,10 +17,9 @@ use crate::config::BrokerConfig;
 use crate::kafka::client;
 
 const PROPERTY: &str = "fetch.wait.max.ms";
-/// The wait of an idle consumer; librdkafka's default.
-const LONG_MS: &str = "500";
-/// Without a record, or a change of the partitions, for this long a consumer is idle.
-const IDLE_MS: u64 = 2000;
+/// The waits of an idle consumer, and after how many more ms without a record, or a change of the partitions, it uses
+/// them. The first is librdkafka's default.
+const LONGER: [(u64, &str); 2] = [(2000, "500"), (8000, "1000")];
 /// With fewer partitions an idle consumer takes less than a hundredth of a core.
 const MANY_PARTITIONS: usize = 100;
 
@@ -27,8 +27,10 @@ const MANY_PARTITIONS: usize = 100;
 pub(super) struct FetchWait {
     /// The value that the client was created with; `None` if it stays.
     short: Option<String>,
-    is_long: Cell<bool>,
-    active_at: Cell<u64>,
+    /// Number of steps in [`LONGER`].
+    steps: Cell<usize>,
+    /// Time of the last record, change of the partitions, or step.
+    since: Cell<u64>,
 }
 
 impl FetchWait {
@@ -42,8 +44,8 @@ impl FetchWait {
         let value = properties.iter().find(|(name, _)| name == PROPERTY);
         Self {
             short: value.map(|(_, value)| value.clone()).filter(|_| !stays),
-            is_long: Cell::new(false),
-            active_at: Cell::new(coarse_ms()),
+            steps: Cell::new(0),
+            since: Cell::new(coarse_ms()),
         }
     }
 }
@@ -52,32 +54,35 @@ impl Consumer {
     /// A record came, or the partitions changed.
     #[inline]
     pub(super) fn fetches_actively(&self) {
-        self.fetch_wait.active_at.set(coarse_ms());
-        if self.fetch_wait.is_long.get() {
-            self.set_fetch_wait(false);
+        self.fetch_wait.since.set(coarse_ms());
+        if self.fetch_wait.steps.get() > 0 {
+            self.set_fetch_wait(0);
         }
     }
 
     /// No record came.
     pub(super) fn fetched_nothing(&self) {
         let wait = &self.fetch_wait;
-        if wait.is_long.get() || coarse_ms().saturating_sub(wait.active_at.get()) < IDLE_MS {
+        let Some((idle_ms, _)) = LONGER.get(wait.steps.get()) else {
+            return;
+        };
+        if coarse_ms().saturating_sub(wait.since.get()) < *idle_ms {
             return;
         }
         if self.state.borrow().records.partitions().count() >= MANY_PARTITIONS {
-            self.set_fetch_wait(true);
+            self.set_fetch_wait(wait.steps.get() + 1);
         }
-        wait.active_at.set(coarse_ms());
+        wait.since.set(coarse_ms());
     }
 
     #[cold]
-    fn set_fetch_wait(&self, is_long: bool) {
+    fn set_fetch_wait(&self, steps: usize) {
         let Some(short) = self.fetch_wait.short.as_deref() else {
             return;
         };
         let (name, value) = (
             client::c_string(PROPERTY),
-            client::c_string(if is_long { LONG_MS } else { short }),
+            client::c_string(steps.checked_sub(1).map_or(short, |step| LONGER[step].1)),
         );
         // SAFETY: the configuration of a live client. librdkafka reads this number once for each request, in another
         // thread; the store of an aligned integer is not torn, and the old value does no harm.
@@ -85,7 +90,7 @@ impl Consumer {
             let conf = sys::bindings::rd_kafka_conf(self.client).cast_mut();
             sys::bindings::rd_kafka_conf_set(conf, name.as_ptr(), value.as_ptr(), null_mut(), 0);
         }
-        self.fetch_wait.is_long.set(is_long);
+        self.fetch_wait.steps.set(steps);
     }
 
     /// The value in use.

@@ -142,6 +142,7 @@ fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_come
         assert!(wanted(), "{}", consumer.fetch_wait_ms());
     };
     run_until(&|| consumer.fetch_wait_ms() == "500");
+    run_until(&|| consumer.fetch_wait_ms() == "1000");
     let producer = crate::kafka::producer::Producer::start(testing::config(&[(
         "brokers",
         Value::from(kafka.address()),
