@@ -25,6 +25,7 @@ mod webhook_state;
 mod webhooks;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::Arc;
@@ -64,10 +65,8 @@ enum Command {
         channel: String,
         socket: SocketId,
     },
-    Occupied {
-        channel: String,
-        sockets: usize,
-    },
+    /// [`ActorStatus::changed_channels`] is no longer empty.
+    ChannelsChanged,
     Client {
         channel: String,
         event: String,
@@ -93,10 +92,13 @@ enum Command {
     Stop,
 }
 
-/// Status that the actor publishes.
+/// Shared with the actor.
 struct ActorStatus {
     complete: watch::Sender<bool>,
     receives_own: AtomicBool,
+    /// The sockets of channels that became occupied or vacated, until the actor announces them. Only the first one
+    /// wakes it: that takes more CPU than an announcement.
+    changed_channels: Mutex<HashMap<String, usize>>,
 }
 
 /// Connection to the other gateways.
@@ -120,6 +122,7 @@ impl Gateways {
             status: Arc::new(ActorStatus {
                 complete: watch::Sender::new(false),
                 receives_own: AtomicBool::new(false),
+                changed_channels: Mutex::default(),
             }),
             config: Arc::clone(config),
             publisher: EventPublisher::new(config),
@@ -215,10 +218,13 @@ impl Cluster for Gateways {
     }
 
     fn occupied(&self, channel: &str, sockets: usize) {
-        self.send_command(Command::Occupied {
-            channel: channel.to_owned(),
-            sockets,
-        });
+        let mut changed = self.status.changed_channels.lock();
+        let is_first = changed.is_empty();
+        changed.insert(channel.to_owned(), sockets);
+        drop(changed);
+        if is_first {
+            self.send_command(Command::ChannelsChanged);
+        }
     }
 
     fn client_event(&self, channel: &str, event: &str, data: &RawValue, user_id: Option<&str>) {

@@ -54,20 +54,22 @@ impl ChannelAnnouncements {
         }
     }
 
-    /// Time until the next announcement may be due; `None` if none is waiting.
-    pub fn due_in(&self, now: Instant) -> Option<Duration> {
-        let wait = |last| INTERVAL.saturating_sub(now.duration_since(last));
-        (!self.waiting.is_empty()).then(|| self.last.map_or(Duration::ZERO, wait))
+    /// True if changes are waiting.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Time until the next announcements may be written.
+    pub fn due_in(&self, now: Instant) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| {
+            INTERVAL.saturating_sub(now.duration_since(last))
+        })
     }
 
     /// The announcements that are due.
     pub fn take_due(&mut self, now: Instant) -> Vec<Announcement> {
         let mut due = Vec::new();
-        if self.waiting.is_empty()
-            || self
-                .last
-                .is_some_and(|last| now.duration_since(last) < INTERVAL)
-        {
+        if self.waiting.is_empty() || !self.due_in(now).is_zero() {
             return due;
         }
         self.last = Some(now);
@@ -139,7 +141,7 @@ mod tests {
     fn changes_in_quick_succession_are_announced_together() {
         let start = Instant::now();
         let mut channels = ChannelAnnouncements::new(start);
-        assert_eq!(channels.due_in(start), None);
+        assert!(!channels.is_waiting() && channels.due_in(start).is_zero());
         let mut writes = Vec::new();
         for ms in 0..100 {
             let now = start + Duration::from_millis(ms);
@@ -151,7 +153,8 @@ mod tests {
         }
         assert_eq!(writes, [1, 25, 25, 25]);
         let now = start + Duration::from_millis(99);
-        assert_eq!(channels.due_in(now), Some(Duration::from_millis(1)));
+        assert!(channels.is_waiting());
+        assert_eq!(channels.due_in(now), Duration::from_millis(1));
         assert_eq!(channels.take_due(now + INTERVAL).len(), 24);
     }
 

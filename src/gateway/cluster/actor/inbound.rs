@@ -28,7 +28,8 @@ impl Actor {
                 member,
             } => self.joined(channel, socket, member),
             Command::Left { channel, socket } => self.left(&channel, socket),
-            Command::Occupied { channel, sockets } => self.occupied(channel, sockets),
+            // They are announced with the next tick, if that is due.
+            Command::ChannelsChanged => {}
             Command::Client {
                 channel,
                 event,
@@ -95,22 +96,28 @@ impl Actor {
         });
     }
 
-    pub(super) fn occupied(&mut self, channel: String, sockets: usize) {
-        self.channels.set(channel, sockets);
-    }
-
     /// Time until the next announcement; `None` if none is waiting. Before the hello there are none, because all
     /// channels follow it.
     pub(super) fn announcements_due_in(&self) -> Option<Duration> {
         let is_announcing = self.hello_sent && !self.draining;
-        is_announcing.then(|| self.channels.due_in(Instant::now()))?
+        let is_waiting =
+            || self.channels.is_waiting() || !self.status.changed_channels.lock().is_empty();
+        (is_announcing && is_waiting()).then(|| self.channels.due_in(Instant::now()))
+    }
+
+    pub(super) fn take_changed_channels(&mut self) {
+        let changed = std::mem::take(&mut *self.status.changed_channels.lock());
+        for (channel, sockets) in changed {
+            self.channels.set(channel, sockets);
+        }
     }
 
     /// Sends the due announcements.
     pub(super) fn announce_channels(&mut self) {
-        if self.announcements_due_in().is_none() {
+        if self.announcements_due_in() != Some(Duration::ZERO) {
             return;
         }
+        self.take_changed_channels();
         for (c, n) in self.channels.take_due(Instant::now()) {
             self.send(Body::Occupied { c, n });
         }

@@ -72,6 +72,7 @@ impl Actor {
                 })
             }));
         }
+        self.take_changed_channels();
         let channels = self.channels.announce_all();
         before.extend(channels.into_iter().map(|(c, n)| Body::Occupied { c, n }));
         for body in before {
