@@ -2,7 +2,7 @@
 //! two records; and the shutdown deadline that a signal sets.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Milliseconds since an arbitrary point in the past; monotonic.
@@ -33,6 +33,26 @@ fn last_tick(clock: libc::clockid_t) -> (u64, u32) {
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
+}
+
+/// Set by a signal handler, which may touch nothing but an atomic.
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
+
+/// A signal asks every worker of the process to stop; async-signal-safe.
+pub fn signal_stop() {
+    SIGNALLED.store(true, Ordering::Relaxed);
+}
+
+/// True once a stop signal arrived.
+#[inline]
+#[must_use]
+pub fn is_signalled() -> bool {
+    SIGNALLED.load(Ordering::Relaxed)
+}
+
+/// Forgets an earlier stop signal.
+pub fn clear_signal() {
+    SIGNALLED.store(false, Ordering::Relaxed);
 }
 
 /// Time at which the process must have ended, set by a signal. 0: none.

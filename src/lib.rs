@@ -3,7 +3,7 @@
 //! ```text
 //! php          the binding: the only module that uses PHP
 //! gateway      the WebSocket server, compatible with Pusher clients
-//! worker       the consume loop, generic over the source of records and their handler
+//! worker       the consume loop, generic over the host's callbacks
 //! dispatch     selects the subscription of a record
 //! kafka        librdkafka: producers, consumer, transactions, admin client, embedded broker
 //! metrics      counters, exporters, liveness

@@ -333,12 +333,9 @@ impl Message {
     /// Unix seconds from the envelope; for a raw record from Kafka's timestamp.
     #[must_use]
     pub fn timestamp(&self) -> i64 {
+        let of_record = self.origin.as_ref().filter(|_| self.is_raw());
         self.timestamp
-            .or_else(|| {
-                self.origin
-                    .as_ref()
-                    .map(|origin| origin.timestamp_ms / 1000)
-            })
+            .or_else(|| of_record.map(|origin| origin.timestamp_ms / 1000))
             .unwrap_or(0)
     }
 

@@ -13,7 +13,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "builds the gateway's Settings, and the MasterKey of encrypted channels",
     ),
     ("encryption", "gateway", "MasterKey is the gateway's type"),
-    ("kafka", "worker", "Consumer implements the worker's Source"),
     (
         "metrics",
         "gateway",

@@ -21,7 +21,7 @@ use crate::kafka::consumer::Consumer;
 use crate::kafka::dead_letter::Failure;
 use crate::message::Origin;
 use crate::retry::RetryStrategy;
-use crate::worker::{refused_dead_letter, Handler, Source};
+use crate::worker::{refused_dead_letter, Handler};
 
 /// Signal handlers run at this interval.
 const SLICE: Duration = Duration::from_millis(100);
@@ -54,7 +54,6 @@ pub fn ack(broker: &Broker, this: &Zval, message: &Message) -> Result<(), CallEr
         origin,
         consumer,
     };
-    broker.polled.borrow_mut().remove(origin);
     match call.results()? {
         Results::Refused(error) => call.undelivered(error),
         Results::Closed => Ok(()),
@@ -72,7 +71,7 @@ pub fn nack(
     let origin = origin_of(message, "nack")?;
     let open = consumer(broker).filter(|consumer| {
         consumer.is_in_progress(&origin.topic, origin.partition, origin.offset)
-            && !broker.polled.borrow().waits(origin)
+            && !consumer.waits_for_retry(&origin.topic, origin.partition, origin.offset)
     });
     let Some(consumer) = open else {
         return Ok(());
@@ -158,11 +157,13 @@ impl Call<'_> {
         let php = PhpHandler::new(self.broker, self.this);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match Source::results(&*self.consumer, left.map_or(SLICE, |left| left.min(SLICE))) {
+            match Consumer::callback_results(
+                Instant::now() + left.map_or(SLICE, |left| left.min(SLICE)),
+            ) {
                 Ok(true) => return Ok(Results::Accepted),
                 Err(error) if error.is_permanent() => return Ok(Results::Refused(error)),
                 Err(error) => {
-                    Source::read_again(&*self.consumer, false);
+                    self.consumer.read_again(false);
                     return Err(error.into());
                 }
                 Ok(false) if left.is_some_and(|left| left.is_zero()) => {
@@ -221,7 +222,8 @@ impl Call<'_> {
             } else {
                 Attempt::Counted
             };
-            poll::reject(broker, &self.consumer, message, attempt, wait);
+            broker.polled.borrow_mut().isolated = None;
+            self.consumer.reject(message, attempt, wait);
             return Ok(());
         }
         self.dead_letter(why)

@@ -18,7 +18,7 @@ use crate::dispatch::Subscription;
 use crate::envelope::{headers, Scanned};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::assignment::{RebalanceListener, TopicPartition};
-use crate::kafka::consumer::Record;
+use crate::kafka::consumer::{MessageId, Record};
 use crate::loop_guard::HandlingGuard;
 use crate::message::Header;
 use crate::message::{Message as Inner, Origin};
@@ -48,13 +48,13 @@ pub struct PhpHandler<'a> {
 }
 
 /// The message of a record.
-pub fn message(record: &Record, envelope: Option<&Scanned<'_>>) -> Rc<Inner> {
+pub fn message(record: &Record, envelope: Option<&Scanned<'_>>, origin: Origin) -> Rc<Inner> {
     Rc::new(Inner::from_record(
         record.value(),
         record.key(),
         record.headers(),
         envelope,
-        origin(record, envelope),
+        origin,
     ))
 }
 
@@ -320,7 +320,7 @@ impl RebalanceListener for PhpHandler<'_> {
     }
 }
 
-impl Handler<Record> for PhpHandler<'_> {
+impl Handler<MessageId> for PhpHandler<'_> {
     type Callback = Callback;
 
     fn handle(
@@ -369,7 +369,8 @@ impl Handler<Record> for PhpHandler<'_> {
             let envelope = item
                 .value()
                 .and_then(|value| crate::envelope::scan_envelope(value).ok());
-            messages.push(message(item, envelope.as_ref()));
+            let origin = origin(item, envelope.as_ref());
+            messages.push(message(item, envelope.as_ref(), origin));
         }
         let mut list = ZendHashTable::with_capacity(u32::try_from(messages.len()).unwrap_or(0));
         for message in &messages {
@@ -437,7 +438,8 @@ impl Handler<Record> for PhpHandler<'_> {
         let envelope = item
             .value()
             .and_then(|value| crate::envelope::scan_envelope(value).ok());
-        let message = message(item, envelope.as_ref());
+        let origin = origin(item, envelope.as_ref());
+        let message = message(item, envelope.as_ref(), origin);
         PhpException::from(error).throw();
         self.outcome_of(&message, item, None)
     }

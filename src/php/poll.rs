@@ -1,6 +1,5 @@
 //! `poll()` of a broker, and the messages that its caller has.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use crate::loop_guard;
 use crate::message::{Message as Inner, Origin};
 use crate::metrics::number::SingleWriterCounter;
 use crate::process;
-use crate::worker::{log_isolation, Handler, Item, Source};
+use crate::worker::{log_isolation, Handler};
 
 /// `poll()` lets signal handlers run at this interval.
 const SLICE: Duration = Duration::from_millis(100);
@@ -29,10 +28,8 @@ const SLICE: Duration = Duration::from_millis(100);
 /// The messages that the caller of `poll()` has.
 #[derive(Default)]
 pub struct Polled {
-    /// Rejected messages, with the time of their redelivery.
-    rejected: VecDeque<(Instant, Rc<Inner>)>,
     /// An isolated message: no other is handed out before its acknowledgement.
-    isolated: Option<Place>,
+    pub isolated: Option<Place>,
     /// The log says that it is waited for.
     is_reported: bool,
     /// The only message since the last commit, handed out when all results before it were acknowledged: a result that
@@ -55,23 +52,6 @@ impl Polled {
         self.single.as_ref() == Some(place)
     }
 
-    /// A rejected message that is due, and not behind another one of its key.
-    fn due(&mut self, consumer: &Consumer) -> Option<Rc<Inner>> {
-        let now = Instant::now();
-        self.discard_stale(consumer);
-        let due = self
-            .rejected
-            .iter()
-            .position(|(due, message)| *due <= now && may_retry(consumer, message) == Some(true))?;
-        self.rejected.remove(due).map(|(_, message)| message)
-    }
-
-    fn next_due(&self, consumer: &Consumer) -> Option<Instant> {
-        let free = self.rejected.iter();
-        let free = free.filter(|(_, message)| may_retry(consumer, message) == Some(true));
-        free.map(|(due, _)| *due).min()
-    }
-
     fn open(&mut self, isolated: Option<Place>) {
         self.isolated = isolated;
         self.is_reported = false;
@@ -91,35 +71,6 @@ impl Polled {
             );
         }
     }
-
-    /// Messages that are read again, or belong to another member.
-    fn discard_stale(&mut self, consumer: &Consumer) {
-        self.rejected
-            .retain(|(_, message)| may_retry(consumer, message).is_some());
-    }
-
-    pub fn waits(&self, origin: &Origin) -> bool {
-        let mut rejected = self.rejected.iter();
-        rejected.any(|(_, message)| is_same(message, origin))
-    }
-
-    pub fn remove(&mut self, origin: &Origin) {
-        self.rejected
-            .retain(|(_, message)| !is_same(message, origin));
-    }
-}
-
-fn may_retry(consumer: &Consumer, message: &Inner) -> Option<bool> {
-    let origin = message.origin.as_ref()?;
-    consumer.may_retry(&origin.topic, origin.partition, origin.offset)
-}
-
-fn is_same(message: &Inner, origin: &Origin) -> bool {
-    message.origin.as_ref().is_some_and(|other| {
-        other.topic == origin.topic
-            && other.partition == origin.partition
-            && other.offset == origin.offset
-    })
 }
 
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
@@ -178,13 +129,10 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
             std::thread::sleep(SLICE.min(until - now));
             continue;
         }
-        let due = broker.polled.borrow().next_due(&consumer);
-        let wait = due
-            .unwrap_or(until)
-            .min(until)
+        let wait = until
             .saturating_duration_since(now)
             .clamp(Duration::from_millis(1), SLICE);
-        let came = Source::fetch(&*consumer, wait, 100);
+        let came = consumer.fetch(wait, 100);
         if came > 0 {
             broker.counters.timing.sizes.observe(came as u64);
         }
@@ -200,34 +148,6 @@ pub fn isolate_refused(committed: Result<(), Error>) -> Result<(), Error> {
         }
         other => other,
     }
-}
-
-/// The message is handed out again after `wait`.
-pub fn reject(
-    broker: &Broker,
-    consumer: &Consumer,
-    message: &Rc<Inner>,
-    attempt: Attempt,
-    wait: Duration,
-) {
-    let mut again = Inner::clone(message);
-    let Some(origin) = again.origin.as_mut() else {
-        return;
-    };
-    origin.attempt += 1;
-    if attempt == Attempt::Transient {
-        origin.transient += 1;
-        origin.transient_since.get_or_insert_with(Instant::now);
-    } else {
-        origin.transient_since = None;
-    }
-    let (topic, partition, offset) = place(origin);
-    consumer.reject((&topic, partition, offset), message.key(), attempt);
-    let mut polled = broker.polled.borrow_mut();
-    polled.isolated = None;
-    polled
-        .rejected
-        .push_back((Instant::now() + wait, again.into()));
 }
 
 /// True while an isolated message is neither acknowledged nor rejected.
@@ -247,10 +167,6 @@ fn awaits_ack(broker: &Broker, consumer: &Consumer) -> bool {
 
 /// The next message to hand out. Results of messages before an isolated one are settled first.
 fn next_message(php: &PhpHandler<'_>, consumer: &Consumer) -> Result<Option<Rc<Inner>>, CallError> {
-    let again = php.broker.polled.borrow_mut().due(consumer);
-    if let Some(message) = again {
-        return hand_out_again(php.broker, consumer, message);
-    }
     loop {
         let is_first = consumer.is_committed();
         let Some(record) = consumer.next() else {
@@ -285,30 +201,6 @@ fn next_message(php: &PhpHandler<'_>, consumer: &Consumer) -> Result<Option<Rc<I
     }
 }
 
-fn hand_out_again(
-    broker: &Broker,
-    consumer: &Consumer,
-    message: Rc<Inner>,
-) -> Result<Option<Rc<Inner>>, CallError> {
-    let place = message.origin.as_ref().map(place);
-    let isolated = place.filter(|place| is_isolated(consumer, place));
-    if isolated.is_some() {
-        match settle(consumer, SLICE, || ())? {
-            Settled::Yes => {}
-            Settled::NotYet => {
-                let mut polled = broker.polled.borrow_mut();
-                polled.rejected.push_front((Instant::now(), message));
-                return Ok(None);
-            }
-            Settled::ReadAgain => return Ok(None),
-        }
-    }
-    let mut polled = broker.polled.borrow_mut();
-    polled.single = None;
-    polled.open(isolated);
-    Ok(Some(message))
-}
-
 enum Settled {
     Yes,
     NotYet,
@@ -322,12 +214,12 @@ fn settle(
     wait: Duration,
     requeue: impl FnOnce(),
 ) -> Result<Settled, CallError> {
-    match Source::results(consumer, wait) {
+    match Consumer::callback_results(Instant::now() + wait) {
         Ok(true) => Ok(Settled::Yes),
         Ok(false) => Ok(Settled::NotYet),
         Err(error) => {
             requeue();
-            Source::read_again(consumer, error.is_permanent());
+            consumer.read_again(error.is_permanent());
             isolate_refused(Err(error))?;
             Ok(Settled::ReadAgain)
         }
@@ -347,10 +239,12 @@ fn take(
         broker
             .subscriptions
             .borrow()
-            .route(&broker.config.topics, record.topic(), record.value());
+            .route(&broker.config.topics, &record.topic, record.value());
     match route {
         Route::To(_, envelope) => {
-            let message = handler::message(record, envelope.as_ref());
+            // With Kafka's timestamp: a dead letter has it.
+            let origin = handler::origin(record, None);
+            let message = handler::message(record, envelope.as_ref(), origin);
             consumer.await_ack(record);
             return Ok(Some(message));
         }

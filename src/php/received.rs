@@ -33,7 +33,7 @@ impl ReceivedMessages {
                 return (object, message);
             }
         }
-        let message = super::handler::message(record, envelope);
+        let message = super::handler::message(record, envelope, origin(record, envelope));
         let object = super::object(Message::new(Rc::clone(&message)));
         if let Some(pointer) = pointer(&object) {
             self.flags.set(flags(pointer));

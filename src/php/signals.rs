@@ -19,9 +19,7 @@ use super::{lifecycle, logging, zend};
 use crate::clock;
 use crate::process;
 use crate::process::termination::{self, EndOfProcess};
-use crate::worker::{
-    defer_signal, deferred_signals, holds_signals, take_deferred_signal, StopSignal,
-};
+use crate::worker::{defer_signal, deferred_signals, holds_signals, take_deferred_signal};
 
 /// `zend_sigaction` returns nothing, and `sigaction` succeeds for a valid signal.
 type Sigaction = unsafe extern "C" fn(libc::c_int, *const libc::sigaction, *mut libc::sigaction);
@@ -161,7 +159,7 @@ fn receive(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
             // A child that was forked in a callback.
             end_by(signal);
         } else if signal != libc::SIGWINCH || is_sent(info) {
-            StopSignal::signal();
+            crate::clock::signal_stop();
         }
         return;
     }

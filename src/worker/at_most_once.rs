@@ -10,7 +10,7 @@ use crate::process;
 /// Maximum wait for the response to a commit before the loop checks stop requests and rebalances again.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
+impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     /// Commits the fetched records and handles all of them, also after a stop request: no other member reads them any
     /// more.
     pub(super) fn handle_at_most_once(

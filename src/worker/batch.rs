@@ -2,38 +2,37 @@
 
 use std::rc::Rc;
 
-use super::{add, count, DeliveryMode, Handler, Item, Outcome, Source, Step, Worker};
+use super::{add, count, DeliveryMode, Handler, Outcome, Source, Step, Worker};
 use crate::dispatch::{Route, Subscription};
-use crate::kafka::consumer::records::Attempt;
+use crate::kafka::consumer::records::{Attempt, Handle};
 
-impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
+impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     /// Gathers fetched records of the same subscription. Of a partition only the records up to the first one of
     /// another subscription are taken, so that the partition keeps its order.
     pub(super) fn batch(
         &self,
-        first: S::Item,
+        first: Handle<S::Id>,
         subscription: &Rc<Subscription<H::Callback>>,
         capacity: u64,
-    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
-        let is_single =
-            first.crashes() > 0 || first.is_isolated() || subscription.circuit.is_open();
+    ) -> Result<Step<S::Id, H::Abort>, H::Abort> {
+        let is_single = first.crashes > 0 || first.isolated || subscription.circuit.is_open();
         let most = usize::try_from(capacity)
             .unwrap_or(usize::MAX)
             .min(if is_single { 1 } else { self.limits.batch });
         let mut list = vec![first];
-        let mut others: Vec<S::Item> = Vec::new();
+        let mut others: Vec<Handle<S::Id>> = Vec::new();
         while list.len() < most {
             let Some(item) = self.source.next() else {
                 break;
             };
             // A record that crashed the process is delivered alone; after the last attempt it is dead-lettered.
-            let blocked = item.crashes() > 0
-                || item.is_isolated()
+            let blocked = item.crashes > 0
+                || item.isolated
                 || self.pending_dead_letters.has(&item)
-                || others.iter().any(|other| other.same_partition(&item));
+                || others.iter().any(|other| other.slot == item.slot);
             let ours = !blocked && {
                 let subscriptions = self.subscriptions.borrow();
-                let route = subscriptions.route(self.topics, item.topic(), item.value());
+                let route = subscriptions.route(self.topics, &item.topic, S::value(&item));
                 matches!(route, Route::To(theirs, _) if Rc::ptr_eq(&theirs, subscription))
             };
             if ours && !self.handler.wants(&item) {

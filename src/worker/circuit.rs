@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::{deferred_signals, DeliveryMode, Handler, Item, Outcome, Source, Worker, SLICE};
+use super::{deferred_signals, DeliveryMode, Handler, Outcome, Source, Worker, SLICE};
 use crate::circuit::{Gate, Transition};
 use crate::dispatch::Subscription;
-use crate::kafka::consumer::records::Attempt;
+use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::log::Level;
 use crate::process;
 
-impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
+impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     /// True where the record's subscription is paused: the record is handed out again after the pause, and later
     /// records of its key wait behind it.
     ///
@@ -18,7 +18,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     pub(super) fn is_paused(
         &self,
         subscription: &Subscription<H::Callback>,
-        item: &S::Item,
+        item: &Handle<S::Id>,
     ) -> Result<bool, H::Abort> {
         let now = || self.source.now();
         if let Gate::Open(until) = subscription.circuit.gate(now) {
@@ -69,7 +69,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     pub(super) fn update_circuit(
         &self,
         subscription: &Subscription<H::Callback>,
-        item: &S::Item,
+        item: &Handle<S::Id>,
         outcome: &Outcome<H::Abort>,
     ) {
         let name = subscription.name();

@@ -2,16 +2,15 @@
 //! one, each until its results are acknowledged. The record with the refused result is dead-lettered.
 
 use super::{
-    deferred_signals, log_isolation, DeliveryMode, Handler, Item, Outcome, Reason, Source, Worker,
-    SLICE,
+    deferred_signals, log_isolation, DeliveryMode, Handler, Outcome, Reason, Source, Worker, SLICE,
 };
 use crate::error::{Error, Result};
-use crate::kafka::consumer::records::Attempt;
+use crate::kafka::consumer::records::{Attempt, Handle};
 
-impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
+impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     /// True where the results of this record are awaited before the next one. In a transaction its commit does that.
-    fn awaits_results(&self, item: &S::Item) -> bool {
-        matches!(self.delivery, DeliveryMode::AtLeastOnce) && item.is_isolated()
+    fn awaits_results(&self, item: &Handle<S::Id>) -> bool {
+        matches!(self.delivery, DeliveryMode::AtLeastOnce) && item.isolated
     }
 
     /// True where isolated records are still to be handled.
@@ -21,7 +20,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
 
     /// Waits for what was sent before an isolated record, so that what is refused from here on belongs to it. False:
     /// the record is not handled now, because earlier ones are read again, or because the worker stops.
-    pub(super) fn settle_before(&self, item: &S::Item) -> Result<bool, H::Abort> {
+    pub(super) fn settle_before(&self, item: &Handle<S::Id>) -> Result<bool, H::Abort> {
         if !self.awaits_results(item) {
             return Ok(true);
         }
@@ -44,7 +43,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// worker stops first, and the record is left to the next one.
     pub(super) fn confirm(
         &self,
-        item: &S::Item,
+        item: &Handle<S::Id>,
         outcome: Outcome<H::Abort>,
     ) -> Result<Option<Outcome<H::Abort>>, H::Abort> {
         if !self.awaits_results(item) || matches!(outcome, Outcome::Stop(_) | Outcome::Exiting(_)) {
@@ -67,7 +66,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// True once the dead letter of an isolated record is acknowledged; false where the worker stops first.
-    pub(super) fn is_dead_letter_acknowledged(&self, item: &S::Item) -> Result<bool, H::Abort> {
+    pub(super) fn is_dead_letter_acknowledged(
+        &self,
+        item: &Handle<S::Id>,
+    ) -> Result<bool, H::Abort> {
         if !self.awaits_results(item) {
             return Ok(true);
         }
@@ -84,7 +86,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     }
 
     /// Waits for the results of an isolated record, as a member of the group. `None`: a signal asks to stop.
-    fn await_results(&self, item: &S::Item) -> Result<Option<Result<()>>, H::Abort> {
+    fn await_results(&self, item: &Handle<S::Id>) -> Result<Option<Result<()>>, H::Abort> {
         loop {
             match self.source.results(SLICE) {
                 Ok(true) => return Ok(Some(Ok(()))),

@@ -1,12 +1,13 @@
 //! The consumer loop: fetch, route, call, commit, until a stop condition holds.
 //!
-//! It knows Kafka only as a [`Source`] and the host only as a [`Handler`], so that tests run it without either.
+//! It knows the host only as a [`Handler`], and its consumer as a [`Source`], so that a model tests it without Kafka.
 
 mod at_most_once;
 mod batch;
 mod circuit;
 mod host;
 mod isolation;
+mod source;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -15,19 +16,21 @@ mod transaction;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-pub use host::{DeadLetter, Handler, Item, Outcome, Source};
+pub use host::{DeadLetter, Handler, Outcome};
 pub use isolation::refused_dead_letter;
+pub use source::Source;
 pub use stop::{
     defer_signal, deferred_signals, holds_signals, take_deferred_signal, Limits, Reason, StopSignal,
 };
-pub use transaction::{PendingDeadLetters, TransactionOutcome, Transactions};
+pub use transaction::PendingDeadLetters;
 
 use crate::circuit::CircuitPolicy;
 use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::{Error, Result};
-use crate::kafka::consumer::records::Attempt;
+use crate::kafka::consumer::records::{Attempt, Handle};
+use crate::kafka::transaction::Transactions;
 use crate::log::Level;
 use crate::metrics::number::SingleWriterCounter;
 use crate::metrics::timing::Timing;
@@ -113,7 +116,7 @@ const SLICE: Duration = Duration::from_millis(100);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
 /// The loop and its collaborators.
-pub struct Worker<'a, S: Source, H: Handler<S::Item>> {
+pub struct Worker<'a, S: Source, H: Handler<S::Id>> {
     pub source: &'a S,
     pub handler: &'a H,
     /// Routing table; may change while a callback runs.
@@ -139,10 +142,10 @@ enum Step<I, A> {
     Passed,
     /// A record of a transaction failed: the transaction must be aborted. The time, if its subscription is paused
     /// until then.
-    Failed(I, Outcome<A>, Option<Instant>),
+    Failed(Handle<I>, Outcome<A>, Option<Instant>),
 }
 
-impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
+impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     /// Runs until a stop is requested, a limit is reached, or an error occurs. In every case the handled records are
     /// committed; records that were fetched and not handled are not.
     ///
@@ -225,7 +228,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
                 continue;
             }
             // Counted when it was handled first.
-            let again = item.was_handled();
+            let again = item.was_handled;
             let hold = self.stop.hold();
             let step = self.step(&item, self.limits.remaining(*handled))?;
             drop(hold);
@@ -298,7 +301,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             .min(self.limits.batch)
     }
 
-    fn step(&self, item: &S::Item, capacity: u64) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+    fn step(&self, item: &Handle<S::Id>, capacity: u64) -> Result<Step<S::Id, H::Abort>, H::Abort> {
         if let Some(dead_letter) = self
             .pending_dead_letters
             .dead_letter(item)
@@ -313,7 +316,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let route = self
             .subscriptions
             .borrow()
-            .route(self.topics, item.topic(), item.value());
+            .route(self.topics, &item.topic, S::value(item));
         if let Route::To(subscription, _) = &route {
             if self.is_paused(subscription, item)? {
                 return Ok(Step::Passed);
@@ -359,10 +362,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// Applies the result of a callback to its record, and to the circuit of its subscription.
     fn apply_outcome(
         &self,
-        item: &S::Item,
+        item: &Handle<S::Id>,
         outcome: Outcome<H::Abort>,
         subscription: Option<&Subscription<H::Callback>>,
-    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+    ) -> Result<Step<S::Id, H::Abort>, H::Abort> {
         if let Some(subscription) = subscription {
             self.update_circuit(subscription, item, &outcome);
         }
@@ -411,10 +414,10 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// The loop ends at a record that was not handled.
     fn end_at(
         &self,
-        item: &S::Item,
+        item: &Handle<S::Id>,
         attempt: Attempt,
         abort: H::Abort,
-    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+    ) -> Result<Step<S::Id, H::Abort>, H::Abort> {
         if matches!(self.delivery, DeliveryMode::AtMostOnce) {
             count(&self.counters.dropped);
             self.source.complete(item);
@@ -427,9 +430,9 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     /// Writes a dead letter; the offset is committed once Kafka has acknowledged it.
     fn dead_letter(
         &self,
-        item: &S::Item,
+        item: &Handle<S::Id>,
         dead_letter: &DeadLetter,
-    ) -> Result<Step<S::Item, H::Abort>, H::Abort> {
+    ) -> Result<Step<S::Id, H::Abort>, H::Abort> {
         self.counters.timing.interrupted();
         if let Err(error) = self.handler.dead_letter(item, dead_letter) {
             if let DeliveryMode::ExactlyOnce(transactions) = self.delivery {
@@ -453,7 +456,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         Ok(Step::Handled(1))
     }
 
-    fn log_mismatch(&self, item: &S::Item, envelope: &Scanned<'_>) {
+    fn log_mismatch(&self, item: &Handle<S::Id>, envelope: &Scanned<'_>) {
         let channel = envelope.channel.as_deref().unwrap_or_default();
         let right = self
             .topics
@@ -464,17 +467,8 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
             format!(
                 "Skipped records of topic \"{}\" whose channel \"{channel}\" belongs to topic \"{right}\" \
                  (topic_mismatch).",
-                item.topic()
+                item.topic
             ),
         );
     }
-}
-
-/// A member that was assigned nothing for this long after joining has nothing to expect.
-pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// True where `since` is longer ago than [`JOIN_TIMEOUT`].
-#[must_use]
-pub fn join_timed_out(since: Option<Instant>) -> bool {
-    since.is_some_and(|since| since.elapsed() >= JOIN_TIMEOUT)
 }

@@ -1,8 +1,10 @@
 //! Stop conditions of a worker.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use crate::clock;
 
 /// Reason of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +61,6 @@ impl Limits {
         self.max_messages.saturating_sub(handled)
     }
 }
-
-/// Set by a signal handler, which may touch nothing but an atomic.
-static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// Number of [`Hold`]s. Read by signal handlers.
@@ -140,23 +139,12 @@ impl StopSignal {
     /// Clears every request before a new run.
     pub fn reset(&self) {
         self.requested.set(false);
-        SIGNALLED.store(false, Ordering::Relaxed);
+        clock::clear_signal();
     }
 
     /// Clears `stopConsuming()` before a new run; a signal that arrived already still ends it.
     pub fn clear_request(&self) {
         self.requested.set(false);
-    }
-
-    /// A signal stops every worker of the process; async-signal-safe.
-    pub fn signal() {
-        SIGNALLED.store(true, Ordering::Relaxed);
-    }
-
-    /// True once a stop signal arrived.
-    #[must_use]
-    pub fn is_signalled() -> bool {
-        SIGNALLED.load(Ordering::Relaxed)
     }
 
     /// The reason to stop, if one was requested.
@@ -166,6 +154,6 @@ impl StopSignal {
         if self.requested.get() {
             return Some(Reason::Requested);
         }
-        SIGNALLED.load(Ordering::Relaxed).then_some(Reason::Signal)
+        clock::is_signalled().then_some(Reason::Signal)
     }
 }

@@ -6,57 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::isolation::refused_dead_letter;
 use super::{
-    add, count, deferred_signals, DeadLetter, Handler, Item, Outcome, Reason, Source, Step, Worker,
-    SLICE,
+    add, count, deferred_signals, DeadLetter, Handler, Outcome, Reason, Source, Step, Worker, SLICE,
 };
 use crate::error::{Error, Kind, Result};
-use crate::kafka::consumer::records::Attempt;
+use crate::kafka::consumer::records::{Attempt, Handle};
+use crate::kafka::transaction::{TransactionOutcome, Transactions};
 use crate::log::Level;
 use crate::process;
 
 /// Pause after a transaction that Kafka did not commit.
 const ABORT_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 100 });
-
-/// Outcome of a transaction.
-#[derive(Debug)]
-pub enum TransactionOutcome {
-    /// Kafka has committed it.
-    Committed,
-    /// Kafka has aborted it, and the consumer reads again from where it began.
-    Aborted(Error),
-}
-
-/// The transactions of a consumer.
-pub trait Transactions {
-    /// Obtains the transactional.id, which aborts the open transaction of an earlier worker: until then the offsets of
-    /// the group cannot be read.
-    ///
-    /// # Errors
-    /// A permanent error of Kafka. `Ok(false)`: Kafka has not answered yet.
-    fn prepare(&self) -> Result<bool>;
-    /// Begins a transaction; waits only briefly for Kafka.
-    ///
-    /// # Errors
-    /// A permanent error of Kafka: another worker has fenced this one. `Ok(false)`: Kafka has not answered yet.
-    fn begin(&self) -> Result<bool>;
-    /// Commits it with the offsets of everything handled since it began.
-    ///
-    /// # Errors
-    /// A permanent error of Kafka.
-    fn commit(&self) -> Result<TransactionOutcome>;
-    /// True if the transaction can only be aborted, because Kafka refused a message of it.
-    fn has_failed(&self) -> bool;
-    /// Aborts it; the consumer returns to where it began.
-    ///
-    /// # Errors
-    /// A permanent error of Kafka.
-    fn abort(&self) -> Result<()>;
-    /// While records are there, a transaction goes on to the next fetch until this time has passed: its own cost hardly
-    /// depends on the number of records. At most [`Self::bound`].
-    fn duration(&self) -> Duration;
-    /// Maximum duration of a transaction.
-    fn bound(&self) -> Duration;
-}
 
 /// Dead letters of records in aborted transactions: they are written in the next transaction.
 #[derive(Debug, Default)]
@@ -70,7 +29,7 @@ pub struct PendingDeadLetters {
 
 impl PendingDeadLetters {
     /// The dead letter of a record that was given up, which completes the record.
-    pub(super) fn dead_letter<I: Item>(&self, item: &I) -> Option<DeadLetter> {
+    pub(super) fn dead_letter<I>(&self, item: &Handle<I>) -> Option<DeadLetter> {
         if self.given_up.borrow().is_empty() {
             return None;
         }
@@ -78,13 +37,13 @@ impl PendingDeadLetters {
     }
 
     /// The dead letter of a record is in the open transaction.
-    pub(super) fn wrote<I: Item>(&self, item: &I, dead_letter: &DeadLetter) {
+    pub(super) fn wrote<I>(&self, item: &Handle<I>, dead_letter: &DeadLetter) {
         self.give_up(item, dead_letter.clone());
         self.written.borrow_mut().push(item.place());
     }
 
     /// The error of a record whose results Kafka refused for good, once.
-    pub(super) fn take_refusal<I: Item>(&self, item: &I) -> Option<Error> {
+    pub(super) fn take_refusal<I>(&self, item: &Handle<I>) -> Option<Error> {
         if self.refused.borrow().is_empty() {
             return None;
         }
@@ -114,12 +73,12 @@ impl PendingDeadLetters {
     }
 
     /// True for a record that was given up.
-    pub(super) fn has<I: Item>(&self, item: &I) -> bool {
+    pub(super) fn has<I>(&self, item: &Handle<I>) -> bool {
         let given_up = self.given_up.borrow();
         !given_up.is_empty() && given_up.contains_key(&item.place())
     }
 
-    fn give_up<I: Item>(&self, item: &I, dead_letter: DeadLetter) {
+    fn give_up<I>(&self, item: &Handle<I>, dead_letter: DeadLetter) {
         self.given_up.borrow_mut().insert(item.place(), dead_letter);
     }
 
@@ -139,7 +98,7 @@ impl PendingDeadLetters {
     }
 }
 
-impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
+impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     /// Handles fetched records and what else is there, for the time of a transaction, and commits them with the
     /// messages sent.
     pub(super) fn transaction(
@@ -164,7 +123,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         let began = Instant::now();
         self.counters.timing.interrupted();
         while let Some(item) = self.next_of_transaction(transactions, began, *handled + done) {
-            if item.is_isolated() {
+            if item.isolated {
                 if count_of_records > 0 {
                     self.source.requeue(&item, Attempt::NotMade);
                     break;
@@ -254,7 +213,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
         transactions: &dyn Transactions,
         began: Instant,
         handled: u64,
-    ) -> Option<S::Item> {
+    ) -> Option<Handle<S::Id>> {
         let source = self.source;
         if let Some(item) = source.next() {
             return Some(item);
@@ -283,7 +242,7 @@ impl<S: Source, H: Handler<S::Item>> Worker<'_, S, H> {
     fn abort_transaction(
         &self,
         transactions: &dyn Transactions,
-        item: &S::Item,
+        item: &Handle<S::Id>,
         outcome: Outcome<H::Abort>,
         paused: Option<Instant>,
     ) -> Result<Option<Reason>, H::Abort> {

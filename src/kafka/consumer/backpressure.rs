@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::fetch::Record;
+use super::message::Record;
 use super::records::Attempt;
 use super::Consumer;
 use crate::clock::coarse_ms;

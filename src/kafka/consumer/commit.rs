@@ -15,7 +15,6 @@ use crate::config::Delivery;
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, TopicPartitionList};
 use crate::process;
-use crate::worker::Source;
 
 /// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -220,7 +219,7 @@ impl Consumer {
     /// commit are read again: one by one if Kafka refuses a message for good.
     fn deliveries_acknowledged(&self, until: Instant) -> Result<bool> {
         Self::callback_results(until).inspect_err(|error| {
-            Source::read_again(self, error.is_permanent());
+            self.read_again(error.is_permanent());
         })
     }
 
@@ -228,7 +227,7 @@ impl Consumer {
     ///
     /// # Errors
     /// Delivery, naming the messages that were not delivered.
-    pub(super) fn callback_results(until: Instant) -> Result<bool> {
+    pub fn callback_results(until: Instant) -> Result<bool> {
         let failures = &process::current().producers.callback_failures;
         let clients = process::current().producers.all();
         let unacknowledged: Vec<_> = clients

@@ -5,8 +5,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 
 use super::group_protocol;
-use super::message::FetchedMessage;
-use super::records::Fetched;
+use super::message::KafkaMessage;
 use super::state::State;
 use super::Consumer;
 use crate::kafka::client;
@@ -17,7 +16,7 @@ impl Consumer {
     pub(super) fn on_message_error(
         &self,
         state: &mut State,
-        fetched: &FetchedMessage,
+        fetched: &KafkaMessage,
         slot: Option<usize>,
     ) {
         let message = fetched.message();

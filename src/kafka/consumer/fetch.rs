@@ -1,75 +1,20 @@
 //! Fetching records in batches and handing them out one by one.
 #![allow(unsafe_code)]
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-use super::message::{FetchedMessage, RawMessage};
+use super::message::{FetchedMessage, RawMessage, Record};
 use super::partition::Partition;
-use super::records::{Attempt, Handle, Next, RetryBounds};
+use super::records::{Attempt, Next, RetryBounds};
 use super::state::State;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::kafka::client::TopicPartitionList;
-use crate::kafka::producer::delivery;
-use crate::message::Header;
-
-/// A record in flight. Valid until it is completed, requeued or scheduled for a retry.
-#[derive(Clone)]
-pub struct Record(Handle<RawMessage>);
-
-impl From<Handle<RawMessage>> for Record {
-    #[inline]
-    fn from(handle: Handle<RawMessage>) -> Self {
-        Self(handle)
-    }
-}
-
-impl std::ops::Deref for Record {
-    type Target = Handle<RawMessage>;
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl Record {
-    /// Value; `None` for a tombstone.
-    #[inline]
-    #[must_use]
-    pub fn value(&self) -> Option<&[u8]> {
-        // SAFETY: the message is alive while the record is in flight.
-        unsafe { slice((*self.id).payload.cast(), (*self.id).len) }
-    }
-
-    /// Key; `None` for no key.
-    #[inline]
-    #[must_use]
-    pub fn key(&self) -> Option<&[u8]> {
-        // SAFETY: as above.
-        unsafe { slice((*self.id).key.cast(), (*self.id).key_len) }
-    }
-
-    #[must_use]
-    pub fn headers(&self) -> Vec<Header> {
-        // SAFETY: as above.
-        unsafe { delivery::fetched_headers(self.id) }
-    }
-
-    /// Timestamp in ms; -1 where there is none.
-    #[must_use]
-    pub fn timestamp_ms(&self) -> i64 {
-        // SAFETY: as above.
-        unsafe { sys::rd_kafka_message_timestamp(self.id, std::ptr::null_mut()) }
-    }
-}
-
-unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
-    (!pointer.is_null()).then(|| std::slice::from_raw_parts(pointer, length))
-}
+use crate::message::Message;
 
 impl Consumer {
     /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches
@@ -168,11 +113,14 @@ impl Consumer {
             }
             match next {
                 Next::Empty => return None,
-                Next::Event(message, slot) => self.on_message_error(&mut state, &message, slot),
+                Next::Event(FetchedMessage::Kafka(message), slot) => {
+                    self.on_message_error(&mut state, &message, slot);
+                }
+                Next::Event(FetchedMessage::Rejected(_), _) => {}
                 Next::Record(handle) => {
                     self.stats.consumed.set(state.records.consumed);
                     self.stats.bytes.set(state.records.consumed_bytes);
-                    return Some(handle.into());
+                    return Some(handle);
                 }
             }
         }
@@ -207,15 +155,17 @@ impl Consumer {
             .acknowledge(topic, number, offset, Instant::now())
     }
 
-    /// The application rejected a record; it keeps it for another attempt.
-    pub fn reject(&self, place: (&str, i32, i64), key: Option<&[u8]>, attempt: Attempt) {
+    /// The application rejected a message that `poll()` returned: it is handed out again after `wait`.
+    pub fn reject(&self, message: &Rc<Message>, attempt: Attempt, wait: Duration) {
+        let message = FetchedMessage::Rejected(Rc::clone(message));
         let mut state = self.state.borrow_mut();
-        state.records.reject(place, key, attempt, Instant::now());
+        state.records.reject(message, attempt, Instant::now(), wait);
     }
 
-    /// See [`AssignedRecords::may_retry`](super::records::AssignedRecords::may_retry).
-    pub fn may_retry(&self, topic: &str, number: i32, offset: i64) -> Option<bool> {
-        self.state.borrow().records.may_retry(topic, number, offset)
+    /// True while a rejected record waits for its retry.
+    pub fn waits_for_retry(&self, topic: &str, number: i32, offset: i64) -> bool {
+        let state = self.state.borrow();
+        state.records.waits_for_retry(topic, number, offset)
     }
 
     /// True while a record was handed out and has no result.
@@ -276,8 +226,7 @@ impl Consumer {
     /// The records in flight.
     #[must_use]
     pub fn in_flight(&self) -> Vec<Record> {
-        let records = self.state.borrow().records.in_flight();
-        records.into_iter().map(Record::from).collect()
+        self.state.borrow().records.in_flight()
     }
 
     /// Drops everything that is fetched and was not handed out: how many records, and of which topics.

@@ -21,14 +21,13 @@ mod pre_commit;
 mod rebalance;
 pub(crate) mod records;
 mod retry_queue;
-mod source;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
 mod wait_report;
 
-pub use fetch::Record;
+pub use message::{MessageId, Record};
 pub use position::Position;
 pub use pre_commit::PreCommit;
 

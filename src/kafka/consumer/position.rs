@@ -30,6 +30,14 @@ pub enum Position {
 }
 
 impl Consumer {
+    /// The records since the last commit are read again, after a result was not delivered; one by one if `isolated`.
+    pub fn read_again(&self, isolated: bool) {
+        if isolated {
+            self.isolate();
+        }
+        self.rewind();
+    }
+
     /// Undoes everything handled since the last commit: the records are read again. Later records cannot be committed;
     /// where a seek fails, records are discarded until it succeeds.
     pub(in crate::kafka) fn rewind(&self) {

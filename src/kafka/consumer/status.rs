@@ -13,6 +13,9 @@ use crate::kafka::client;
 use crate::metrics::consumers::GroupStats;
 use crate::topic::TopicFilter;
 
+/// A member that was assigned nothing for this long after joining has nothing to expect.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A list of so many topics each second takes a hundredth of a core and more.
 const MANY_TOPICS: usize = 100;
 
@@ -189,10 +192,19 @@ impl Consumer {
         }
     }
 
-    /// When a broker first answered.
+    /// Nothing is assigned and nothing will be: the topics do not exist, or the group has assigned every partition to
+    /// other members.
     #[must_use]
-    pub fn connected_at(&self) -> Option<Instant> {
-        self.connected_at.get()
+    pub fn has_no_more(&self) -> bool {
+        let since = self.connected_at.get();
+        let is_late = since.is_some_and(|since| since.elapsed() >= JOIN_TIMEOUT);
+        self.is_unassigned() && (self.no_topic_exists() || is_late)
+    }
+
+    /// True where a rebalance waits to be processed.
+    #[must_use]
+    pub fn is_rebalancing(&self) -> bool {
+        self.events.has_rebalance()
     }
 
     /// What the consumer is waiting for, while a wait is reported; otherwise the last error that Kafka reported.

@@ -10,7 +10,7 @@ use super::pool::ProducerPool;
 use super::Producer;
 use crate::config::{testing, BrokerConfig, Value};
 use crate::error::Kind;
-use crate::kafka::consumer::Consumer;
+use crate::kafka::consumer::{Consumer, MessageId};
 use crate::kafka::embedded::EmbeddedCluster;
 use crate::message::ProducerRecord;
 use crate::process;
@@ -271,8 +271,11 @@ fn a_record_without_headers_is_recognised_in_the_message_of_librdkafka() {
         consumer.fetch(Duration::from_millis(50), 10);
         let _ = consumer.serve_events(&NoopListener);
         while let Some(record) = consumer.next() {
+            let MessageId::Kafka(raw) = record.id else {
+                panic!("a record of librdkafka");
+            };
             // SAFETY: the record is in flight.
-            let is_without = unsafe { super::delivery::is_without_headers(record.id) };
+            let is_without = unsafe { super::delivery::is_without_headers(raw) };
             found.push((is_without, record.headers().len()));
             consumer.complete(&record);
         }

@@ -23,7 +23,6 @@ use super::POLL_INTERVAL;
 use crate::clock;
 use crate::kafka::producer::Producer;
 use crate::process;
-use crate::worker::StopSignal;
 
 /// Extra time for librdkafka to report the timeout itself.
 const GRACE: Duration = Duration::from_millis(200);
@@ -83,7 +82,7 @@ pub(super) fn call_with_timeout(
 
 /// Cuts the time if a signal has asked the process to end.
 fn apply_shutdown_deadline(until: &mut Instant) {
-    if StopSignal::is_signalled() {
+    if clock::is_signalled() {
         clock::begin_shutdown();
         *until = (*until).min(Instant::now() + clock::bounded(SHUTDOWN_TIMEOUT));
     }

@@ -15,7 +15,47 @@ use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::client;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::producer::Producer;
-use crate::worker::{StopSignal, TransactionOutcome, Transactions};
+
+/// Outcome of a transaction.
+#[derive(Debug)]
+pub enum TransactionOutcome {
+    /// Kafka has committed it.
+    Committed,
+    /// Kafka has aborted it, and the consumer reads again from where it began.
+    Aborted(Error),
+}
+
+/// The transactions of a consumer.
+pub trait Transactions {
+    /// Obtains the transactional.id, which aborts the open transaction of an earlier worker: until then the offsets of
+    /// the group cannot be read.
+    ///
+    /// # Errors
+    /// A permanent error of Kafka. `Ok(false)`: Kafka has not answered yet.
+    fn prepare(&self) -> Result<bool>;
+    /// Begins a transaction; waits only briefly for Kafka.
+    ///
+    /// # Errors
+    /// A permanent error of Kafka: another worker has fenced this one. `Ok(false)`: Kafka has not answered yet.
+    fn begin(&self) -> Result<bool>;
+    /// Commits it with the offsets of everything handled since it began.
+    ///
+    /// # Errors
+    /// A permanent error of Kafka.
+    fn commit(&self) -> Result<TransactionOutcome>;
+    /// True if the transaction can only be aborted, because Kafka refused a message of it.
+    fn has_failed(&self) -> bool;
+    /// Aborts it; the consumer returns to where it began.
+    ///
+    /// # Errors
+    /// A permanent error of Kafka.
+    fn abort(&self) -> Result<()>;
+    /// While records are there, a transaction goes on to the next fetch until this time has passed: its own cost hardly
+    /// depends on the number of records. At most [`Self::bound`].
+    fn duration(&self) -> Duration;
+    /// Maximum duration of a transaction.
+    fn bound(&self) -> Duration;
+}
 
 pub struct TransactionalConsumer<'a> {
     pub consumer: &'a Consumer,
@@ -203,7 +243,7 @@ impl Transactions for TransactionalConsumer<'_> {
             if TransactionError::of_transaction(producer.client()).is_some() {
                 break;
             }
-            if StopSignal::is_signalled() || Instant::now() >= until {
+            if clock::is_signalled() || Instant::now() >= until {
                 self.abort()?;
                 let reason = "the messages sent by the callbacks were not acknowledged in time.";
                 return Ok(TransactionOutcome::Aborted(Error::new(
@@ -263,7 +303,7 @@ impl Transactions for TransactionalConsumer<'_> {
             // A child forked in a callback: the transaction belongs to the parent.
             return Ok(());
         }
-        if StopSignal::is_signalled() {
+        if clock::is_signalled() {
             clock::begin_shutdown();
         }
         self.consumer.rewind();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 
-pub use self::consumer::TransactionalConsumer;
+pub use self::consumer::{TransactionOutcome, TransactionalConsumer, Transactions};
 pub use self::current::{clear, current_for, save_current};
 
 use self::call::{call_with_timeout, simple_call};

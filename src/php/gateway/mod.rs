@@ -21,7 +21,6 @@ use crate::gateway::admin_api::AdminRequest;
 use crate::gateway::api_client::host_port;
 use crate::gateway::protocol::channel::Name;
 use crate::process;
-use crate::worker::StopSignal;
 
 /// How often signals are handled and the log is delivered while `wait()` waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -211,7 +210,7 @@ impl Gateway {
         let until = Instant::now() + Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
         if self.handlers.borrow().is_none() && self.current()?.is_some() {
             if !signals::SignalHandlers::any_installed() {
-                StopSignal::default().reset();
+                crate::clock::clear_signal();
             }
             *self.handlers.borrow_mut() = Some(signals::SignalHandlers::install());
         }
@@ -221,7 +220,7 @@ impl Gateway {
             }
             // A PHP handler may have called stop().
             let serves = self.current()?.is_some_and(|gateway| gateway.is_running());
-            if !serves || StopSignal::is_signalled() {
+            if !serves || crate::clock::is_signalled() {
                 return Ok(true);
             }
             let left = until.saturating_duration_since(Instant::now());

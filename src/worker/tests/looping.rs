@@ -57,7 +57,7 @@ fn a_failed_record_is_requeued_and_earlier_ones_are_committed() {
     assert_eq!(fixture.source.failed.get(), 1);
     assert_eq!(fixture.source.commits.get(), 1);
     assert_eq!(fixture.counters.failures.get(), 1);
-    assert_eq!(fixture.source.next().map(|item| item.place), Some(5));
+    assert_eq!(fixture.source.next().map(|item| of(&item)), Some(5));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn records_before_the_failed_one_of_a_batch_are_complete() {
     assert_eq!(fixture.run(limits()), Err("boom".to_owned()));
     assert_eq!(*fixture.source.done.borrow(), [0, 1]);
     let rest: Vec<u32> = std::iter::from_fn(|| fixture.source.next())
-        .map(|item| item.place)
+        .map(|item| of(&item))
         .collect();
     assert_eq!(rest, [2, 3, 4]);
 }
@@ -120,12 +120,7 @@ fn records_before_the_failed_one_of_a_batch_are_complete() {
 #[test]
 fn a_value_that_is_no_envelope_is_dead_lettered() {
     let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
-    let broken = Number {
-        topic: "t_a",
-        value: Rc::new(b"{".to_vec()),
-        place: 0,
-        isolated: false,
-    };
+    let broken = number("t_a", b"{".to_vec(), 0);
     fixture.source.ahead.borrow_mut().push_back(broken);
     assert_eq!(fixture.run(limits()), Ok((1, Reason::Empty)));
     assert_eq!(*fixture.handler.dead_letters.borrow(), [0]);
@@ -181,7 +176,7 @@ fn an_interrupted_record_is_requeued_without_a_failed_attempt() {
     assert_eq!(*fixture.source.done.borrow(), [0, 1, 2, 3, 4]);
     assert_eq!(fixture.source.failed.get(), 0);
     assert_eq!(fixture.counters.failures.get(), 0);
-    assert_eq!(fixture.source.next().map(|item| item.place), Some(5));
+    assert_eq!(fixture.source.next().map(|item| of(&item)), Some(5));
 }
 
 #[test]

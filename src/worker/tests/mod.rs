@@ -12,16 +12,17 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::{
-    DeadLetter, DeliveryMode, Handler, Item, Limits, Outcome, PendingDeadLetters, Reason, Source,
-    StopSignal, TransactionOutcome, Transactions, Worker, WorkerCounters,
+    DeadLetter, DeliveryMode, Handler, Limits, Outcome, PendingDeadLetters, Reason, Source,
+    StopSignal, Worker, WorkerCounters,
 };
 use crate::circuit::CircuitPolicy;
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::consumer::assignment::RebalanceListener;
-use crate::kafka::consumer::records::Attempt;
+use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::consumer::PreCommit;
+use crate::kafka::transaction::{TransactionOutcome, Transactions};
 use crate::retry::ExponentialBackoff;
 use crate::topic::TopicMap;
 
@@ -37,42 +38,28 @@ const CIRCUIT: CircuitPolicy = CircuitPolicy {
     },
 };
 
-#[derive(Clone)]
-struct Number {
-    topic: &'static str,
-    value: Rc<Vec<u8>>,
-    place: u32,
-    isolated: bool,
+/// A record whose offset is its number. Its id is its value.
+type Number = Handle<Rc<Vec<u8>>>;
+
+fn number(topic: &str, value: Vec<u8>, offset: u32) -> Number {
+    Handle {
+        id: Rc::new(value),
+        // As many partitions as topics, and each topic is its channel's.
+        slot: topic.as_bytes().last().map_or(0, |last| usize::from(*last)),
+        topic: Rc::from(topic),
+        partition: 0,
+        offset: i64::from(offset),
+        attempt: 1,
+        transient: 0,
+        transient_since: None,
+        crashes: 0,
+        isolated: false,
+        was_handled: false,
+    }
 }
 
-impl Item for Number {
-    fn topic(&self) -> &str {
-        self.topic
-    }
-
-    fn value(&self) -> Option<&[u8]> {
-        Some(&self.value)
-    }
-
-    fn same_partition(&self, other: &Self) -> bool {
-        self.topic == other.topic
-    }
-
-    fn place(&self) -> (String, i32, i64) {
-        (self.topic.to_owned(), 0, i64::from(self.place))
-    }
-
-    fn crashes(&self) -> u32 {
-        0
-    }
-
-    fn is_isolated(&self) -> bool {
-        self.isolated
-    }
-
-    fn was_handled(&self) -> bool {
-        self.isolated
-    }
+fn of(item: &Number) -> u32 {
+    u32::try_from(item.offset).expect("a number")
 }
 
 #[derive(Default)]
@@ -98,7 +85,11 @@ struct Numbers {
 }
 
 impl Source for Numbers {
-    type Item = Number;
+    type Id = Rc<Vec<u8>>;
+
+    fn value(item: &Number) -> Option<&[u8]> {
+        Some(&item.id)
+    }
 
     fn fetch(&self, _: Duration, most: usize) -> usize {
         self.sleep(Duration::from_millis(1));
@@ -119,7 +110,7 @@ impl Source for Numbers {
     }
 
     fn complete(&self, item: &Number) {
-        self.done.borrow_mut().push(item.place);
+        self.done.borrow_mut().push(of(item));
     }
 
     fn requeue(&self, item: &Number, attempt: Attempt) {
@@ -131,9 +122,7 @@ impl Source for Numbers {
     fn schedule_retry(&self, item: &Number, attempt: Attempt, wait: Duration) {
         let failed = u32::from(attempt != Attempt::NotMade);
         self.failed.set(self.failed.get() + failed);
-        self.scheduled
-            .borrow_mut()
-            .push((item.place, attempt, wait));
+        self.scheduled.borrow_mut().push((of(item), attempt, wait));
         self.ahead.borrow_mut().push_back(item.clone());
     }
 
@@ -153,7 +142,7 @@ impl Source for Numbers {
 
     fn results(&self, _: Duration) -> Result<bool> {
         let mut since = self.since_commit.borrow_mut();
-        let last = since.last().map(|last| last.place);
+        let last = since.last().map(of);
         if self.awaited.replace(last) == last {
             let refusal = self.refusal(&since);
             since.clear();
@@ -175,8 +164,12 @@ impl Source for Numbers {
             ahead.push_front(number);
         }
         for number in since.into_iter().rev() {
-            self.done.borrow_mut().retain(|done| *done != number.place);
-            ahead.push_front(Number { isolated, ..number });
+            self.done.borrow_mut().retain(|done| *done != of(&number));
+            ahead.push_front(Number {
+                isolated,
+                was_handled: isolated,
+                ..number
+            });
         }
     }
 
@@ -248,11 +241,11 @@ impl Numbers {
     /// The error for the first result that Kafka refuses.
     fn refusal(&self, numbers: &[Number]) -> Option<Error> {
         let poison = self.poison.borrow();
-        let refused = numbers.iter().find(|one| poison.contains(&one.place))?;
+        let refused = numbers.iter().find(|one| poison.contains(&of(one)))?;
         Some(Error::delivery(
             "refused",
             vec![FailedMessage {
-                id: refused.place.to_string(),
+                id: of(refused).to_string(),
                 topic: "out".to_owned(),
                 reason: "refused".to_owned(),
                 kind: Kind::Delivery,
@@ -293,7 +286,7 @@ impl RebalanceListener for Script {
     }
 }
 
-impl Handler<Number> for Script {
+impl Handler<Rc<Vec<u8>>> for Script {
     type Callback = ();
 
     fn handle(
@@ -302,15 +295,13 @@ impl Handler<Number> for Script {
         item: &Number,
         _: Option<&Scanned<'_>>,
     ) -> Outcome<String> {
-        (self.callback)(item.place)
+        (self.callback)(of(item))
     }
 
     fn handle_batch(&self, _: &Rc<Subscription<()>>, items: &[Number]) -> (usize, Outcome<String>) {
-        self.lists
-            .borrow_mut()
-            .push(items.iter().map(|item| item.place).collect());
+        self.lists.borrow_mut().push(items.iter().map(of).collect());
         for (place, item) in items.iter().enumerate() {
-            match (self.callback)(item.place) {
+            match (self.callback)(of(item)) {
                 Outcome::Handled => {}
                 other => return (place, other),
             }
@@ -335,7 +326,7 @@ impl Handler<Number> for Script {
     }
 
     fn dead_letter(&self, item: &Number, _: &DeadLetter) -> Result<()> {
-        self.dead_letters.borrow_mut().push(item.place);
+        self.dead_letters.borrow_mut().push(of(item));
         Ok(())
     }
 
@@ -389,7 +380,7 @@ fn fixture(
 
 impl Fixture {
     fn put(&self, numbers: std::ops::Range<u32>, topic: &'static str, channel: &str) {
-        for number in numbers {
+        for place in numbers {
             let mut value = Vec::new();
             crate::envelope::write_envelope(
                 &mut value,
@@ -400,12 +391,8 @@ impl Fixture {
                 None,
                 1,
             );
-            self.source.ahead.borrow_mut().push_back(Number {
-                topic,
-                value: Rc::new(value),
-                place: number,
-                isolated: false,
-            });
+            let record = number(topic, value, place);
+            self.source.ahead.borrow_mut().push_back(record);
         }
     }
 

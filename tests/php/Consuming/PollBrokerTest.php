@@ -284,6 +284,71 @@ final class PollBrokerTest extends ConsumingTestCase
         $broker->close();
     }
 
+    public function testRejectedMessagesCountAsParkedAndAreBounded(): void
+    {
+        $broker = $this->broker(['retry_backoff_ms' => 700, 'retry_max_parked' => 1]);
+        $broker->subscribeTopic($this->topic());
+        Realtime::broker()->send($this->topic(), 'a1', 'a', [], 0);
+        Realtime::flush();
+        [$first] = $this->poll($broker, 1);
+        $broker->nack($first);
+        self::assertSame(1, $broker->stats()['parked']);
+        Realtime::broker()->send($this->topic(), 'b1', 'b', [], 0);
+        Realtime::flush();
+        $values = [];
+        foreach ([1, 2] as $ignored) {
+            [$message] = $this->poll($broker, 1);
+            $values[] = "{$message->getPayload()}#{$message->getAttempt()}";
+            $broker->ack($message);
+        }
+        self::assertSame(['a1#2', 'b1#1'], $values, 'with retry_max_parked waiting the partition waits, too');
+        self::assertSame(0, $broker->stats()['parked']);
+    }
+
+    public function testTheSameKeyInAnotherPartitionDoesNotWait(): void
+    {
+        $this->createTopic($this->topic(), 2);
+        foreach (['a1' => 0, 'a2' => 0, 'other' => 1] as $value => $partition) {
+            Realtime::broker()->send($this->topic(), $value, 'a', [], $partition);
+        }
+        Realtime::flush();
+        $broker = $this->broker(['retry_backoff_ms' => 60_000, 'retry_backoff_max_ms' => 60_000]);
+        $broker->subscribeTopic($this->topic());
+        $values = [];
+        for ($end = microtime(true) + 15; count($values) < 2 && microtime(true) < $end;) {
+            $message = $broker->poll(500);
+            if ($message === null) {
+                continue;
+            }
+            $values[] = $message->getPayload();
+            $message->getPayload() === 'a1' ? $broker->nack($message) : $broker->ack($message);
+        }
+        self::assertEqualsCanonicalizing(['a1', 'other'], $values);
+        self::assertNull($broker->poll(300));
+        $broker->close();
+        $left = [];
+        $next = $this->broker()->subscribeTopic($this->topic(), static function (Message $message) use (&$left): void {
+            $left[] = $message->getPayload();
+        });
+        $this->drain($next);
+        self::assertSame(['a1', 'a2'], $left, 'a1 waited, and is read again with what follows');
+    }
+
+    public function testADeadLetterHasTheTimeOfItsRecord(): void
+    {
+        $before = (int) (microtime(true) * 1000);
+        $this->publish('user.1', [1]);
+        $broker = $this->broker(['retry_backoff_ms' => 10, 'max_retries' => 1])->subscribe('user.1');
+        foreach ([1, 2] as $attempt) {
+            [$message] = $this->poll($broker, 1);
+            self::assertSame($attempt, $message->getAttempt());
+            $broker->nack($message);
+        }
+        $broker->close();
+        $headers = $this->consumeAll('dlq.' . $this->channelTopic('user.1'), 1)[0]->getHeaders();
+        self::assertEqualsWithDelta($before, (int) $headers['x-original-timestamp'], 20_000);
+    }
+
     public function testRawTopics(): void
     {
         $this->send($this->topic(), ['a', null]);

@@ -30,7 +30,7 @@ impl<M: Fetched> AssignedRecords<M> {
             return Some(message);
         }
         self.take(slot, &message);
-        self.retry_queue.follow(&queue, message);
+        self.retry_queue.follow(&queue, message.offset(), message);
         None
     }
 

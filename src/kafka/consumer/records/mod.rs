@@ -9,6 +9,8 @@ mod held_back;
 mod offsets;
 mod partitions;
 mod polled;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
@@ -72,6 +74,12 @@ impl<I> Handle<I> {
     pub const fn counted_attempt(&self) -> u32 {
         self.attempt - self.transient
     }
+
+    /// Topic, partition and offset.
+    #[must_use]
+    pub fn place(&self) -> (String, i32, i64) {
+        (self.topic.to_string(), self.partition, self.offset)
+    }
 }
 
 /// Result of [`AssignedRecords::next`].
@@ -123,7 +131,7 @@ pub struct AssignedRecords<M> {
     next_batch: VecDeque<M>,
     in_flight: VecDeque<InFlight<M>>,
     retry_queue: RetryQueue<M>,
-    /// Records rejected by the caller of `poll()`, with the queues that they hold.
+    /// Records rejected by the caller of `poll()`, with the queues that they hold until they are acknowledged.
     rejected: BTreeMap<(usize, i64), KeyQueue>,
     /// Fetched records of partitions that are paused because they ran too far ahead, with their slots.
     held_back: VecDeque<(usize, M)>,
@@ -327,10 +335,11 @@ impl<M: Fetched> AssignedRecords<M> {
             partition.complete(offset);
         }
         if let Some(queue) = record.queue {
-            self.retry_queue.advance(&queue, now());
+            self.retry_queue.finish(&queue, offset, now());
         }
         if !self.attempts.is_empty() {
             self.attempts.remove(&(record.slot, offset));
+            self.rejected.remove(&(record.slot, offset));
         }
     }
 
@@ -360,9 +369,9 @@ impl<M: Fetched> AssignedRecords<M> {
         match record.queue {
             Some(queue) if wanted => {
                 self.retry_queue
-                    .schedule(queue, record.message, due, failed);
+                    .schedule(queue, offset, record.message, due, failed);
             }
-            Some(queue) => self.retry_queue.advance(&queue, due),
+            Some(queue) => self.retry_queue.finish(&queue, offset, due),
             None if wanted => self.fetched.push_front(record.message),
             None => {}
         }
@@ -431,12 +440,11 @@ impl<M: Fetched> AssignedRecords<M> {
                 }
             }
         }
-        let dropped = |record: &M| record.offset() >= offset;
         self.held_back
-            .retain(|(other, message)| *other != slot || !dropped(message));
-        self.retry_queue
-            .discard(|other, message| other == slot && dropped(message));
-        self.discard_rejected(slot, offset);
+            .retain(|(other, message)| *other != slot || message.offset() < offset);
+        self.retry_queue.discard(slot, offset);
+        self.rejected
+            .retain(|(other, rejected), _| *other != slot || *rejected < offset);
     }
 
     fn batch(&mut self, is_next: bool) -> &mut VecDeque<M> {

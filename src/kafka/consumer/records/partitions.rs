@@ -28,7 +28,6 @@ impl<M: Fetched> AssignedRecords<M> {
             return;
         };
         self.discard_from(slot, i64::MIN);
-        self.retry_queue.remove_partition(slot);
         self.index.remove(&(Rc::from(topic), number));
         self.attempts.retain(|(other, _), _| *other != slot);
         for record in self
@@ -81,7 +80,7 @@ impl<M: Fetched> AssignedRecords<M> {
     /// Every message is dropped: the client is about to be destroyed.
     pub fn clear(&mut self) {
         self.in_flight.clear();
-        self.retry_queue.discard(|_, _| true);
+        self.retry_queue.clear();
         self.rejected.clear();
         self.held_back.clear();
         self.fetched.clear();

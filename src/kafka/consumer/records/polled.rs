@@ -1,7 +1,7 @@
-//! Records that the caller of `poll()` has: they are complete when it acknowledges them. A rejected one holds back
-//! later records of its key until then.
+//! Records that the caller of `poll()` has: they are complete when it acknowledges them. A rejected one is retried as
+//! a record whose callback failed, and later records of its key wait until it is acknowledged.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::retry_queue::KeyQueue;
 use super::{AssignedRecords, Attempt, Fetched};
@@ -9,9 +9,15 @@ use super::{AssignedRecords, Attempt, Fetched};
 impl<M: Fetched> AssignedRecords<M> {
     /// The record was given to the caller of `poll()`, and waits for its acknowledgement.
     pub fn await_ack(&mut self, id: M::Id, now: impl FnOnce() -> Instant) {
-        let queue = self.take_in_flight(id).and_then(|record| record.queue);
-        if let Some(queue) = queue {
-            self.retry_queue.advance(&queue, now());
+        let Some(record) = self.take_in_flight(id) else {
+            return;
+        };
+        let offset = record.message.offset();
+        let Some(queue) = record.queue else {
+            return;
+        };
+        if !self.rejected.contains_key(&(record.slot, offset)) {
+            self.retry_queue.finish(&queue, offset, now());
         }
     }
 
@@ -21,53 +27,33 @@ impl<M: Fetched> AssignedRecords<M> {
             return false;
         };
         self.attempts.remove(&(slot, offset));
-        self.release_key(slot, offset, now);
+        if let Some(queue) = self.rejected.remove(&(slot, offset)) {
+            self.retry_queue.finish(&queue, offset, now);
+        }
         self.at(slot)
             .is_some_and(|partition| partition.complete(offset))
     }
 
-    /// The record failed and is handed out again by the caller: later records of its key wait until it is acknowledged.
-    pub fn reject(
-        &mut self,
-        place: (&str, i32, i64),
-        key: Option<&[u8]>,
-        attempt: Attempt,
-        now: Instant,
-    ) {
-        let (topic, number, offset) = place;
-        let Some(slot) = self.slot_of(topic, number) else {
+    /// The record failed, and is handed out again after `wait`.
+    pub fn reject(&mut self, message: M, attempt: Attempt, now: Instant, wait: Duration) {
+        let offset = message.offset();
+        let Some(slot) = self.slot_of(&message.topic(), message.partition()) else {
             return;
         };
-        let queue = KeyQueue::of(slot, key, offset);
-        self.retry_queue.hold(queue.clone());
-        self.rejected.insert((slot, offset), queue);
+        let queue = self
+            .rejected
+            .entry((slot, offset))
+            .or_insert_with(|| KeyQueue::of(slot, message.key(), offset))
+            .clone();
+        self.retry_queue
+            .schedule(queue, offset, message, now + wait, Some(now));
         self.count_attempt(slot, offset, attempt, now);
     }
 
-    /// True if a rejected record may be handed out again; false while an earlier one of its key waits. `None`: it is
-    /// not rejected any more, as it is read again or its partition was revoked.
-    pub fn may_retry(&self, topic: &str, number: i32, offset: i64) -> Option<bool> {
-        let slot = self.slot_of(topic, number)?;
-        let queue = self.rejected.get(&(slot, offset))?;
-        let mut earlier = self.rejected.range((slot, i64::MIN)..(slot, offset));
-        Some(!earlier.any(|(_, other)| other == queue))
-    }
-
-    /// Rejected records from `offset` on are read again, or belong to another member.
-    pub(super) fn discard_rejected(&mut self, slot: usize, offset: i64) {
-        let dropped = self.rejected.range((slot, offset)..=(slot, i64::MAX));
-        let dropped: Vec<i64> = dropped.map(|((_, offset), _)| *offset).collect();
-        for offset in dropped {
-            self.release_key(slot, offset, Instant::now());
-        }
-    }
-
-    fn release_key(&mut self, slot: usize, offset: i64, now: Instant) {
-        let Some(queue) = self.rejected.remove(&(slot, offset)) else {
-            return;
-        };
-        if !self.rejected.values().any(|other| *other == queue) {
-            self.retry_queue.advance(&queue, now);
-        }
+    /// True while a rejected record waits for its retry.
+    pub fn waits_for_retry(&self, topic: &str, number: i32, offset: i64) -> bool {
+        let slot = self.slot_of(topic, number);
+        let queue = slot.and_then(|slot| self.rejected.get(&(slot, offset)));
+        queue.is_some_and(|queue| self.retry_queue.is_waiting(queue, offset))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::*;
 use crate::circuit::CircuitPolicy;
 use crate::config::Delivery;
-use crate::kafka::consumer::records::{CommitOffset, Fetched, Handle, RetryBounds};
+use crate::kafka::consumer::records::{CommitOffset, Fetched, RetryBounds};
 use crate::retry::ExponentialBackoff;
 
 pub(super) const TOPIC: &str = "t";
@@ -209,38 +209,5 @@ impl World {
     }
 }
 
-#[derive(Clone)]
-pub(super) struct ModelRecord {
-    pub(super) handle: Handle<u64>,
-    pub(super) value: Rc<Vec<u8>>,
-}
-
-impl Item for ModelRecord {
-    fn topic(&self) -> &str {
-        TOPIC
-    }
-
-    fn value(&self) -> Option<&[u8]> {
-        Some(&self.value)
-    }
-
-    fn same_partition(&self, other: &Self) -> bool {
-        self.handle.slot == other.handle.slot
-    }
-
-    fn place(&self) -> (String, i32, i64) {
-        (TOPIC.to_owned(), self.handle.partition, self.handle.offset)
-    }
-
-    fn crashes(&self) -> u32 {
-        self.handle.crashes
-    }
-
-    fn is_isolated(&self) -> bool {
-        self.handle.isolated
-    }
-
-    fn was_handled(&self) -> bool {
-        self.handle.was_handled
-    }
-}
+/// A record in flight; the model keeps its value beside the id of its message.
+pub(super) type ModelRecord = Handle<(u64, Rc<Vec<u8>>)>;

@@ -14,7 +14,7 @@ impl RebalanceListener for Process<'_> {
     }
 }
 
-impl Handler<ModelRecord> for Process<'_> {
+impl Handler<(u64, Rc<Vec<u8>>)> for Process<'_> {
     type Callback = ();
 
     fn handle(
@@ -39,7 +39,7 @@ impl Handler<ModelRecord> for Process<'_> {
     }
 
     fn retries_exhausted(&self, item: &ModelRecord) -> Option<DeadLetter> {
-        (item.handle.crashes > 3 && self.world.delivery != Delivery::AtMostOnce)
+        (item.crashes > 3 && self.world.delivery != Delivery::AtMostOnce)
             .then(|| dead_letter("crashed"))
     }
 
@@ -52,7 +52,7 @@ impl Handler<ModelRecord> for Process<'_> {
     }
 
     fn dead_letter(&self, item: &ModelRecord, _: &DeadLetter) -> Result<()> {
-        let place = (item.handle.partition, item.handle.offset);
+        let place = (item.partition, item.offset);
         self.sent.borrow_mut().push(place);
         Ok(())
     }

@@ -164,7 +164,7 @@ impl<'w> Process<'w> {
     pub(super) fn callback(&self, items: &[ModelRecord]) -> (usize, Outcome<String>) {
         let places: Vec<_> = items
             .iter()
-            .map(|item| (item.handle.partition, item.handle.offset))
+            .map(|item| (item.partition, item.offset))
             .collect();
         for place in &places {
             let mut handlings = self.world.handlings.borrow_mut();
@@ -183,7 +183,7 @@ impl<'w> Process<'w> {
         if self.world.delivery != Delivery::AtMostOnce {
             self.sent.borrow_mut().extend(&places[..sent]);
         }
-        let first = items[0].handle.partition;
+        let first = items[0].partition;
         let outcome = match action {
             1..=3 | 9 if self.world.delivery == Delivery::AtMostOnce => {
                 Outcome::Dropped { permanent: false }
@@ -236,7 +236,11 @@ impl<'w> Process<'w> {
 }
 
 impl Source for Process<'_> {
-    type Item = ModelRecord;
+    type Id = (u64, Rc<Vec<u8>>);
+
+    fn value(item: &ModelRecord) -> Option<&[u8]> {
+        Some(&item.id.1)
+    }
 
     fn fetch(&self, _: Duration, most: usize) -> usize {
         self.sleep(STEP);
@@ -293,35 +297,47 @@ impl Source for Process<'_> {
         let log = &self.world.log[usize::try_from(handle.partition).expect("a partition")];
         let record = log.iter().find(|record| record.offset == handle.offset);
         let value = Rc::clone(&record.expect("in the log").value);
-        Some(ModelRecord { handle, value })
+        Some(Handle {
+            id: (handle.id, value),
+            slot: handle.slot,
+            topic: handle.topic,
+            partition: handle.partition,
+            offset: handle.offset,
+            attempt: handle.attempt,
+            transient: handle.transient,
+            transient_since: handle.transient_since,
+            crashes: handle.crashes,
+            isolated: handle.isolated,
+            was_handled: handle.was_handled,
+        })
     }
 
     fn complete(&self, item: &ModelRecord) {
-        let is_unclaimed = self.world.log[usize::try_from(item.handle.partition).expect("one")]
+        let is_unclaimed = self.world.log[usize::try_from(item.partition).expect("one")]
             .iter()
             .any(|record| {
-                record.offset == item.handle.offset && *record.value == *item.value && {
+                record.offset == item.offset && *record.value == *item.id.1 && {
                     let scanned = crate::envelope::scan_envelope(&record.value).expect("valid");
                     scanned.channel.as_deref() == Some("z")
                 }
             });
         if is_unclaimed {
-            let place = (item.handle.partition, item.handle.offset);
+            let place = (item.partition, item.offset);
             self.world.results.borrow_mut().insert(place, 1);
         }
         self.records
             .borrow_mut()
-            .complete(item.handle.id, || self.clock.get());
+            .complete(item.id.0, || self.clock.get());
     }
 
     fn requeue(&self, item: &ModelRecord, attempt: Attempt) {
         let mut records = self.records.borrow_mut();
-        records.requeue(item.handle.id, attempt, self.clock.get());
+        records.requeue(item.id.0, attempt, self.clock.get());
     }
 
     fn schedule_retry(&self, item: &ModelRecord, attempt: Attempt, wait: Duration) {
         let mut records = self.records.borrow_mut();
-        records.schedule_retry(item.handle.id, attempt, self.clock.get(), wait);
+        records.schedule_retry(item.id.0, attempt, self.clock.get(), wait);
     }
 
     fn now(&self) -> Instant {
