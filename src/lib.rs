@@ -4,6 +4,7 @@
 //! php          the binding: the only module that uses PHP
 //! gateway      the WebSocket server, compatible with Pusher clients
 //! worker       the consume loop, generic over the host's callbacks
+//! dead_letter  where records go whose handling failed, and writing them
 //! dispatch     selects the subscription of a record
 //! kafka        librdkafka: producers, consumer, transactions, admin client, embedded broker
 //! metrics      counters, exporters, liveness
@@ -27,6 +28,7 @@
 pub mod circuit;
 pub mod clock;
 pub mod config;
+pub mod dead_letter;
 pub mod dispatch;
 pub mod encryption;
 pub mod envelope;

@@ -7,7 +7,6 @@
 pub mod admin;
 pub mod client;
 pub mod consumer;
-pub mod dead_letter;
 pub mod embedded;
 pub mod oauth;
 pub mod producer;

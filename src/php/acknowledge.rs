@@ -13,12 +13,12 @@ use super::handler::PhpHandler;
 use super::message::Message;
 use super::poll::{self, isolate_refused};
 use super::retry::{self, Decision, FailureKind};
-use super::{dead_letter, zend};
+use super::zend;
 use crate::clock;
+use crate::dead_letter::{self, DeadLetter, FailedRecord};
 use crate::error::Error;
 use crate::kafka::consumer::records::Attempt;
 use crate::kafka::consumer::Consumer;
-use crate::kafka::dead_letter::Failure;
 use crate::message::Origin;
 use crate::retry::RetryStrategy;
 use crate::worker::{refused_dead_letter, Handler};
@@ -198,7 +198,7 @@ impl Call<'_> {
 
     /// A record that fails in a dead-letter topic cannot be dead-lettered again.
     fn has_dead_letters(&self) -> bool {
-        self.broker.config.dlq && !self.broker.is_dead_letter_topic(&self.origin.topic)
+        self.broker.config.dlq && !dead_letter::is_topic(&self.broker.config, &self.origin.topic)
     }
 
     /// The message is handed out again later, or becomes a dead letter.
@@ -230,28 +230,20 @@ impl Call<'_> {
     }
 
     fn dead_letter(&self, why: Option<&Zval>) -> Result<(), CallError> {
-        let (broker, origin, inner) = (self.broker, self.origin, &self.message.inner);
-        let class = why.map(zend::class_of).unwrap_or_default();
-        let reason = why.map_or_else(|| "not acknowledged (nack)".to_owned(), zend::message_of);
-        let chain = why.map(zend::chain_of).unwrap_or_default();
-        let failure = Failure {
-            topic: &origin.topic,
-            partition: origin.partition,
-            offset: origin.offset,
-            timestamp_ms: origin.timestamp_ms,
-            class: &class,
-            reason: &reason,
-            chain: &chain,
+        let (broker, origin) = (self.broker, self.origin);
+        let Some(failed) = FailedRecord::of_message(&self.message.inner) else {
+            return Ok(());
+        };
+        let letter = DeadLetter {
+            class: why.map(zend::class_of).unwrap_or_default(),
+            reason: why.map_or_else(|| "not acknowledged (nack)".to_owned(), zend::message_of),
+            chain: why.map(zend::chain_of).unwrap_or_default(),
             attempts: origin.attempt,
+            ..DeadLetter::default()
         };
         let is_isolated = self.is_isolated();
-        let form = if is_isolated {
-            dead_letter::Form::Confirmed
-        } else {
-            dead_letter::Form::Whole
-        };
-        let headers = inner.headers.clone();
-        dead_letter::write(broker, &failure, inner.key(), inner.value(), headers, form)?;
+        let producer = || Ok(broker.sender()?.producer);
+        dead_letter::write(&broker.config, producer, failed, &letter, is_isolated)?;
         if is_isolated {
             match self.await_results(None)? {
                 Results::Accepted => {}

@@ -121,13 +121,6 @@ impl Broker {
         Ok(transaction.clone())
     }
 
-    /// True for a dead-letter topic: a record that fails there cannot be dead-lettered again.
-    pub(super) fn is_dead_letter_topic(&self, topic: &str) -> bool {
-        topic
-            .strip_prefix(&*self.config.dlq_prefix)
-            .is_some_and(|rest| rest.starts_with('.'))
-    }
-
     /// The consumer, started and subscribed on first use and after a fork. `sees_ends`: the first consume() stops at
     /// the ends of partitions.
     pub(super) fn consumer(&self, sees_ends: bool) -> Result<Rc<Consumer>> {

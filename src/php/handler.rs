@@ -12,8 +12,9 @@ use super::message::Message;
 use super::received::ReceivedMessages;
 use super::retry::{Decision, FailureKind};
 use super::signals::{self, Delivered};
-use super::{dead_letter, lifecycle, retry, tracing, zend};
+use super::{lifecycle, retry, shutdown, tracing, zend};
 use crate::config::Delivery;
+use crate::dead_letter::{self, DeadLetter};
 use crate::dispatch::Subscription;
 use crate::envelope::{headers, Scanned};
 use crate::error::{Error, Kind, Result};
@@ -23,7 +24,7 @@ use crate::loop_guard::HandlingGuard;
 use crate::message::Header;
 use crate::message::{Message as Inner, Origin};
 use crate::process;
-use crate::worker::{DeadLetter, Handler, Outcome};
+use crate::worker::{Handler, Outcome};
 
 /// Why consuming has to stop.
 pub enum Abort {
@@ -156,7 +157,7 @@ impl<'a> PhpHandler<'a> {
         if callback::is_promise_refused() {
             return Outcome::Stop(Abort::Pending);
         }
-        if broker.is_dead_letter_topic(&item.topic) {
+        if dead_letter::is_topic(&broker.config, &item.topic) {
             return Outcome::Stop(Abort::Pending);
         }
         let Some(why) = zend::pending_object() else {
@@ -257,7 +258,7 @@ impl<'a> PhpHandler<'a> {
         }
         let consumer = self.broker.consumer.borrow().clone();
         if let Some(consumer) = consumer {
-            dead_letter::on_fatal_error(self.broker, &consumer);
+            shutdown::on_fatal_error(self.broker, &consumer);
         }
         Outcome::Exiting(Abort::Pending)
     }
@@ -445,7 +446,7 @@ impl Handler<MessageId> for PhpHandler<'_> {
     }
 
     fn dead_letter(&self, item: &Record, dead_letter: &DeadLetter) -> Result<()> {
-        dead_letter::write_for(self.broker, item, dead_letter)
+        shutdown::write_dead_letter(self.broker, item, dead_letter)
     }
 
     fn poll_interrupts(&self, now: u64) -> Result<(), Abort> {

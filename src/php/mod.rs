@@ -25,7 +25,6 @@ mod broker;
 mod callback;
 mod consume;
 mod database;
-mod dead_letter;
 mod debug_info;
 mod embedded;
 mod exceptions;

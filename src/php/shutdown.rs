@@ -1,16 +1,19 @@
-//! How consuming ends: aborting the open transaction, a fatal error in a callback, `close()`.
+//! How consuming ends: dead letters, aborting the open transaction, a fatal error in a callback, `close()`.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::arguments::CallError;
 use super::broker::Broker;
-use super::dead_letter;
+use super::zend;
 use crate::config::Delivery;
-use crate::error::{Error, Kind};
-use crate::kafka::consumer::Consumer;
+use crate::dead_letter::{self, DeadLetter, FailedRecord};
+use crate::error::{Error, Kind, Result};
+use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::transaction;
+use crate::log::Level;
 use crate::loop_guard;
+use crate::process;
 
 /// Aborts the open transaction; the next consume() starts another.
 pub fn end_transaction(broker: &Broker) {
@@ -34,7 +37,7 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     }
     // The crashed callback's sends must not be part of the transaction of its dead letter.
     transaction::clear();
-    dead_letter::on_fatal_error(broker, consumer);
+    on_fatal_error(broker, consumer);
     end_transaction(broker);
     let committed = if broker.config.delivery == Delivery::ExactlyOnce {
         consumer.commit_crash_counts(Duration::from_secs(3))
@@ -48,8 +51,61 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     }
 }
 
+/// Writes the dead letter of a record in flight.
+pub fn write_dead_letter(broker: &Broker, record: &Record, letter: &DeadLetter) -> Result<()> {
+    dead_letter::write(
+        &broker.config,
+        || Ok(broker.sender()?.producer),
+        FailedRecord::of(record),
+        letter,
+        record.isolated,
+    )
+}
+
+/// The process ends in a callback, by `exit` or a fatal error: the attempt is counted, and after the last one the
+/// record is dead-lettered, so that it does not crash every worker after this one.
+pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
+    if broker.config.delivery == Delivery::AtMostOnce {
+        return;
+    }
+    let in_flight = consumer.in_flight();
+    for record in &in_flight {
+        consumer.crashed(record);
+    }
+    // In a list it is unknown which record crashed the callback; the next worker receives them one by one. In a
+    // transaction all earlier results are aborted, so the dead letter has to wait for the next transaction.
+    if let ([record], Delivery::AtLeastOnce) = (&*in_flight, broker.config.delivery) {
+        let is_last = record.counted_attempt() > broker.config.max_retries;
+        // While an earlier record is waiting, this record is delivered again anyway and is dead-lettered then.
+        if is_last
+            && !consumer.is_blocked(record)
+            && broker.config.dlq
+            && !dead_letter::is_topic(&broker.config, &record.topic)
+        {
+            let letter = DeadLetter {
+                class: dead_letter::FATAL.to_owned(),
+                reason: zend::fatal_error()
+                    .unwrap_or_else(|| "the callback ended the process by exit".to_owned()),
+                chain: String::new(),
+                attempts: record.attempt,
+                headers_only: false,
+                permanent: true,
+            };
+            match write_dead_letter(broker, record, &letter) {
+                Ok(()) => {
+                    let counters = &broker.counters;
+                    counters.dead_lettered.add(1);
+                    consumer.complete(record);
+                }
+                Err(error) => process::current().log.write(Level::Error, error.message()),
+            }
+        }
+    }
+    consumer.requeue_all();
+}
+
 /// `Broker::close()`. While consuming or polling it takes effect after the current record.
-pub fn close(broker: &Broker) -> Result<(), CallError> {
+pub fn close(broker: &Broker) -> std::result::Result<(), CallError> {
     loop_guard::set_polled(false);
     broker.closing.set(true);
     if broker.consuming.get() || broker.polling.get() {

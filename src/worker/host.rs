@@ -3,28 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::dead_letter::DeadLetter;
 use crate::dispatch::Subscription;
 use crate::envelope::Scanned;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::assignment::RebalanceListener;
 use crate::kafka::consumer::records::Handle;
-
-/// Why a record becomes a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Class of the exception.
-    pub class: String,
-    /// Message of the exception.
-    pub reason: String,
-    /// The exception with its previous ones: class, message, file and line of each; empty if there was none.
-    pub chain: String,
-    /// Number of attempts.
-    pub attempts: u32,
-    /// The dead-letter topic refused the record as too large: only its headers are written.
-    pub headers_only: bool,
-    /// The record is at fault: no attempt of another record is expected to fail for this reason.
-    pub permanent: bool,
-}
 
 /// The result of a callback for its record.
 #[derive(Debug)]

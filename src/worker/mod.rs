@@ -16,7 +16,7 @@ mod transaction;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-pub use host::{DeadLetter, Handler, Outcome};
+pub use host::{Handler, Outcome};
 pub use isolation::refused_dead_letter;
 pub use source::Source;
 pub use stop::{
@@ -26,6 +26,7 @@ pub use transaction::PendingDeadLetters;
 
 use crate::circuit::CircuitPolicy;
 use crate::clock::coarse_ms;
+use crate::dead_letter::DeadLetter;
 use crate::dispatch::{Route, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::{Error, Result};

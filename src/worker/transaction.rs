@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::isolation::refused_dead_letter;
-use super::{
-    add, count, deferred_signals, DeadLetter, Handler, Outcome, Reason, Source, Step, Worker, SLICE,
-};
+use super::{add, count, deferred_signals, Handler, Outcome, Reason, Source, Step, Worker, SLICE};
+use crate::dead_letter::DeadLetter;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::transaction::{TransactionOutcome, Transactions};

@@ -12,10 +12,11 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::{
-    DeadLetter, DeliveryMode, Handler, Limits, Outcome, PendingDeadLetters, Reason, Source,
-    StopSignal, Worker, WorkerCounters,
+    DeliveryMode, Handler, Limits, Outcome, PendingDeadLetters, Reason, Source, StopSignal, Worker,
+    WorkerCounters,
 };
 use crate::circuit::CircuitPolicy;
+use crate::dead_letter::DeadLetter;
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::{Error, FailedMessage, Kind, Result};
