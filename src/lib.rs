@@ -11,11 +11,12 @@
 //! spool        undelivered messages on disk
 //! loop_guard   drops unchanged re-broadcasts
 //! circuit      pauses a subscription whose callback fails for every record
-//! encryption   end-to-end encrypted channels    retry        delays between attempts
+//! retry        delays between attempts
 //! message      a message and its bytes, a record to send
 //! envelope     the JSON of a record
 //! process      the state of one process and fork generation
 //! config       typed, validated settings
+//! encryption   end-to-end encrypted channels
 //! topic        channels, topics, patterns
 //! ids, clock, fiber, log, error
 //! ```

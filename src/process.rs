@@ -16,11 +16,11 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::gateway::undeliverable::UndeliverableLog;
 use crate::kafka::oauth::TokenStore;
 use crate::kafka::producer::pool::ProducerPool;
 use crate::log::Log;
 use crate::metrics::Registry;
+use crate::topic::undeliverable::UndeliverableLog;
 
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());

@@ -7,12 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Uses of a module by a module below it, each with its reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    (
-        "config",
-        "gateway",
-        "builds the gateway's Settings, and the MasterKey of encrypted channels",
-    ),
-    ("encryption", "gateway", "MasterKey is the gateway's type"),
+    ("config", "gateway", "builds the gateway's Settings"),
     (
         "metrics",
         "gateway",
@@ -24,11 +19,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "collects the counters of consumers and producers",
     ),
     ("metrics", "worker", "collects the counters of workers"),
-    (
-        "process",
-        "gateway",
-        "owns the log of events that no browser receives",
-    ),
     ("process", "kafka", "owns the producer pool"),
     ("process", "metrics", "owns the metrics registry"),
 ];

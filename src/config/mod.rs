@@ -121,7 +121,7 @@ pub struct BrokerConfig {
     /// Maps channels to topics.
     pub topics: Arc<TopicMap>,
     /// Encrypts messages for encrypted channels; `None`: only messages that are already encrypted may be sent there.
-    pub encryption: Option<crate::gateway::protocol::encryption::MasterKey>,
+    pub encryption: Option<crate::encryption::MasterKey>,
     /// `realtime.gateway.max_event`: the sender warns about larger data, which gateways skip.
     pub max_event: usize,
     pub consumer_group: String,

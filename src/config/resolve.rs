@@ -9,8 +9,8 @@ use super::reader::SettingsReader;
 use super::sources::{ArrayLayer, LayerOrigin, Sources};
 use super::value::{wrong, Value};
 use super::{security, topics, Acks, BrokerConfig, Delivery, Layers};
+use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
-use crate::gateway::protocol::encryption::MasterKey;
 use crate::topic::validate_topic;
 use std::sync::Arc;
 

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use once_cell::sync::Lazy;
 use serde::de::IgnoredAny;
 
-use super::protocol::{encryption, is_reserved_event, SocketId};
-use super::undeliverable::Reason;
+use super::protocol::{is_reserved_event, SocketId};
+use crate::encryption;
+use crate::topic::undeliverable::Reason;
 
 /// Number of a topic, assigned by the feed.
 pub type TopicNumber = u32;

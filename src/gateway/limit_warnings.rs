@@ -1,7 +1,7 @@
 //! Warnings about limits that only clients notice: the log names the setting, at most once a minute each.
 
-use super::minute_log::MinuteLog;
 use super::settings::Settings;
+use crate::log::minute::MinuteLog;
 
 /// A limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl LimitWarnings {
             Limit::Queue { .. } => &self.queues,
             Limit::Cache => &self.cache,
         };
-        log.warn(|| text(limit, settings));
+        log.warn(&crate::process::current().log, || text(limit, settings));
     }
 }
 

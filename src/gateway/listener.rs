@@ -19,9 +19,9 @@ use super::http::request::{self, Request, RequestError};
 use super::http::respond::{invite_body, respond, Response};
 use super::http::{api, event_stream, handshake, ops};
 use super::hub::Hub;
-use super::minute_log::MinuteLog;
 use super::protocol::{Close, SocketId};
 use super::sys;
+use crate::log::minute::MinuteLog;
 use crate::log::Level;
 
 /// Maximum number of pending connections, which is also limited to this share of the file descriptors.
@@ -390,7 +390,7 @@ impl Acceptor {
     ) -> Result<Admitted, (Close, &'static str)> {
         let settings = self.hub.settings();
         let Some(total_permit) = acquire(&self.sockets, self.max_connections) else {
-            self.total_refusals.warn(|| {
+            self.total_refusals.warn(&crate::process::current().log, || {
                 format!(
                     "The gateway refuses connections: {} are open (realtime.gateway.max_connections, file \
                      descriptors).",
@@ -404,7 +404,7 @@ impl Acceptor {
             let most = u32::try_from(settings.max_connections_per_address).unwrap_or(u32::MAX);
             let permit = acquire_for_address(&self.addresses, client.address, most);
             if permit.is_none() {
-                self.address_refusals.warn(|| {
+                self.address_refusals.warn(&crate::process::current().log, || {
                     format!(
                         "The gateway refuses connections from {}: it has reached \
                          realtime.gateway.max_connections_per_address ({most}; an IPv6 /64 ten times as \

@@ -7,7 +7,7 @@
 //!  └ connection       one task per socket: frames in, send queue out, liveness
 //!     └ hub              channels and their subscribers, cached events
 //!        ├ presence         members of presence channels
-//!        ├ protocol         names, frames, signatures, close codes: no sockets
+//!        ├ protocol         frames, signatures, close codes: no sockets
 //!        └ backend          traits that the hub needs: Cluster (other gateways), History (missed events)
 //!
 //! bootstrap        connects a hub to Kafka
@@ -32,7 +32,6 @@ pub mod http;
 pub mod hub;
 mod limit_warnings;
 pub mod listener;
-mod minute_log;
 mod ports;
 pub mod presence;
 pub mod protocol;
@@ -42,6 +41,5 @@ pub mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
-pub mod undeliverable;
 
 pub use run::{Backends, Gateway, Stats};

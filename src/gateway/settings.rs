@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::broadcast::Broadcast;
 use super::cluster::EventKind;
-use super::protocol::channel::requires_auth;
-use super::protocol::encryption::MasterKey;
+use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
+use crate::topic::socket_channel::requires_auth;
 use crate::topic::ChannelPattern;
 
 /// Minimum length of a secret, in characters.

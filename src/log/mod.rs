@@ -6,6 +6,7 @@
 
 mod format;
 mod level;
+pub mod minute;
 mod redact;
 
 #[cfg(test)]

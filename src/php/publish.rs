@@ -12,12 +12,12 @@ use super::{flush, json, message, signals, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
-use crate::gateway::undeliverable::Undeliverable;
 use crate::kafka::transaction;
 use crate::message::Header;
 use crate::message::Message;
 use crate::message::ProducerRecord;
 use crate::process::termination;
+use crate::topic::undeliverable::Undeliverable;
 use crate::{encryption, ids, loop_guard, process};
 
 /// How long `produce: sync` waits for an acknowledgement.
@@ -69,7 +69,9 @@ fn add_hops(sender: &Sender, list: &mut Vec<Header>) -> Result<(), Error> {
 fn warn_if_undeliverable(sender: &Sender, channel: &str, event: &str, data_bytes: usize) {
     let found = Undeliverable::check(channel, event, data_bytes, sender.config.max_event);
     if let Some(event) = found {
-        process::current().undeliverable.warn(&event);
+        process::current()
+            .undeliverable
+            .warn(&crate::process::current().log, &event);
     }
 }
 

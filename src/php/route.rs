@@ -5,8 +5,8 @@ use crate::config::BrokerConfig;
 use crate::encryption;
 use crate::envelope::{write_end, write_php_string};
 use crate::error::Result;
-use crate::gateway::undeliverable::Undeliverable;
 use crate::ids::ID_LEN;
+use crate::topic::undeliverable::Undeliverable;
 
 /// Follows the names in an envelope with data.
 const DATA: &[u8] = br#","data":"#;

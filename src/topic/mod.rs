@@ -2,8 +2,10 @@
 
 mod names;
 mod pattern;
+pub mod socket_channel;
 #[cfg(test)]
 mod tests;
+pub mod undeliverable;
 
 pub use names::{
     is_control_topic, validate_channel, validate_kafka_topic, validate_topic, MAX_CHANNEL,

@@ -16,12 +16,12 @@ use super::positions::PartitionState;
 use super::record::{BroadcastHeaders, Skip};
 use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
 use crate::gateway::broadcast::{At, Broadcast};
-use crate::gateway::minute_log::MinuteLog;
-use crate::gateway::undeliverable::{Reason, Undeliverable, UndeliverableLog};
 use crate::kafka::client;
 use crate::kafka::producer::delivery::is_without_headers;
+use crate::log::minute::MinuteLog;
 use crate::log::Level;
 use crate::process;
+use crate::topic::undeliverable::{Reason, Undeliverable, UndeliverableLog};
 
 /// Maximum wait for a record; also the time that stopping can take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
@@ -210,11 +210,14 @@ impl FeedReader<'_> {
     fn skipped(&self, topic: &str, at: At, skip: Skip) {
         let counters = &self.shared.counters;
         let warn = |channel: &str, event: &str, reason| {
-            self.undeliverable.warn(&Undeliverable {
-                channel,
-                event,
-                reason,
-            });
+            self.undeliverable.warn(
+                &process::current().log,
+                &Undeliverable {
+                    channel,
+                    event,
+                    reason,
+                },
+            );
         };
         match skip {
             Skip::TopicMismatch { channel } => self.mismatch(topic, &channel),
@@ -235,7 +238,7 @@ impl FeedReader<'_> {
             Skip::Type => counters.bad_records.add_one(),
             Skip::NotAnEnvelope => {
                 counters.bad_records.add_one();
-                self.bad_records.warn(|| {
+                self.bad_records.warn(&process::current().log, || {
                     format!(
                         "No browser receives a record of topic \"{topic}\" (partition {}, offset {}): it is not an \
                         event with a valid channel, an event name and JSON data.",
@@ -248,7 +251,7 @@ impl FeedReader<'_> {
 
     fn mismatch(&self, topic: &str, channel: &str) {
         self.shared.counters.topic_mismatch.add_one();
-        self.mismatches.warn(|| {
+        self.mismatches.warn(&process::current().log, || {
             let right = self.shared.topics.topic_for(channel);
             let right = right.unwrap_or_else(|_| "none".to_owned());
             let channel: String = channel.escape_debug().take(200).collect();

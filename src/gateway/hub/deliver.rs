@@ -11,9 +11,9 @@ use crate::gateway::broadcast::Broadcast;
 use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
 use crate::gateway::limit_warnings::Limit;
-use crate::gateway::protocol::channel::{is_subscribable, target_channels, ChannelKind};
 use crate::gateway::protocol::frame;
-use crate::gateway::undeliverable::{Reason, Undeliverable};
+use crate::topic::socket_channel::{is_subscribable, target_channels, ChannelKind};
+use crate::topic::undeliverable::{Reason, Undeliverable};
 
 impl Hub {
     /// Queues a broadcast for every socket that it reaches. To be called in the order in which
@@ -104,11 +104,14 @@ impl Hub {
 
     #[cold]
     fn warn_undeliverable(&self, broadcast: &Broadcast, reason: Reason) {
-        self.undeliverable.warn(&Undeliverable {
-            channel: broadcast.channel(),
-            event: broadcast.event(),
-            reason,
-        });
+        self.undeliverable.warn(
+            &crate::process::current().log,
+            &Undeliverable {
+                channel: broadcast.channel(),
+                event: broadcast.event(),
+                reason,
+            },
+        );
     }
 
     /// The last event of a cache channel.
@@ -146,7 +149,7 @@ impl Hub {
             }
         };
         consider(name.full, true);
-        crate::gateway::protocol::channel::source_channels(name, |source| consider(source, false));
+        crate::topic::socket_channel::source_channels(name, |source| consider(source, false));
         last.map(|(_, broadcast, since)| {
             let age = now.saturating_duration_since(since);
             (broadcast, cache.ttl().saturating_sub(age))

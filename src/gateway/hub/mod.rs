@@ -23,10 +23,10 @@ use super::connection::Socket;
 use super::counters::Counters;
 use super::limit_warnings::{Limit, LimitWarnings};
 use super::presence::{NodeId, Presence};
-use super::protocol::channel::Name;
 use super::protocol::SocketId;
 use super::settings::Settings;
-use super::undeliverable::UndeliverableLog;
+use crate::topic::socket_channel::Name;
+use crate::topic::undeliverable::UndeliverableLog;
 use cache::Cache;
 use sources::Sources;
 

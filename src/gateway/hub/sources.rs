@@ -4,7 +4,7 @@
 use parking_lot::RwLock;
 
 use crate::gateway::broadcast::{hash_of, HashTable};
-use crate::gateway::protocol::channel::{source_channels, Name};
+use crate::topic::socket_channel::{source_channels, Name};
 
 /// Counts the socket channels by the hash of each broadcast channel that reaches them. Two channels with one hash only
 /// cost a look-up by name.

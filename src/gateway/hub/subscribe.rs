@@ -8,9 +8,9 @@ use super::Hub;
 use crate::gateway::backend::SocketEvent;
 use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
-use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::frame::{self, Member};
 use crate::gateway::protocol::{Name, SocketId};
+use crate::topic::socket_channel::ChannelKind;
 
 pub struct Joined {
     pub channel: Arc<Channel>,

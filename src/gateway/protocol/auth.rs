@@ -5,9 +5,9 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::channel::{ChannelKind, Name};
 use super::socket_id::SocketId;
 use crate::error::{Error, Result};
+use crate::topic::socket_channel::{ChannelKind, Name};
 
 /// HMAC-SHA256 of `text` under `secret`.
 #[must_use]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::channel::is_user_id;
+use crate::topic::socket_channel::is_user_id;
 
 /// A client's message. Duplicates of the listed fields are an error.
 #[derive(Debug, Deserialize)]

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use super::replay_buffer::{PartitionKey, ReplayFrom};
 use super::token::{short_hash, TopicPosition};
 use crate::gateway::feed::positions::Topic;
-use crate::gateway::protocol::channel::{source_channels, Name};
+use crate::topic::socket_channel::{source_channels, Name};
 use crate::topic::TopicMap;
 
 /// A partition that is not in the token is replayed from this long before the token was issued, ms.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::replay_buffer::Timed;
 use crate::gateway::broadcast::Broadcast;
-use crate::gateway::protocol::channel::target_channels;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
+use crate::topic::socket_channel::target_channels;
 
 /// Size of a frame without its strings, in bytes.
 const FRAME_OVERHEAD: usize = 48;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::test_brokers::until;
 use super::*;
-use crate::gateway::protocol::encryption::MasterKey;
+use crate::encryption::MasterKey;
 use crate::topic::ChannelPattern;
 
 pub fn send(gateway: &Gateway, channel: &str, event: &str, data: &serde_json::Value) -> usize {

@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::gateway as core;
 use crate::gateway::admin_api::{AdminRequest, ConnectionInfo};
 use crate::gateway::api_client::ApiClient;
-use crate::gateway::protocol::channel::Name;
 use crate::gateway::protocol::SocketId;
 use crate::php::arguments::{self, CallError};
 use crate::php::json;
+use crate::topic::socket_channel::Name;
 
 impl Gateway {
     pub(super) fn deliver(

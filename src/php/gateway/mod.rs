@@ -19,8 +19,8 @@ use crate::error::{Error, Kind};
 use crate::gateway as core;
 use crate::gateway::admin_api::AdminRequest;
 use crate::gateway::api_client::host_port;
-use crate::gateway::protocol::channel::Name;
 use crate::process;
+use crate::topic::socket_channel::Name;
 
 /// How often signals are handled and the log is delivered while `wait()` waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);

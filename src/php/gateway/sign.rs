@@ -7,12 +7,12 @@ use crate::envelope::write_php_string;
 use crate::error::{Error, Kind};
 use crate::gateway::admin_api::Target;
 use crate::gateway::protocol::auth;
-use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::settings::Settings;
 use crate::php::arguments::{self, CallError};
 use crate::php::arrays::{self, Key};
 use crate::php::{binary, json};
+use crate::topic::socket_channel::is_user_id;
 
 /// Checks the settings as the gateway does: a weak secret on the signing side would be just as dangerous.
 ///

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::super::socket_events::webhook_envelope;
 use super::super::webhook_state::EventKind;
 use super::Actor;
-use crate::gateway::protocol::channel::{ChannelKind, Name};
 use crate::gateway::settings::Settings;
 use crate::ids::new_id;
+use crate::topic::socket_channel::{ChannelKind, Name};
 
 /// Channels with more subscriptions are told at intervals, because each change is sent to every subscriber.
 const LARGE: usize = 100;

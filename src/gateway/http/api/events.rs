@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 
 use super::read::{attributes, Info};
 use super::ApiError;
+use crate::encryption;
 use crate::error::Kind;
 use crate::gateway::backend::{ApiEvent, Cluster};
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::channel::ChannelKind;
-use crate::gateway::protocol::{encryption, frame, is_reserved_event, Name, SocketId};
+use crate::gateway::protocol::{frame, is_reserved_event, Name, SocketId};
+use crate::topic::socket_channel::ChannelKind;
 
 /// Maximum length of an event name, in characters.
 const MAX_EVENT_NAME: usize = 200;

@@ -13,8 +13,8 @@ use super::respond::Response;
 use super::signature;
 use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::channel::is_user_id;
 use crate::gateway::protocol::frame;
+use crate::topic::socket_channel::is_user_id;
 use events::{trigger, trigger_batch, Batch, Event};
 use read::{channel, channels, connections, users};
 

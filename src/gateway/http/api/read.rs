@@ -10,8 +10,8 @@ use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::backend::Cluster;
 use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::channel::ChannelKind;
 use crate::gateway::protocol::{Name, SocketId};
+use crate::topic::socket_channel::ChannelKind;
 
 #[derive(Serialize)]
 struct Row {

@@ -167,6 +167,14 @@ pub fn source_channels(name: &Name<'_>, mut source: impl FnMut(&str)) {
     }
 }
 
+/// True for event names reserved for the server: `pusher:`, `pusher_internal:` and `realtime:`.
+#[must_use]
+pub fn is_reserved_event(event: &str) -> bool {
+    ["pusher:", "pusher_internal:", "realtime:"]
+        .iter()
+        .any(|prefix| event.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{requires_auth, source_channels, target_channels, ChannelKind, Name, MAX_NAME};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::log::Level;
+use super::{Level, Log};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -21,13 +21,13 @@ struct LastLine {
 
 impl MinuteLog {
     /// Logs a warning, unless the last one is less than a minute old.
-    pub fn warn(&self, text: impl FnOnce() -> String) {
+    pub fn warn(&self, log: &Log, text: impl FnOnce() -> String) {
         if let Some(suppressed) = self.suppressed_if_due(Instant::now()) {
             let mut text = text();
             if suppressed > 0 {
                 text = format!("{text} ({suppressed} more since the last such line)");
             }
-            crate::process::current().log.write(Level::Warning, text);
+            log.write(Level::Warning, text);
         }
     }
 

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::minute_log::MinuteLog;
-use super::protocol::channel::{is_subscribable, MAX_NAME};
-use super::protocol::is_reserved_event;
+use super::socket_channel::{is_reserved_event, is_subscribable, MAX_NAME};
+use crate::log::minute::MinuteLog;
+use crate::log::Log;
 
 /// Why no browser receives an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub struct UndeliverableLog {
 }
 
 impl UndeliverableLog {
-    pub fn warn(&self, event: &Undeliverable<'_>) {
+    pub fn warn(&self, to: &Log, event: &Undeliverable<'_>) {
         let log = match event.reason {
             Reason::ChannelName => &self.names,
             Reason::ReservedEvent => &self.events,
@@ -109,7 +109,7 @@ impl UndeliverableLog {
             Reason::PlainData => &self.plain,
             Reason::NotJson => &self.broken,
         };
-        log.warn(|| event.to_string());
+        log.warn(to, || event.to_string());
     }
 }
 
