@@ -218,18 +218,18 @@ fn wait_if_large(producer: &Producer, record: &ProducerRecord<'_>, is_awaited: b
 /// The record's own headers followed by ours. `x-original-*` headers of an earlier failure are kept.
 fn headers_of(failed: &FailedRecord<'_>, group: &str, letter: &DeadLetter) -> Vec<Header> {
     let ours = [
-        ("x-original-topic", failed.topic.to_owned()),
-        ("x-original-partition", failed.partition.to_string()),
-        ("x-original-offset", failed.offset.to_string()),
-        ("x-original-timestamp", failed.timestamp_ms.to_string()),
-        ("x-original-group", group.to_owned()),
+        (headers::ORIGINAL_TOPIC, failed.topic.to_owned()),
+        (headers::ORIGINAL_PARTITION, failed.partition.to_string()),
+        (headers::ORIGINAL_OFFSET, failed.offset.to_string()),
+        (headers::ORIGINAL_TIMESTAMP, failed.timestamp_ms.to_string()),
+        (headers::ORIGINAL_GROUP, group.to_owned()),
     ];
     let latest = [
-        ("x-exception-class", letter.class.clone()),
-        ("x-exception-message", cut(&letter.reason).to_owned()),
+        (headers::EXCEPTION_CLASS, letter.class.clone()),
+        (headers::EXCEPTION_MESSAGE, cut(&letter.reason).to_owned()),
         (headers::EXCEPTION_CHAIN, letter.chain.clone()),
-        ("x-attempts", letter.attempts.to_string()),
-        ("x-failed-at", (ids::unix_ms() / 1000).to_string()),
+        (headers::ATTEMPTS, letter.attempts.to_string()),
+        (headers::FAILED_AT, (ids::unix_ms() / 1000).to_string()),
     ];
     let mut all = failed.headers.clone();
     // The replay was addressed to one group; this dead letter is about the failure in that group.

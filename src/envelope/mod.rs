@@ -64,36 +64,6 @@ impl EnvelopeKind {
     }
 }
 
-/// The fields of an envelope to be written.
-#[derive(Debug, Clone, Copy)]
-pub struct Envelope<'a> {
-    pub id: &'a str,
-    pub kind: EnvelopeKind,
-    /// Omitted if `None`.
-    pub channel: Option<&'a str>,
-    /// Omitted if `None`.
-    pub event: Option<&'a str>,
-    /// JSON, written unchanged; omitted if `None` or `null`.
-    pub data_json: Option<&'a [u8]>,
-    /// Unix seconds.
-    pub timestamp: i64,
-}
-
-impl Envelope<'_> {
-    /// Appends the JSON to `out`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        write_envelope(
-            out,
-            self.id.as_bytes(),
-            self.kind.as_str(),
-            self.channel,
-            self.event,
-            self.data_json,
-            self.timestamp,
-        );
-    }
-}
-
 /// Appends the beginning of an event envelope, `{"id":…,"type":"event","channel":…,"event":…`. Generated ids need no
 /// escaping. The caller may append `,"data":…` and must then call [`write_end`].
 pub fn write_event(out: &mut Vec<u8>, id: &[u8; crate::ids::ID_LEN], channel: &str, event: &str) {

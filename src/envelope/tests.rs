@@ -68,15 +68,7 @@ fn an_envelope_is_written_in_key_order_without_nulls() {
         ),
     ] {
         let mut out = Vec::new();
-        let envelope = Envelope {
-            id: "x",
-            kind: EnvelopeKind::Ping,
-            channel: None,
-            event: None,
-            data_json: data,
-            timestamp,
-        };
-        envelope.write(&mut out);
+        write_envelope(&mut out, b"x", "ping", None, None, data, timestamp);
         assert_eq!(String::from_utf8(out).unwrap(), json);
     }
     let mut out = Vec::new();

@@ -62,12 +62,6 @@ impl Decoder {
         Ok(())
     }
 
-    /// True when no frame or message is incomplete.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.partial_frame.is_empty() && self.fragments.is_none()
-    }
-
     fn decode_frames(
         &mut self,
         input: &mut [u8],

@@ -26,19 +26,6 @@ pub fn signature(secret: &str, text: &str) -> String {
     hex::encode(hmac_sha256(secret.as_bytes(), text.as_bytes()))
 }
 
-/// Derives a key for one purpose (control records, positions), so that a signature is never valid for another purpose.
-///
-/// ```text
-/// derived_key(secret, "presence")
-/// ```
-#[must_use]
-pub fn derived_key(secret: &str, purpose: &str) -> [u8; 32] {
-    hmac_sha256(
-        secret.as_bytes(),
-        format!("toporia-realtime gateway {purpose}").as_bytes(),
-    )
-}
-
 /// True if `given` is the hexadecimal signature of `text` with any of the secrets. All secrets are compared, in
 /// constant time.
 #[must_use]
@@ -227,17 +214,5 @@ mod tests {
         ] {
             assert!(authenticate(KEY, SECRET, "1.2", data).is_err(), "{data}");
         }
-    }
-
-    #[test]
-    fn derived_keys_differ_by_purpose() {
-        assert_ne!(
-            derived_key(SECRET, "presence"),
-            derived_key(SECRET, "position")
-        );
-        assert_ne!(
-            derived_key(SECRET, "presence"),
-            derived_key("other", "presence")
-        );
     }
 }
