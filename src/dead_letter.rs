@@ -9,10 +9,10 @@ use crate::error::{Error, Kind, Result};
 use crate::ids;
 use crate::kafka::consumer::Record;
 
-use crate::kafka::producer::{Producer, ProducerRecord};
+use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
 use crate::log::Level;
-use crate::message::{Header, Message};
+use crate::message::{Header, Message, ProducerRecord};
 use crate::process;
 
 /// The `x-exception-class` of a record whose callback ended the process by `exit` or a fatal error.
@@ -110,7 +110,7 @@ pub fn is_topic(config: &BrokerConfig, topic: &str) -> bool {
 pub fn write(
     config: &BrokerConfig,
     producer: impl FnOnce() -> Result<Arc<Producer>>,
-    failed: FailedRecord<'_>,
+    failed: &FailedRecord<'_>,
     letter: &DeadLetter,
     is_awaited: bool,
 ) -> Result<()> {
@@ -126,7 +126,7 @@ pub fn write(
         )));
     }
     let topic = topic(config, failed.topic);
-    let headers = headers_of(&failed, &config.consumer_group, letter);
+    let headers = headers_of(failed, &config.consumer_group, letter);
     let id = ids::new_id();
     let record = ProducerRecord {
         id: &id,

@@ -243,7 +243,7 @@ impl Call<'_> {
         };
         let is_isolated = self.is_isolated();
         let producer = || Ok(broker.sender()?.producer);
-        dead_letter::write(&broker.config, producer, failed, &letter, is_isolated)?;
+        dead_letter::write(&broker.config, producer, &failed, &letter, is_isolated)?;
         if is_isolated {
             match self.await_results(None)? {
                 Results::Accepted => {}

@@ -56,7 +56,7 @@ pub fn write_dead_letter(broker: &Broker, record: &Record, letter: &DeadLetter) 
     dead_letter::write(
         &broker.config,
         || Ok(broker.sender()?.producer),
-        FailedRecord::of(record),
+        &FailedRecord::of(record),
         letter,
         record.isolated,
     )

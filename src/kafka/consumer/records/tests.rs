@@ -158,12 +158,9 @@ impl Caller {
             let is_behind = key_of(*other).is_some() && key_of(*other) == key_of(place.1);
             assert!(!is_behind, "{place:?} before {other}, which was rejected");
         }
-        match self.rejected.get_mut(&place) {
-            Some(is_returned) => {
-                assert!(!std::mem::replace(is_returned, true), "{place:?} twice");
-                assert!(handle.attempt > 1);
-            }
-            None => {}
+        if let Some(is_returned) = self.rejected.get_mut(&place) {
+            assert!(!std::mem::replace(is_returned, true), "{place:?} twice");
+            assert!(handle.attempt > 1);
         }
         self.open.push(Message {
             id: 0,
