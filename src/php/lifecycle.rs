@@ -10,14 +10,12 @@ use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
 
 use super::broker::Broker;
-use super::{
-    blocked_signals, debug_info, gc, logging, native, signals, signatures, state, token, zend,
-};
-use crate::fiber::{self, Fibers};
+use super::{debug_info, gc, logging, native, signals, signatures, state, token, zend};
+use crate::fiber::Fibers;
 use crate::kafka::{embedded, transaction};
 use crate::log::Level;
 use crate::process::termination;
-use crate::{loop_guard, process};
+use crate::{fiber, loop_guard, process};
 
 thread_local! {
     /// Brokers with a consumer. They are closed at the end of the request even if a fatal error left their objects
@@ -185,7 +183,7 @@ fn flush_request() {
     }
     // A reload sends SIGTERM to the workers, whose default action would kill this one during the flush: it is blocked
     // until then, and ends the flush.
-    let _handling = blocked_signals::BlockedSignals::block();
+    let _handling = BlockedSignals::block();
     for client in &clients {
         if client.is_known_unreachable() && client.waiting() > 0 {
             client.secure_queue();
@@ -216,4 +214,39 @@ pub extern "C" fn module_shutdown(_kind: i32, _number: i32) -> i32 {
         embedded::stop_all();
     });
     0
+}
+
+// Blocks SIGTERM and SIGQUIT while a request is flushed.
+
+/// Blocks SIGTERM and SIGQUIT on this thread until dropped.
+pub struct BlockedSignals {
+    previous: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    pub fn block() -> Self {
+        // SAFETY: plain signal-mask calls on local memory.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            let mut previous: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, libc::SIGTERM);
+            libc::sigaddset(&raw mut set, libc::SIGQUIT);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut previous);
+            Self { previous }
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: restores the previous mask; signals that arrived in between are delivered now.
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.previous,
+                std::ptr::null_mut(),
+            )
+        };
+    }
 }

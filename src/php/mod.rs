@@ -4,9 +4,9 @@
 //! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
 //! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
 //! publish route batch flush             sending, for Broker and Realtime
-//! subscriptions consume handler received hooks retry dead_letter position shutdown stats    the rest of Broker
+//! subscriptions consume handler received hooks retry position shutdown stats    the rest of Broker
 //! state lifecycle fakes                 state of one request, startup and shutdown, fake() and swap()
-//! signals blocked_signals               signal handlers while consuming, signals that wait during the shutdown
+//! signals                               signal handlers while consuming
 //! token                                 OAUTHBEARER tokens from PHP code
 //! logging tracing                       where log lines are written; trace context into records and around callbacks
 //! arguments arrays callback debug_info gc json native zend    the values and the engine of PHP
@@ -20,11 +20,9 @@ mod admin;
 mod arguments;
 mod arrays;
 mod batch;
-mod blocked_signals;
 mod broker;
 mod callback;
 mod consume;
-mod database;
 mod debug_info;
 mod embedded;
 mod exceptions;

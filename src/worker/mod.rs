@@ -7,7 +7,6 @@ mod batch;
 mod circuit;
 mod host;
 mod isolation;
-mod source;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -16,9 +15,8 @@ mod transaction;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-pub use host::{Handler, Outcome};
+pub use host::{Handler, Outcome, Source};
 pub use isolation::refused_dead_letter;
-pub use source::Source;
 pub use stop::{
     defer_signal, deferred_signals, holds_signals, take_deferred_signal, Limits, Reason, StopSignal,
 };

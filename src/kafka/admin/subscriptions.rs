@@ -9,7 +9,7 @@ use sys::bindings;
 
 use super::{Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::kafka::client;
-use crate::kafka::consumer::metadata::CommitMetadata;
+use crate::kafka::consumer::CommitMetadata;
 
 /// Time limit of the request, which does not poll interrupts.
 const TIMEOUT: Duration = Duration::from_secs(5);

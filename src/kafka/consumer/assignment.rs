@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::error::IsError;
 use rdkafka_sys as sys;
 
-use super::metadata::CommitMetadata;
+use super::commit::CommitMetadata;
 use super::rebalance::{self, Event};
 use super::state::State;
 use super::Consumer;

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
+use serde::{Deserialize, Serialize};
 
-use super::metadata::CommitMetadata;
-use super::pre_commit::{PendingPreCommit, PreCommit};
 use super::records::Ends;
+use super::state::State;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::Delivery;
 use crate::error::{Error, Result};
-use crate::kafka::client::{self, TopicPartitionList};
+use crate::kafka::client;
+use crate::kafka::client::TopicPartitionList;
 use crate::process;
 
 /// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
@@ -308,5 +309,162 @@ impl Consumer {
             state.on_commit_response(number, accepted);
             sys::rd_kafka_event_destroy(event);
         }
+    }
+}
+
+// Pre-commits of at-most-once: which response belongs to which request.
+
+/// Outcome of a pre-commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreCommit {
+    /// Kafka has the offsets: the fetched records may be handled, and no other member reads them.
+    Committed,
+    /// Kafka refused the offsets of some partitions: their next owner may read the records.
+    Refused,
+    /// There is no response yet.
+    Pending,
+}
+
+/// A pre-commit that was sent.
+#[derive(Debug)]
+pub(super) struct PendingPreCommit {
+    number: usize,
+    ends: Ends,
+    accepted: Option<bool>,
+}
+
+impl PendingPreCommit {
+    pub const fn new(number: usize, ends: Ends) -> Self {
+        Self {
+            number,
+            ends,
+            accepted: None,
+        }
+    }
+
+    pub const fn is_pending(&self) -> bool {
+        self.accepted.is_none()
+    }
+
+    /// True where it covers all of these offsets.
+    pub fn covers(&self, ends: &Ends) -> bool {
+        ends.iter()
+            .all(|(place, end)| self.ends.get(place) == Some(end))
+    }
+
+    pub const fn outcome(&self) -> PreCommit {
+        match self.accepted {
+            Some(true) => PreCommit::Committed,
+            Some(false) => PreCommit::Refused,
+            None => PreCommit::Pending,
+        }
+    }
+}
+
+impl State {
+    /// A commit response arrived.
+    pub(super) fn on_commit_response(&mut self, number: usize, accepted: bool) {
+        if self.pending_commit == Some(number) {
+            self.pending_commit = None;
+        }
+        if let Some(pre_commit) = self
+            .pre_commit
+            .as_mut()
+            .filter(|pre_commit| pre_commit.number == number)
+        {
+            pre_commit.accepted = Some(accepted);
+        }
+    }
+
+    /// The pre-commit, if it is complete.
+    pub(super) fn take_completed(&mut self) -> Option<PendingPreCommit> {
+        self.pre_commit
+            .take_if(|pre_commit| !pre_commit.is_pending())
+    }
+}
+
+// The metadata that a member writes beside its committed offsets: JSON of a few bytes.
+
+/// Subscriptions of the member, and crash counts of the records that follow the offset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitMetadata {
+    /// A hash of the member's subscriptions: members of one group that read a shared topic should have the same.
+    #[serde(rename = "s", default, skip_serializing_if = "String::is_empty")]
+    pub subscriptions: String,
+    /// Records at or after the committed offset whose callbacks ended the process by `exit` or a fatal error: first
+    /// offset, number of records in a row, attempts.
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub crashes: Vec<(i64, i64, u32)>,
+}
+
+impl CommitMetadata {
+    /// Reads the metadata of another member; anything of another format is empty metadata.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// The bytes for a commit.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn ends(list: &[(&str, i32, i64)]) -> Ends {
+        let place = |(topic, number, end): &(&str, i32, i64)| ((Rc::from(*topic), *number), *end);
+        list.iter().map(place).collect()
+    }
+
+    #[test]
+    fn a_response_belongs_to_the_commit_with_its_number() {
+        let mut state = State::default();
+        let first = state.records.next_commit();
+        state.pending_commit = Some(first);
+        let second = state.records.next_commit();
+        state.pending_commit = Some(second);
+        state.pre_commit = Some(PendingPreCommit::new(second, ends(&[("t", 0, 7)])));
+
+        state.on_commit_response(first, true);
+        assert_eq!(state.pending_commit, Some(second));
+        assert!(state.take_completed().is_none());
+
+        state.on_commit_response(second, false);
+        assert_eq!(state.pending_commit, None);
+        let outcome = state
+            .take_completed()
+            .map(|pre_commit| pre_commit.outcome());
+        assert_eq!(outcome, Some(PreCommit::Refused));
+        assert!(state.pre_commit.is_none());
+    }
+
+    #[test]
+    fn revoked_partitions_need_no_other_commit() {
+        let pre_commit = PendingPreCommit::new(1, ends(&[("t", 0, 7), ("t", 1, 3)]));
+        assert!(pre_commit.covers(&ends(&[("t", 1, 3)])));
+        assert!(!pre_commit.covers(&ends(&[("t", 1, 4)])));
+        assert!(!pre_commit.covers(&ends(&[("t", 1, 3), ("u", 1, 3)])));
+    }
+}
+
+#[cfg(test)]
+mod metadata_tests {
+    use super::CommitMetadata;
+
+    #[test]
+    fn metadata_of_other_clients_is_ignored() {
+        let ours = CommitMetadata {
+            subscriptions: "ab".into(),
+            crashes: vec![(7, 2, 1)],
+        };
+        assert_eq!(CommitMetadata::read(&ours.bytes()), ours);
+        assert_eq!(CommitMetadata::read(b"rdkafka"), CommitMetadata::default());
+        assert_eq!(CommitMetadata::default().bytes(), b"{}");
     }
 }

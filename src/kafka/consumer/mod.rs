@@ -6,18 +6,13 @@
 #![allow(unsafe_code)]
 
 pub mod assignment;
-mod backpressure;
 mod commit;
-mod eof;
-mod errors;
 mod fetch;
 mod fetch_wait;
 mod group_protocol;
 mod message;
-pub(in crate::kafka) mod metadata;
 pub(crate) mod partition;
 mod position;
-mod pre_commit;
 mod rebalance;
 pub(crate) mod records;
 mod retry_queue;
@@ -25,11 +20,10 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
-mod wait_report;
 
+pub use commit::{CommitMetadata, PreCommit};
 pub use message::{MessageId, Record};
 pub use position::Position;
-pub use pre_commit::PreCommit;
 
 use std::cell::{Cell, RefCell};
 

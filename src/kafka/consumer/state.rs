@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::commit::PendingPreCommit;
 use super::message::FetchedMessage;
-use super::pre_commit::PendingPreCommit;
 use super::records::AssignedRecords;
 use crate::error::Error;
 use crate::topic::TopicFilter;

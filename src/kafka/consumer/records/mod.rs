@@ -4,22 +4,19 @@
 //! in the retry queue, or held back. Results and offsets are kept in its [`Partition`]. Generic over the message, so
 //! that tests run the same code without Kafka.
 
-mod attempts;
-mod held_back;
-mod offsets;
 mod partitions;
-mod polled;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::attempts::Failures;
+use self::waiting::Failures;
 use super::partition::Partition;
 use super::retry_queue::{KeyQueue, RetryQueue};
-pub use attempts::Attempt;
+pub use waiting::Attempt;
 
 /// A message as librdkafka delivers it: a record, an error, or the end of a partition.
 pub trait Fetched {
@@ -108,7 +105,7 @@ pub struct CommitOffset {
     pub partition: i32,
     /// The next record that the group has to read.
     pub offset: i64,
-    /// See [`super::metadata::CommitMetadata`].
+    /// See [`super::commit::CommitMetadata`].
     pub crashes: Vec<(i64, i64, u32)>,
 }
 
