@@ -8,6 +8,7 @@ use crate::envelope::headers;
 use crate::error::{Error, Kind, Result};
 use crate::ids;
 use crate::kafka::consumer::Record;
+use crate::kafka::producer::pool::PRODUCERS;
 
 use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
@@ -156,7 +157,7 @@ pub fn write(
     if !is_transaction {
         producer.track_callback_sends();
     }
-    let producers = &process::current().producers;
+    let producers = PRODUCERS.current();
     let sent = if letter.headers_only {
         Err(Error::new(Kind::MessageTooLarge, ""))
     } else {

@@ -2,23 +2,24 @@
 //!
 //! ```text
 //! php          the binding: the only module that uses PHP
+//! monitoring   exports metrics: port, text file, heartbeat, systemd
 //! gateway      the WebSocket server, compatible with Pusher clients
 //! worker       the consume loop, generic over the host's callbacks
 //! dead_letter  where records go whose handling failed, and writing them
 //! dispatch     selects the subscription of a record
 //! kafka        librdkafka: producers, consumer, transactions, admin client, embedded broker
-//! metrics      counters, exporters, liveness
 //! spool        undelivered messages on disk
 //! loop_guard   drops unchanged re-broadcasts
 //! circuit      pauses a subscription whose callback fails for every record
-//! retry        delays between attempts
 //! message      a message and its bytes, a record to send
 //! envelope     the JSON of a record
+//! metrics      counters, their catalog and text, liveness
 //! process      the state of one process and fork generation
 //! config       typed, validated settings
 //! encryption   end-to-end encrypted channels
 //! topic        channels, topics, patterns
-//! ids, clock, fiber, log, error
+//! http         requests and responses of a server
+//! ids, clock, fiber, log, retry, error
 //! ```
 //!
 //! A module uses modules below it only, except for the uses listed in `tests.rs`.
@@ -36,12 +37,14 @@ pub mod envelope;
 pub mod error;
 pub mod fiber;
 pub mod gateway;
+pub mod http;
 pub mod ids;
 pub mod kafka;
 pub mod log;
 pub mod loop_guard;
 pub mod message;
 pub mod metrics;
+pub mod monitoring;
 #[cfg(feature = "extension")]
 pub mod php;
 pub mod process;

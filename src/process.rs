@@ -1,5 +1,5 @@
-//! The state of one operating-system process: producer clients, counters, log and metrics. A forked child starts with a
-//! new state.
+//! The state of one operating-system process: [`PerProcess`] for any module; log and counters, which all modules use. A
+//! forked child starts with a new state.
 //!
 //! A forked child inherits memory but not threads, so nothing created before the fork may be used or destroyed after
 //! it: locks may be held by threads that no longer exist, and librdkafka's threads do not run. A counter incremented by
@@ -16,14 +16,11 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::kafka::oauth::TokenStore;
-use crate::kafka::producer::pool::ProducerPool;
 use crate::log::Log;
-use crate::metrics::Registry;
 use crate::topic::undeliverable::UndeliverableLog;
 
 static GENERATION: AtomicU32 = AtomicU32::new(1);
-static CURRENT: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
+static CURRENT: PerProcess<Process> = PerProcess::new();
 static AT_FORK: Once = Once::new();
 
 /// Counters that outlive a producer client. All are totals since the process (or fork) started.
@@ -55,17 +52,12 @@ impl ProcessCounters {
     }
 }
 
-/// The state of one process and fork generation.
+/// Log and counters of one process and fork generation.
+#[derive(Default)]
 pub struct Process {
-    generation: u32,
-    /// Producer clients by configuration.
-    pub producers: ProducerPool,
     /// Log lines waiting to be written by the PHP thread.
     pub log: Log,
     pub counters: ProcessCounters,
-    /// OAUTHBEARER tokens by source.
-    pub tokens: TokenStore,
-    pub metrics: Registry,
     /// Warnings about sent events that no browser receives.
     pub undeliverable: UndeliverableLog,
 }
@@ -74,7 +66,6 @@ extern "C" fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     crate::ids::reseed_after_fork();
     termination::after_fork_in_child();
-    crate::metrics::after_fork_in_child();
 }
 
 /// The fork generation of this process: incremented in each forked child.
@@ -97,36 +88,59 @@ pub fn install_fork_handler() {
 /// The state of this process, created on first use after start or fork.
 #[inline]
 pub fn current() -> &'static Process {
-    let pointer = CURRENT.load(Ordering::Acquire);
-    // SAFETY: a published Process is never freed.
-    if let Some(process) = unsafe { pointer.as_ref() } {
-        if process.generation == generation() {
-            return process;
-        }
-    }
-    create(pointer)
+    CURRENT.current()
 }
 
-#[cold]
-fn create(stale: *mut Process) -> &'static Process {
-    install_fork_handler();
-    let fresh = Box::into_raw(Box::new(Process {
-        generation: generation(),
-        producers: ProducerPool::default(),
-        log: Log::default(),
-        counters: ProcessCounters::default(),
-        tokens: TokenStore::default(),
-        metrics: Registry::default(),
-        undeliverable: UndeliverableLog::default(),
-    }));
-    let published = CURRENT.compare_exchange(stale, fresh, Ordering::AcqRel, Ordering::Acquire);
-    if published.is_ok() {
-        // SAFETY: created by Box::into_raw above; a published Process is never freed.
-        return unsafe { &*fresh };
+/// A value for each process and fork generation, created on first use after start or fork and never freed.
+pub struct PerProcess<T: 'static> {
+    slot: AtomicPtr<Slot<T>>,
+}
+
+struct Slot<T> {
+    generation: u32,
+    value: T,
+}
+
+impl<T: Default + Send + Sync> PerProcess<T> {
+    #[must_use]
+    #[allow(clippy::new_without_default)] // for a static
+    pub const fn new() -> Self {
+        Self {
+            slot: AtomicPtr::new(std::ptr::null_mut()),
+        }
     }
-    // SAFETY: another thread published its state first; no other thread has seen `fresh`.
-    drop(unsafe { Box::from_raw(fresh) });
-    current()
+
+    /// The value of this process.
+    #[inline]
+    pub fn current(&'static self) -> &'static T {
+        let pointer = self.slot.load(Ordering::Acquire);
+        // SAFETY: a published slot is never freed.
+        if let Some(slot) = unsafe { pointer.as_ref() } {
+            if slot.generation == generation() {
+                return &slot.value;
+            }
+        }
+        self.create(pointer)
+    }
+
+    #[cold]
+    fn create(&'static self, stale: *mut Slot<T>) -> &'static T {
+        install_fork_handler();
+        let fresh = Box::into_raw(Box::new(Slot {
+            generation: generation(),
+            value: T::default(),
+        }));
+        let published =
+            self.slot
+                .compare_exchange(stale, fresh, Ordering::AcqRel, Ordering::Acquire);
+        if published.is_ok() {
+            // SAFETY: created by Box::into_raw above; a published slot is never freed.
+            return unsafe { &(*fresh).value };
+        }
+        // SAFETY: another thread published its value first; no other thread has seen `fresh`.
+        drop(unsafe { Box::from_raw(fresh) });
+        self.current()
+    }
 }
 
 /// Starts a thread that blocks all signals: they are delivered to the PHP thread, where PHP's handlers run.

@@ -1,9 +1,8 @@
 //! `brokers`: the bootstrap addresses.
 
-use super::application::named_brokers;
 use super::keys::BROKERS;
 use super::reader::SettingsReader;
-use super::value::{wrong, Value};
+use super::value::{named_brokers, wrong, Value};
 use super::EMBEDDED;
 use crate::error::{Error, Result};
 

@@ -1,10 +1,9 @@
 //! The array of config/realtime.php as a whole: the brokers it defines and the default broker.
 
-use super::gateway;
-use super::keys::{self, TOP_LEVEL};
+use super::gateway_keys;
+use super::keys::{self, nearest, TOP_LEVEL};
 use super::sources::{ArrayLayer, LayerOrigin};
-use super::suggestion::nearest;
-use super::value::{wrong, Value};
+use super::value::{named_brokers, wrong, Value};
 use super::{Environment, Layers};
 use crate::error::{Error, Result};
 
@@ -72,20 +71,8 @@ pub(super) fn top(configured: Option<&Value>) -> Result<&[(String, Value)]> {
 pub(super) fn check_top(map: &[(String, Value)]) -> Result<()> {
     keys::check_broker(map, "the realtime configuration", TOP_LEVEL)?;
     match map.iter().find(|(k, v)| k == "gateway" && !v.is_unset()) {
-        Some((_, value)) => gateway::check(value, "realtime.gateway"),
+        Some((_, value)) => gateway_keys::check(value, "realtime.gateway"),
         None => Ok(()),
-    }
-}
-
-/// The members of `brokers` if it defines named brokers; `None` if it contains addresses.
-pub(super) fn named_brokers(value: &Value) -> Option<&[(String, Value)]> {
-    match value {
-        // array_filter() returns a list with gaps: integer keys, addresses as values.
-        Value::Map(members) if members.iter().any(|(_, v)| v.as_map().is_some()) => Some(members),
-        Value::Map(members) if members.iter().any(|(k, _)| k.parse::<u64>().is_err()) => {
-            Some(members)
-        }
-        _ => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! `realtime.gateway`: the settings of the WebSocket gateway.
 
 use super::application::top;
-use super::gateway_keys::{self as g, known};
+use super::gateway_keys::{self as g, check};
+use super::gateway_settings::{EventKind, Settings};
 use super::keys::{self, Setting};
 use super::reader::SettingsReader;
 use super::sources::{ArrayLayer, LayerOrigin, Sources};
@@ -9,8 +10,6 @@ use super::value::{wrong, Value};
 use super::Layers;
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
-use crate::gateway::cluster::EventKind;
-use crate::gateway::settings::Settings;
 use crate::topic::ChannelPattern;
 use std::time::Duration;
 
@@ -29,14 +28,6 @@ pub struct GatewayConfig {
     pub broker_name: Option<String>,
     /// Broker settings given as an array.
     pub broker: Option<Value>,
-}
-
-/// Rejects unknown keys in a gateway array.
-pub(super) fn check(value: &Value, place: &str) -> Result<()> {
-    let members = value
-        .as_map()
-        .ok_or_else(|| wrong(place, "an array of settings", value))?;
-    keys::check(members, place, &known())
 }
 
 /// The gateway array of the configuration.

@@ -1,6 +1,8 @@
 //! The keys of the gateway's settings and their environment variables.
 
-use super::keys::{plain, renamed, settings, with_env, Setting, ENCRYPTION_MASTER_KEY};
+use super::keys::{self, plain, renamed, settings, with_env, Setting, ENCRYPTION_MASTER_KEY};
+use super::value::{wrong, Value};
+use crate::error::Result;
 
 settings! {
     BROKER = plain("broker");
@@ -71,9 +73,17 @@ settings! {
 }
 
 /// The keys of `realtime.gateway`.
-pub(super) fn known() -> Vec<&'static str> {
+fn known() -> Vec<&'static str> {
     let own = SETTINGS
         .iter()
         .flat_map(|s| std::iter::once(s.key).chain(s.aliases.iter().copied()));
     own.chain([ENCRYPTION_MASTER_KEY.key]).collect()
+}
+
+/// Rejects unknown keys in a gateway array.
+pub(super) fn check(value: &Value, place: &str) -> Result<()> {
+    let members = value
+        .as_map()
+        .ok_or_else(|| wrong(place, "an array of settings", value))?;
+    keys::check(members, place, &known())
 }

@@ -1,6 +1,5 @@
 //! The keys that a configuration may use, and the error for an unknown key.
 
-use super::suggestion::nearest;
 use super::value::Value;
 use crate::error::{Error, Result};
 
@@ -292,4 +291,59 @@ fn sorted<'a>(known: &[&'a str]) -> Vec<&'a str> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// The canonical name of a property that has several names in librdkafka and Java.
+pub(super) fn canonical(name: &str) -> &str {
+    match name.trim() {
+        "metadata.broker.list" => "bootstrap.servers",
+        "max.in.flight" => "max.in.flight.requests.per.connection",
+        "queue.buffering.max.ms" => "linger.ms",
+        "message.send.max.retries" => "retries",
+        "compression.codec" => "compression.type",
+        "request.required.acks" => "acks",
+        "delivery.timeout.ms" => "message.timeout.ms",
+        "sasl.mechanisms" => "sasl.mechanism",
+        "fetch.message.max.bytes" => "max.partition.fetch.bytes",
+        "auto.commit.enable" => "enable.auto.commit",
+        "fetch.max.wait.ms" => "fetch.wait.max.ms",
+        "max.request.size" => "message.max.bytes",
+        "send.buffer.bytes" => "socket.send.buffer.bytes",
+        "receive.buffer.bytes" => "socket.receive.buffer.bytes",
+        "buffer.memory" => "queue.buffering.max.kbytes",
+        other => other,
+    }
+}
+
+/// The known name with the smallest edit distance, if it is close enough to be a misspelling.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    let allowed = (word.chars().count() / 3).max(2);
+    known
+        .iter()
+        .map(|name| (edit_distance(&word, name), *name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= allowed)
+        .map(|(_, name)| name)
+}
+
+/// Damerau-Levenshtein distance: deletions, insertions, substitutions and transpositions of adjacent characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let mut best = (last[j] + usize::from(x != y))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
 }

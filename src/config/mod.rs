@@ -10,6 +10,7 @@ mod clients;
 mod dotenv;
 mod gateway;
 mod gateway_keys;
+pub mod gateway_settings;
 mod keys;
 mod logging;
 mod monitor;
@@ -19,7 +20,6 @@ mod resolve;
 mod security;
 mod sources;
 mod spool;
-mod suggestion;
 mod topics;
 mod value;
 
@@ -31,11 +31,11 @@ mod tests;
 pub use application::{application_config, ApplicationConfig};
 pub use dotenv::{remove_comments, without_comment};
 pub use gateway::GatewayConfig;
+pub(crate) use keys::nearest;
 pub use logging::{secrets_in, LogConfig};
 pub use monitor::{MonitorConfig, DEFAULT_LIVENESS_TIMEOUT};
 pub use properties::{is_secret, Properties};
 pub use security::{TokenSource, CALLABLE, TOKEN_PROPERTY};
-pub(crate) use suggestion::nearest;
 pub use value::Value;
 
 use crate::topic::TopicMap;

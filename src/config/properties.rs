@@ -1,6 +1,6 @@
 //! librdkafka properties: a set of properties, Java's names for them, and properties managed by the extension.
 
-use super::keys::{Setting, CONSUMER_CONFIG, PRODUCER_CONFIG, SETTINGS};
+use super::keys::{canonical, Setting, CONSUMER_CONFIG, PRODUCER_CONFIG, SETTINGS};
 use super::sources::Sources;
 use crate::error::{Error, Result};
 use std::fmt;
@@ -81,28 +81,6 @@ pub fn is_secret(name: &str) -> bool {
 pub(super) enum ClientKind {
     Producer,
     Consumer,
-}
-
-/// The canonical name of a property that has several names in librdkafka and Java.
-pub(super) fn canonical(name: &str) -> &str {
-    match name.trim() {
-        "metadata.broker.list" => "bootstrap.servers",
-        "max.in.flight" => "max.in.flight.requests.per.connection",
-        "queue.buffering.max.ms" => "linger.ms",
-        "message.send.max.retries" => "retries",
-        "compression.codec" => "compression.type",
-        "request.required.acks" => "acks",
-        "delivery.timeout.ms" => "message.timeout.ms",
-        "sasl.mechanisms" => "sasl.mechanism",
-        "fetch.message.max.bytes" => "max.partition.fetch.bytes",
-        "auto.commit.enable" => "enable.auto.commit",
-        "fetch.max.wait.ms" => "fetch.wait.max.ms",
-        "max.request.size" => "message.max.bytes",
-        "send.buffer.bytes" => "socket.send.buffer.bytes",
-        "receive.buffer.bytes" => "socket.receive.buffer.bytes",
-        "buffer.memory" => "queue.buffering.max.kbytes",
-        other => other,
-    }
 }
 
 /// Properties managed by the extension, and why they cannot be set.

@@ -1,8 +1,8 @@
 //! The layers a setting is read from: arrays, then INI settings, then environment variables.
 
-use super::keys::{Setting, BROKERS, CONSUMER_CONFIG, PRODUCER_CONFIG};
-use super::value::{wrong, Value};
-use super::{properties, Environment};
+use super::keys::{canonical, Setting, BROKERS, CONSUMER_CONFIG, PRODUCER_CONFIG};
+use super::value::{named_brokers, wrong, Value};
+use super::Environment;
 use crate::error::Result;
 use std::borrow::Cow;
 
@@ -95,7 +95,7 @@ impl<'a> Sources<'a> {
                     let elsewhere = setting.key == BROKERS.key
                         && (no_addresses(value)
                             || (matches!(layer.origin, LayerOrigin::Top)
-                                && super::application::named_brokers(value).is_some()));
+                                && named_brokers(value).is_some()));
                     if !elsewhere {
                         return Some(found(value, layer.origin.key(key)));
                     }
@@ -110,7 +110,7 @@ impl<'a> Sources<'a> {
                 };
                 let hit = map
                     .iter()
-                    .find(|(k, v)| wanted.contains(&properties::canonical(k)) && !v.is_unset());
+                    .find(|(k, v)| wanted.contains(&canonical(k)) && !v.is_unset());
                 if let Some((key, value)) = hit {
                     return Some(found(value, layer.origin.key(&format!("{config}.{key}"))));
                 }

@@ -149,3 +149,15 @@ fn parse_int(text: &str, bytes: bool) -> Option<i64> {
     };
     digits.trim_end().parse::<i64>().ok()?.checked_mul(factor)
 }
+
+/// The members of `brokers` if it defines named brokers; `None` if it contains addresses.
+pub(super) fn named_brokers(value: &Value) -> Option<&[(String, Value)]> {
+    match value {
+        // array_filter() returns a list with gaps: integer keys, addresses as values.
+        Value::Map(members) if members.iter().any(|(_, v)| v.as_map().is_some()) => Some(members),
+        Value::Map(members) if members.iter().any(|(k, _)| k.parse::<u64>().is_err()) => {
+            Some(members)
+        }
+        _ => None,
+    }
+}

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use md5::{Digest, Md5};
 
 use super::protocol::auth::signature;
-use super::settings::Settings;
+use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
+use crate::http::query;
 
 /// Timeout of the connection attempt and of each read. The gateway may need a few seconds to ask the other gateways.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,7 +122,7 @@ impl ApiClient {
         let text = format!("{method}\n{path}\n{}", plain.join("&"));
         let mut sent: Vec<String> = all
             .iter()
-            .map(|(k, v)| format!("{k}={}", percent_encoded(v)))
+            .map(|(k, v)| format!("{k}={}", query::encode(v)))
             .collect();
         sent.push(format!("auth_signature={}", signature(&self.secret, &text)));
         sent.join("&")
@@ -192,18 +193,6 @@ fn connect_address(address: &str) -> String {
         Some(("[::]" | "::", port)) => format!("[::1]:{port}"),
         _ => address.to_owned(),
     }
-}
-
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 /// Parses a response into status, Content-Length and body.

@@ -1,6 +1,6 @@
 //! Warnings about limits that only clients notice: the log names the setting, at most once a minute each.
 
-use super::settings::Settings;
+use crate::config::gateway_settings::Settings;
 use crate::log::minute::MinuteLog;
 
 /// A limit that was reached.

@@ -15,14 +15,16 @@ use super::connection_limit::{
 };
 use super::handshake_limit::{PendingConnections, PendingGuard};
 use super::http::proxy::{self, Network};
-use super::http::request::{self, Request, RequestError};
-use super::http::respond::{invite_body, respond, Response};
-use super::http::{api, event_stream, handshake, ops};
+use super::http::{api, event_stream, handshake};
 use super::hub::Hub;
 use super::protocol::{Close, SocketId};
 use super::sys;
+use crate::http::request::{self, Request};
+use crate::http::respond::{invite_body, respond, Response};
+use crate::http::RequestError;
 use crate::log::minute::MinuteLog;
 use crate::log::Level;
+use crate::metrics::handle_request;
 
 /// Maximum number of pending connections, which is also limited to this share of the file descriptors.
 const MAX_PENDING: usize = 4096;
@@ -223,11 +225,11 @@ impl Acceptor {
             ));
         }
         match (role, request.path.as_str()) {
-            (Role::Operations, path) => Ok(ops::response(
-                &self.hub,
+            (Role::Operations, path) => Ok(handle_request(
                 &request.method,
                 path,
                 request.header("accept"),
+                Some(&*self.hub),
             )),
             (_, "/up") if request.method == "GET" => Ok(Response::text(200, "OK\n")),
             (_, "/up") if request.method == "HEAD" => Ok(Response::text(200, "")),

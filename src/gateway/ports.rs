@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::listener::{write_log, Role};
-use super::settings::Settings;
 use super::sys;
+use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
 use crate::log::Level;
 

@@ -14,14 +14,15 @@ use tokio::task::JoinHandle;
 use super::admin_api::{AdminRequest, AdminResponse};
 use super::backend::{Cluster, History, NoHistory, SingleNode};
 use super::broadcast::Broadcast;
-use super::counters::Counters;
 use super::hub::Hub;
 use super::listener::{Acceptor, Role};
+use super::metrics::GATEWAYS;
 use super::ports::{bind_when_free, check_addresses, ports, warn};
 use super::protocol::{is_reserved_event, Close, SocketId};
-use super::settings::Settings;
 use super::sys;
+use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
+use crate::metrics::gateway_counters::Counters;
 
 /// Timeout of a request to all gateways.
 const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -130,7 +131,7 @@ impl Gateway {
                 acceptor.accept(listener, Role::Operations, stopped).await;
             }));
         }
-        crate::process::current().metrics.gateways.register(&hub);
+        GATEWAYS.current().register(&hub);
         Ok(Self {
             hub,
             address,
@@ -254,10 +255,7 @@ impl Gateway {
             return;
         };
         let end = Instant::now() + drain;
-        crate::process::current()
-            .metrics
-            .gateways
-            .unregister(&self.hub);
+        GATEWAYS.current().unregister(&self.hub);
         // The port first: clients that reconnect immediately must reach the successor.
         let _ = running.stop.send(true);
         if let Some(cluster) = self.hub.cluster() {

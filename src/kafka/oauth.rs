@@ -17,7 +17,7 @@ use rdkafka_sys as sys;
 use super::client::{self, Conf};
 pub use crate::config::TOKEN_PROPERTY;
 use crate::error::{Error, Result};
-use crate::process;
+use crate::process::PerProcess;
 
 /// The interrupt flag of PHP's virtual machine, a byte; null while no request runs.
 static INTERRUPT: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::null_mut());
@@ -69,6 +69,9 @@ impl TokenEntry {
         })
     }
 }
+
+/// The tokens of this process.
+pub static TOKENS: PerProcess<TokenStore> = PerProcess::new();
 
 /// All token sources of one process.
 #[derive(Debug, Default)]
@@ -271,7 +274,7 @@ pub(super) fn attach(client: *mut sys::rd_kafka_t, source: &str) {
             std::ptr::null_mut(),
         );
         if !code.is_error() {
-            process::current().tokens.attach(client, source);
+            TOKENS.current().attach(client, source);
         }
     }
 }
@@ -282,22 +285,21 @@ unsafe extern "C" fn on_refresh(
     _config: *const c_char,
     _opaque: *mut c_void,
 ) {
-    process::current().tokens.refresh(client);
+    TOKENS.current().refresh(client);
 }
 
 unsafe extern "C" fn on_destroy(
     client: *mut sys::rd_kafka_t,
     _opaque: *mut c_void,
 ) -> RDKafkaRespErr {
-    process::current().tokens.detach(client);
+    TOKENS.current().detach(client);
     RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{now_ms, Token, TokenEntry, TokenStore, TOKEN_PROPERTY};
+    use super::{now_ms, Token, TokenEntry, TOKENS, TOKEN_PROPERTY};
     use crate::kafka::client::Conf;
-    use crate::process;
     use rdkafka_sys as sys;
 
     fn token(value: &str, expires_ms: i64) -> Token {
@@ -335,7 +337,7 @@ mod tests {
             let conf = Conf::new(&properties, "producer_config").expect("a configuration");
             conf.into_client(kind).expect("a client")
         };
-        let tokens: &TokenStore = &process::current().tokens;
+        let tokens = TOKENS.current();
         let is_due = || tokens.due().contains(&"test:one".to_owned());
         let first = start();
         assert!(is_due());

@@ -1,7 +1,7 @@
 //! The table of all metrics: name, type, help text, and how the values of several processes are combined.
 
+use super::gateway_counters::Counters;
 use super::number::{SIZES, TIMES};
-use crate::gateway::counters::Counters;
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

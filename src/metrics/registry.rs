@@ -1,264 +1,198 @@
-//! The metrics registry of one process: snapshots for a scrape, liveness and readiness, and the exporters that its
-//! loops drive.
+//! The sources of this process's metrics: values for a scrape, liveness and readiness, and the HTTP endpoints for them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::catalog as c;
-use super::consumers::Consumers;
-use super::gateways::{self, Gateways};
-use super::heartbeat::Heartbeat;
-use super::listener::Listener;
+use super::exposition::{text, ExpositionFormat};
 use super::liveness::Liveness;
-use super::notify::Notify;
-use super::producers::{self, ProducerCounters};
 use super::snapshot::{labels, Snapshot};
-use super::textfile::Textfile;
-use crate::config::{MonitorConfig, DEFAULT_LIVENESS_TIMEOUT};
-use crate::error::{Kind, Result};
-use crate::gateway::hub::Hub;
-use crate::log::Level;
-use crate::process;
+use crate::config::DEFAULT_LIVENESS_TIMEOUT;
+use crate::http::respond::Response;
+use crate::process::{self, PerProcess};
 
-static HOST_VERSION: OnceLock<String> = OnceLock::new();
+/// A source of metrics.
+pub trait Collector: Sync {
+    /// Names the kind of source: a single gateway takes the place of all gateways.
+    fn source(&self) -> &'static str;
 
-/// Sets the PHP version for `realtime_build_info`. Only the first call has an effect.
-pub fn set_host_version(version: &str) {
-    let _ = HOST_VERSION.set(version.to_owned());
+    /// Adds its values to the snapshot.
+    fn collect(&self, into: &mut Snapshot);
+
+    /// True if it is, or was, in use in this process.
+    fn is_active(&self) -> bool {
+        true
+    }
+
+    /// The reason why it is not ready, if it is not.
+    ///
+    /// # Errors
+    /// That reason.
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// A description of each loop that is stuck for longer than `bound`.
+    fn stuck(&self, bound: Duration) -> Vec<String> {
+        let _ = bound;
+        Vec::new()
+    }
 }
 
-/// The metrics of one process and fork generation.
+impl<T: Collector + Default + Send + Sync> Collector for &'static PerProcess<T> {
+    fn source(&self) -> &'static str {
+        self.current().source()
+    }
+
+    fn collect(&self, into: &mut Snapshot) {
+        self.current().collect(into);
+    }
+
+    fn is_active(&self) -> bool {
+        self.current().is_active()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.current().ready()
+    }
+
+    fn stuck(&self, bound: Duration) -> Vec<String> {
+        self.current().stuck(bound)
+    }
+}
+
+static SOURCES: OnceLock<&'static [&'static dyn Collector]> = OnceLock::new();
+static VERSIONS: OnceLock<(String, String)> = OnceLock::new();
+
+/// Sets what is collected. Only the first call has an effect.
+pub fn install(sources: &'static [&'static dyn Collector]) {
+    let _ = SOURCES.set(sources);
+}
+
+/// Sets the versions of PHP and librdkafka for `realtime_build_info`. Only the first call has an effect.
+pub fn set_versions(host: &str, librdkafka: &str) {
+    let _ = VERSIONS.set((host.to_owned(), librdkafka.to_owned()));
+}
+
+/// The liveness of the process itself.
 #[derive(Default)]
-pub struct Registry {
-    pub consumers: Consumers,
-    pub gateways: Gateways,
-    pub producers: ProducerCounters,
+pub struct Watch {
     /// The main loop of a command without a consumer.
     pub main_loop: Liveness,
     /// ms; 0 for [`DEFAULT_LIVENESS_TIMEOUT`].
-    liveness_timeout_ms: AtomicU64,
-    /// Metrics are exported: by the listener or the text file.
-    exported: AtomicBool,
-    /// When the export settings were last checked at the end of a request, in ms.
-    last_export_check: AtomicU64,
-    listener: Mutex<Option<Listener>>,
-    heartbeat: Mutex<Option<Heartbeat>>,
-    textfile: Mutex<Option<Textfile>>,
-    notify: Mutex<Option<Notify>>,
+    pub(crate) timeout_ms: AtomicU64,
 }
 
-impl Registry {
-    /// Starts the exporters that the configuration of a long-running process enables. Exporters that already run are
-    /// kept.
-    ///
-    /// # Errors
-    /// Configuration: an invalid address or file. A port that is in use is only logged as a warning.
-    pub fn start_monitoring(&self, config: &MonitorConfig) -> Result<()> {
-        let ms = u64::try_from(config.liveness.as_millis()).unwrap_or(u64::MAX);
-        self.liveness_timeout_ms.store(ms, Ordering::Relaxed);
-        if let Some(address) = &config.listen {
-            if self.listener.lock().is_none() {
-                match self.serve(address) {
-                    // Several workers may share a configuration: a worker without a metrics port still runs.
-                    Err(error) if error.kind() == Kind::Connection => {
-                        process::current()
-                            .log
-                            .write(Level::Warning, error.message());
-                    }
-                    other => drop(other?),
-                }
-            }
-        }
-        if let Some(path) = &config.heartbeat {
-            let mut heartbeat = self.heartbeat.lock();
-            if heartbeat.is_none() {
-                *heartbeat = Some(Heartbeat::new(path)?);
-            }
-        }
-        self.enable_textfile(config);
-        Ok(())
-    }
+pub static WATCH: PerProcess<Watch> = PerProcess::new();
 
-    /// Listens on this address instead of the previous one and returns the bound address.
-    ///
-    /// # Errors
-    /// Configuration: an invalid address. Connection: the port is in use.
-    pub fn serve(&self, address: &str) -> Result<String> {
-        let mut listener = self.listener.lock();
-        // The new address may have the same port.
-        if let Some(old) = listener.take() {
-            old.stop();
-        }
-        let new = Listener::start(address)?;
-        let bound = new.address().to_string();
-        *listener = Some(new);
-        self.exported.store(true, Ordering::Relaxed);
-        Ok(bound)
-    }
-
-    /// The bound address, if the listener runs.
-    #[must_use]
-    pub fn listen_address(&self) -> Option<String> {
-        let listener = self.listener.lock();
-        listener.as_ref().map(|one| one.address().to_string())
-    }
-
-    /// Updates this heartbeat file from now on.
-    ///
-    /// # Errors
-    /// Configuration: an unusable path.
-    pub fn set_heartbeat_file(&self, path: &std::path::Path) -> Result<()> {
-        *self.heartbeat.lock() = Some(Heartbeat::new(path)?);
-        Ok(())
-    }
-
-    /// Enables the text file for the node exporter, if configured.
-    pub fn enable_textfile(&self, config: &MonitorConfig) {
-        let Some(directory) = &config.textfile else {
-            return;
-        };
-        let mut textfile = self.textfile.lock();
-        if textfile
-            .as_ref()
-            .is_none_or(|one| one.directory() != directory)
-        {
-            *textfile = Some(Textfile::new(directory));
-        }
-        self.exported.store(true, Ordering::Relaxed);
-    }
-
-    /// True if an exporter runs, so that values that must be collected in advance (such as lag) are needed.
-    #[inline]
-    #[must_use]
-    pub fn is_exported(&self) -> bool {
-        self.exported.load(Ordering::Relaxed)
-    }
-
-    /// True if a producer, consumer or gateway was used in this process.
-    #[must_use]
-    pub fn has_activity(&self) -> bool {
-        let process = process::current();
-        process.producers.count() > 0
-            || process.counters.produced.load(Ordering::Relaxed) > 0
-            || self.consumers.any()
-            || self.gateways.any()
-    }
-
-    /// Records an iteration of a loop, on its own thread, and updates heartbeat file, systemd and text file when they
-    /// are due. For systemd: whether the service is ready, and its status line.
-    pub fn loop_tick(&self, now: u64, ready: bool, status: &dyn Fn() -> String) {
-        if let Some(heartbeat) = &mut *self.heartbeat.lock() {
-            heartbeat.loop_tick(now);
-        }
-        let mut notify = self.notify.lock();
-        notify
-            .get_or_insert_with(Notify::from_environment)
-            .loop_tick(now, ready, status);
-        if let Some(textfile) = &mut *self.textfile.lock() {
-            textfile.loop_tick(now, &|| self.snapshot(None));
-        }
-    }
-
-    /// The process ends: closes the port and notifies systemd. Idempotent.
-    pub fn stop(&self) {
-        let listener = self.listener.lock().take();
-        if let Some(listener) = listener {
-            listener.stop();
-        }
-        self.main_loop.stop();
-        if let Some(notify) = &mut *self.notify.lock() {
-            notify.stopping();
-        }
-    }
-
-    /// True at most once a second, so that short requests do not read the settings each time.
-    #[must_use]
-    pub fn is_export_due(&self, now: u64) -> bool {
-        let last = self.last_export_check.load(Ordering::Relaxed);
-        let due = last == 0 || now.saturating_sub(last) >= 1000;
-        if due {
-            self.last_export_check.store(now, Ordering::Relaxed);
-        }
-        due
-    }
-
-    /// A request has ended in a process that serves more requests: writes the text file at most once a second.
-    pub fn request_ended(&self, now: u64) {
-        if let Some(textfile) = &mut *self.textfile.lock() {
-            textfile.request_ended(now, &|| self.snapshot(None));
-        }
-    }
-
-    /// The process ends: writes its final values to the text file. Idempotent.
-    pub fn finish(&self) {
-        let textfile = self.textfile.lock().take();
-        if let Some(textfile) = textfile {
-            textfile.finish(&self.snapshot(None));
-        }
-    }
-
+impl Watch {
     /// A loop without an iteration for longer than this is stuck.
     #[must_use]
-    pub fn liveness_timeout(&self) -> Duration {
-        match self.liveness_timeout_ms.load(Ordering::Relaxed) {
+    pub fn timeout(&self) -> Duration {
+        match self.timeout_ms.load(Ordering::Relaxed) {
             0 => DEFAULT_LIVENESS_TIMEOUT,
             ms => Duration::from_millis(ms),
         }
     }
+}
 
-    /// `Err` describes the loops that are stuck.
-    pub fn live(&self) -> Result<(), String> {
-        let bound = self.liveness_timeout();
-        let mut stuck = self.consumers.stuck(bound);
-        stuck.extend(self.main_loop.read().stuck("the command", bound));
-        if stuck.is_empty() {
-            return Ok(());
-        }
-        Err(format!(
-            "{} (liveness_timeout_ms is {}).",
-            stuck.join("; "),
-            bound.as_millis()
-        ))
+/// The sources, with `one` in the place of those of its kind.
+fn sources(one: Option<&dyn Collector>) -> impl Iterator<Item = &dyn Collector> {
+    let installed = SOURCES.get().copied().unwrap_or_default().iter();
+    installed.map(move |known| match one {
+        Some(one) if one.source() == known.source() => one,
+        _ => *known,
+    })
+}
+
+/// True if a producer, consumer or gateway was used in this process.
+#[must_use]
+pub fn has_activity() -> bool {
+    process::current().counters.produced.load(Ordering::Relaxed) > 0
+        || sources(None).any(Collector::is_active)
+}
+
+/// `Err` describes the loops that are stuck.
+///
+/// # Errors
+/// That description.
+pub fn live() -> Result<(), String> {
+    let watch = WATCH.current();
+    let bound = watch.timeout();
+    let mut stuck: Vec<String> = sources(None).flat_map(|one| one.stuck(bound)).collect();
+    stuck.extend(watch.main_loop.read().stuck("the command", bound));
+    if stuck.is_empty() {
+        return Ok(());
     }
+    Err(format!(
+        "{} (liveness_timeout_ms is {}).",
+        stuck.join("; "),
+        bound.as_millis()
+    ))
+}
 
-    /// `Ok` if all gateways are ready and all consumers are connected. `hub`: check this gateway only.
-    pub fn ready(&self, hub: Option<&Hub>) -> Result<(), String> {
-        match hub {
-            Some(hub) => gateways::ready(hub)?,
-            None => {
-                for hub in self.gateways.active() {
-                    gateways::ready(&hub)?;
-                }
+/// `Ok` if all sources are ready; of the gateways only `gateway`, if one is given.
+///
+/// # Errors
+/// The reason.
+pub fn ready(gateway: Option<&dyn Collector>) -> Result<(), String> {
+    sources(gateway).try_for_each(Collector::ready)
+}
+
+/// The current values; of the gateways only those of `gateway`, if one is given.
+#[must_use]
+pub fn snapshot(gateway: Option<&dyn Collector>) -> Snapshot {
+    let mut all = Snapshot::default();
+    for one in sources(gateway) {
+        one.collect(&mut all);
+    }
+    let (host, librdkafka) = VERSIONS
+        .get()
+        .map_or(("", ""), |(host, library)| (host, library));
+    let versions = labels(&[
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("php", host),
+        ("librdkafka", librdkafka),
+    ]);
+    all.gauge(&c::BUILD_INFO, versions, 1.0);
+    all.gauge_of(&c::PROCESS_LIVE, Vec::new(), u64::from(live().is_ok()));
+    super::process::collect(&mut all);
+    all
+}
+
+/// Handles a request. `accept`: the `Accept` header; `gateway`: the one that owns the port, if a gateway does.
+#[must_use]
+pub fn handle_request(
+    method: &str,
+    path: &str,
+    accept: Option<&str>,
+    gateway: Option<&dyn Collector>,
+) -> Response {
+    let known = matches!(path, "/up" | "/live" | "/ready" | "/metrics");
+    if known && method != "GET" {
+        return Response::text(405, "Only GET is allowed.\n");
+    }
+    match path {
+        "/up" => Response::text(200, "OK\n"),
+        "/live" => match live() {
+            Ok(()) => Response::text(200, "live\n"),
+            Err(why) => Response::text(503, format!("not live: {why}\n")),
+        },
+        "/ready" => match ready(gateway) {
+            Ok(()) => Response::text(200, "ready\n"),
+            Err(why) => Response::text(503, format!("not ready: {why}\n")),
+        },
+        "/metrics" => {
+            let format = ExpositionFormat::accepted(accept);
+            Response {
+                kind: format.media_type(),
+                ..Response::text(200, text(snapshot(gateway), format))
             }
         }
-        match self.consumers.not_ready() {
-            Some(why) => Err(why),
-            None => Ok(()),
-        }
-    }
-
-    /// The current values; with `hub`, the values of that gateway only.
-    #[must_use]
-    pub fn snapshot(&self, hub: Option<&Hub>) -> Snapshot {
-        let mut all = Snapshot::default();
-        producers::collect(process::current(), &mut all);
-        self.consumers.collect(&mut all);
-        match hub {
-            Some(hub) => gateways::collect(hub, &mut all),
-            None => self.gateways.collect(&mut all),
-        }
-        let versions = labels(&[
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("php", HOST_VERSION.get().map_or("", String::as_str)),
-            ("librdkafka", &crate::kafka::client::version()),
-        ]);
-        all.gauge(&c::BUILD_INFO, versions, 1.0);
-        let live = u64::from(self.live().is_ok());
-        all.gauge_of(&c::PROCESS_LIVE, Vec::new(), live);
-        super::process::collect(&mut all);
-        all
+        _ => Response::text(
+            404,
+            "Not found. Available: /metrics, /live, /ready and /up.\n",
+        ),
     }
 }

@@ -75,7 +75,7 @@ impl Snapshot {
     }
 
     /// The family of a metric name in the catalog.
-    pub(super) fn family(&mut self, name: &str) -> Option<&mut Family> {
+    pub(crate) fn family(&mut self, name: &str) -> Option<&mut Family> {
         let place = *self.places.get(name)?;
         self.families.get_mut(place)
     }

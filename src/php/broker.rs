@@ -2,6 +2,7 @@
 
 mod methods;
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -21,8 +22,8 @@ use crate::dispatch::Subscriptions;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction::TransactionalProducer;
-use crate::metrics::consumers::ConsumerMetrics;
 use crate::process;
+use crate::worker::consumers::ConsumerMetrics;
 use crate::worker::{StopSignal, WorkerCounters};
 pub use methods::METHODS;
 
@@ -88,7 +89,7 @@ impl Broker {
         if let Some(sender) = known.filter(|sender| !sender.producer.needs_replacement()) {
             return Ok(sender);
         }
-        let producer = process::current().producers.get(&self.config)?;
+        let producer = PRODUCERS.current().get(&self.config)?;
         let sender = Sender {
             config: Arc::clone(&self.config),
             producer,

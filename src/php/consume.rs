@@ -114,7 +114,10 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     broker.stop.release();
     drop(handlers);
     broker.counters.timing.liveness.stop();
-    super::metrics::update_group_stats(broker, crate::process::current().metrics.is_exported());
+    super::metrics::update_group_stats(
+        broker,
+        crate::monitoring::MONITORING.current().is_exported(),
+    );
     broker.consuming.set(false);
     saved.restore();
     super::lifecycle::deliver_log();

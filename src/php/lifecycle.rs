@@ -1,5 +1,7 @@
 //! Startup and shutdown of requests and of the process, and the messages that are flushed, spooled or reported there.
 
+use crate::kafka::producer::pool::PRODUCERS;
+use crate::monitoring::MONITORING;
 use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -98,9 +100,9 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
                 current: zend::active_fiber,
                 is_suspended: zend::is_fiber_suspended,
             });
-            if let Some(version) = php_version() {
-                crate::metrics::set_host_version(&version);
-            }
+            crate::monitoring::install();
+            let version = php_version().unwrap_or_default();
+            crate::metrics::set_versions(&version, &crate::kafka::client::version());
         });
         signals::renew();
         token::request_startup();
@@ -128,15 +130,15 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
         if is_whole_process() {
             termination::host_is_ending();
             close_clients();
-            process::current().metrics.finish();
+            MONITORING.current().finish();
             // Before the application's logger is dropped. A fatal error in it must not leave the rest undone.
             drop(try_catch(logging::deliver_last));
             state::reset();
             embedded::stop_all();
         } else {
             flush_request();
-            process::current()
-                .metrics
+            MONITORING
+                .current()
                 .request_ended(crate::clock::coarse_ms());
             drop(try_catch(logging::deliver));
         }
@@ -150,15 +152,15 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
 
 /// Writes metrics and heartbeat once more at the end of the request, which on the command line ends the process.
 fn write_final_metrics() {
-    let metrics = &process::current().metrics;
+    let monitoring = MONITORING.current();
     if is_whole_process() {
-        metrics.stop();
+        monitoring.stop();
     }
-    if !metrics.has_activity() || !metrics.is_export_due(crate::clock::coarse_ms()) {
+    if !crate::metrics::has_activity() || !monitoring.is_export_due(crate::clock::coarse_ms()) {
         return;
     }
     match state::monitor_config() {
-        Ok(config) => metrics.enable_textfile(&config),
+        Ok(config) => monitoring.enable_textfile(&config),
         Err(error) => process::current()
             .log
             .write(Level::Warning, error.message()),
@@ -177,7 +179,7 @@ pub fn is_response_finished() -> bool {
 /// Sends the response to the client before waiting for Kafka. While Kafka is known to be unreachable, the messages are
 /// secured before that: PHP-FPM may kill the process immediately afterwards.
 fn flush_request() {
-    let clients = process::current().producers.all();
+    let clients = PRODUCERS.current().all();
     if clients.iter().all(|client| client.waiting() == 0) {
         return;
     }
@@ -201,7 +203,7 @@ fn flush_request() {
 }
 
 fn close_clients() {
-    process::current().producers.close();
+    PRODUCERS.current().close();
 }
 
 /// `MSHUTDOWN`: PHP-FPM recycles a worker, or the command line ends.
@@ -209,7 +211,7 @@ pub extern "C" fn module_shutdown(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         termination::host_is_ending();
         close_clients();
-        process::current().metrics.finish();
+        MONITORING.current().finish();
         logging::deliver_rest(true);
         embedded::stop_all();
     });

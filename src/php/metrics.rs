@@ -13,7 +13,9 @@ use crate::clock::coarse_ms;
 use crate::error::Result;
 use crate::kafka::consumer::Consumer;
 use crate::metrics::exposition::{text, ExpositionFormat};
-use crate::process;
+use crate::metrics::WATCH;
+use crate::monitoring::MONITORING;
+use crate::worker::consumers::CONSUMERS;
 
 /// Milliseconds between two updates of the group statistics; longer with very many partitions.
 const GROUP_STATS_INTERVAL_MS: u64 = 500;
@@ -21,14 +23,12 @@ const PARTITIONS_PER_INTERVAL: u64 = 1000;
 
 /// Starts the configured monitoring (listener, textfile, heartbeat) of this process, for loops that begin.
 pub fn start_monitoring() -> Result<()> {
-    process::current()
-        .metrics
-        .start_monitoring(&state::monitor_config()?)
+    MONITORING.current().start(&state::monitor_config()?)
 }
 
 /// Registers the metrics of a new consumer.
 pub fn register(broker: &Broker, consumer: &Rc<Consumer>) {
-    let series = process::current().metrics.consumers.register(
+    let series = CONSUMERS.current().register(
         &broker.config.consumer_group,
         broker.counters.clone(),
         consumer.stats.clone(),
@@ -39,7 +39,7 @@ pub fn register(broker: &Broker, consumer: &Rc<Consumer>) {
 pub fn unregister(broker: &Broker) {
     let series = broker.series.borrow_mut().take();
     if let Some(series) = series {
-        process::current().metrics.consumers.unregister(&series);
+        CONSUMERS.current().unregister(&series);
     }
 }
 
@@ -59,10 +59,10 @@ pub fn update_group_stats(broker: &Broker, with_lag: bool) {
 
 /// Records one iteration of the consume loop, about every 50 ms; `now` in ms.
 pub fn loop_tick(broker: &Broker, now: u64) {
-    let metrics = &process::current().metrics;
+    let monitoring = MONITORING.current();
     let due = broker.next_report_ms.get();
     if now >= due {
-        let with_lag = metrics.is_exported();
+        let with_lag = monitoring.is_exported();
         update_group_stats(broker, with_lag);
         let partitions = broker
             .consumer
@@ -74,7 +74,7 @@ pub fn loop_tick(broker: &Broker, now: u64) {
             .next_report_ms
             .set(now + GROUP_STATS_INTERVAL_MS * (1 + partitions / PARTITIONS_PER_INTERVAL));
     }
-    metrics.loop_tick(now, true, &|| status(broker));
+    monitoring.loop_tick(now, true, &|| status(broker));
 }
 
 /// One line for systemd.
@@ -119,12 +119,12 @@ impl Metrics {
             let address = arguments::optional(address, |address| {
                 arguments::text(address, "Metrics::serve(): Argument #1 ($address)")
             })?;
-            let metrics = &process::current().metrics;
+            let monitoring = MONITORING.current();
             if let Some(address) = address {
-                metrics.serve(&address)?;
+                monitoring.serve(&address)?;
             }
             start_monitoring()?;
-            Ok(metrics.listen_address())
+            Ok(monitoring.listen_address())
         };
         finish(serve().map(Some)).map(|listens| {
             listens
@@ -141,9 +141,7 @@ impl Metrics {
                 arguments::text(file, "Metrics::heartbeat(): Argument #1 ($file)")
             })?;
             if let Some(file) = file {
-                process::current()
-                    .metrics
-                    .set_heartbeat_file(Path::new(&*file))?;
+                MONITORING.current().set_heartbeat_file(Path::new(&*file))?;
             }
             Ok(start_monitoring()?)
         };
@@ -158,10 +156,9 @@ impl Metrics {
             let status = arguments::optional(status, |status| {
                 arguments::text(status, "Metrics::beat(): Argument #1 ($status)")
             })?;
-            let metrics = &process::current().metrics;
             let now = coarse_ms();
-            metrics.main_loop.loop_tick(now);
-            metrics.loop_tick(now, ready, &|| {
+            WATCH.current().main_loop.loop_tick(now);
+            MONITORING.current().loop_tick(now, ready, &|| {
                 status.as_deref().unwrap_or_default().to_owned()
             });
             Ok(())
@@ -171,7 +168,7 @@ impl Metrics {
 
     /// Why this process counts as stuck; null if it does not.
     pub fn stuck() -> Zval {
-        match process::current().metrics.live() {
+        match crate::metrics::live() {
             Ok(()) => Zval::null(),
             Err(why) => binary(why.as_bytes()),
         }
@@ -186,11 +183,11 @@ impl Metrics {
         } else {
             ExpositionFormat::Classic
         };
-        binary(text(process::current().metrics.snapshot(None), format).as_bytes())
+        binary(text(crate::metrics::snapshot(None), format).as_bytes())
     }
 
     /// Closes the port; the application's own loop has ended.
     pub fn stop() {
-        process::current().metrics.stop();
+        MONITORING.current().stop();
     }
 }

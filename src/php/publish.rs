@@ -1,5 +1,6 @@
 //! Sending, shared by `Realtime` and `Broker`: topic, envelope, headers, hop count, and the wait of `produce: sync`.
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,7 @@ fn send_untraced(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Er
         sender.producer.track_callback_sends();
     }
     if let Err(error) = sender.producer.send(message) {
-        let producers = &process::current().producers;
+        let producers = PRODUCERS.current();
         producers.send_by_successor(&sender.producer, message, error)?;
     }
     if sender.config.sync && sender.config.acks != Acks::None {

@@ -1,5 +1,6 @@
 //! `Toporia\Realtime\Realtime`: the static API for controllers, configuration and fakes.
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,9 +19,9 @@ use super::{
 };
 use crate::envelope::headers;
 use crate::error::Error;
+use crate::kafka::producer::metrics::kind_name;
 use crate::message::Header;
 use crate::message::Message as Inner;
-use crate::metrics::producers::kind_name;
 use crate::process;
 
 /// The API for controllers: broadcasts events to browsers and other services.
@@ -251,9 +252,9 @@ fn fake(fake: Option<&Zval>) -> Result<Zval, CallError> {
 }
 
 fn stats() -> ext_php_rs::error::Result<Zval> {
-    let process = process::current();
-    let counters = &process.counters;
-    let clients = process.producers.all();
+    let counters = &process::current().counters;
+    let pool = PRODUCERS.current();
+    let clients = pool.all();
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let read = |counter: &std::sync::atomic::AtomicU64| number(counter.load(Ordering::Relaxed));
     let queued: u64 = clients.iter().map(|client| client.waiting()).sum();
@@ -276,25 +277,19 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
     all.insert("messages_delivered", read(&counters.delivered))?;
     all.insert("delivery_failures", read(&counters.failed))?;
     let mut kinds = ZendHashTable::new();
-    for (kind, count) in process.metrics.producers.failures() {
+    for (kind, count) in pool.counters.failures() {
         if count > 0 {
             kinds.insert(kind_name(kind), number(count))?;
         }
     }
     all.insert("failures_by_kind", kinds)?;
-    all.insert("queue_full", read(&process.metrics.producers.queue_full))?;
+    all.insert("queue_full", read(&pool.counters.queue_full))?;
     all.insert("queued", number(queued))?;
     all.insert("spooled", read(&counters.spooled))?;
-    all.insert(
-        "spool_messages",
-        number(process.metrics.producers.spooled(process).0),
-    )?;
+    all.insert("spool_messages", number(pool.spooled().0))?;
     all.insert("spool_bytes", number(spool_bytes))?;
     all.insert("loop_dropped", read(&counters.loop_dropped))?;
-    all.insert(
-        "clients",
-        i64::try_from(process.producers.count()).unwrap_or(0),
-    )?;
+    all.insert("clients", i64::try_from(pool.count()).unwrap_or(0))?;
     all.insert(
         "broker_reachable",
         clients.iter().any(|client| client.is_reachable()),
@@ -319,7 +314,7 @@ fn flush_all(timeout: Duration) -> Result<(), CallError> {
     let until = Instant::now() + timeout;
     let mut failed = Vec::new();
     let mut first: Option<Error> = None;
-    for client in process::current().producers.all() {
+    for client in PRODUCERS.current().all() {
         // In slices first: a handler cannot run once there is an exception to throw.
         flush::wait_for_acks(&client, until);
         if zend::has_exception() {

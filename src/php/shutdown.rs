@@ -1,5 +1,6 @@
 //! How consuming ends: dead letters, aborting the open transaction, a fatal error in a callback, `close()`.
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -114,7 +115,7 @@ pub fn close(broker: &Broker) -> std::result::Result<(), CallError> {
     }
     broker.leave();
     let config = &broker.config;
-    let clients = crate::process::current().producers.all();
+    let clients = PRODUCERS.current().all();
     let ours = clients
         .iter()
         .filter(|client| client.config().producer_key() == config.producer_key());

@@ -17,8 +17,9 @@ use once_cell::sync::Lazy;
 
 use super::{lifecycle, logging, zend};
 use crate::clock;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::process;
-use crate::process::termination::{self, EndOfProcess};
+use crate::process::termination::{self, Clients, EndOfProcess};
 use crate::worker::{defer_signal, deferred_signals, holds_signals, take_deferred_signal};
 
 /// `zend_sigaction` returns nothing, and `sigaction` succeeds for a valid signal.
@@ -433,6 +434,11 @@ fn arm() {
     let host = EndOfProcess {
         bound,
         unreachable,
+        clients: Clients {
+            exist: || PRODUCERS.current().count() > 0,
+            drain: |since, unreachable| PRODUCERS.current().drain(since, unreachable),
+            close: || PRODUCERS.current().close(),
+        },
         write_log: logging::write_without_php,
     };
     termination::arm(host, has_default_action);

@@ -13,6 +13,7 @@ use super::route::Route;
 use super::{arrays, token, tracing, zend};
 use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
 use crate::error::Result;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::process;
@@ -114,7 +115,7 @@ impl LastBroadcast {
             Some(last) if !last.sender.producer.needs_replacement() => Ok(last),
             _ => {
                 let config = broker_config(None, None)?;
-                let producer = process::current().producers.get(&config)?;
+                let producer = PRODUCERS.current().get(&config)?;
                 Ok(Box::new(Self {
                     sender: Sender { config, producer },
                     route: None,

@@ -17,6 +17,7 @@ use super::callback::Callback;
 use super::{arguments, arrays, binary, lifecycle, zend};
 use crate::config::{BrokerConfig, TokenSource, Value, CALLABLE};
 use crate::error::{Error, Result};
+use crate::kafka::oauth::TOKENS;
 use crate::kafka::oauth::{set_interrupt_flag, Token};
 use crate::log::Level;
 use crate::process;
@@ -61,7 +62,7 @@ unsafe extern "C" fn on_interrupt(execute_data: *mut zend_execute_data) {
 
 pub fn request_startup() {
     set_interrupt_flag(zend::interrupt_flag());
-    process::current().tokens.remind();
+    TOKENS.current().remind();
 }
 
 pub fn request_shutdown() {
@@ -102,7 +103,7 @@ pub fn setting(value: &Zval) -> Result<Value> {
         sources.callables.push((name.clone(), Rc::new(callback)));
         name
     });
-    process::current().tokens.remind();
+    TOKENS.current().remind();
     Ok(Value::Str(name))
 }
 
@@ -119,7 +120,7 @@ pub fn remember(config: &BrokerConfig) {
             }
         }
     });
-    process::current().tokens.remind();
+    TOKENS.current().remind();
 }
 
 /// Obtains the tokens that clients wait for.
@@ -127,7 +128,7 @@ pub fn serve() {
     if BUSY.get() || zend::has_exception() {
         return;
     }
-    let tokens = &process::current().tokens;
+    let tokens = TOKENS.current();
     for name in tokens.due() {
         BUSY.set(true);
         let outcome = obtain(&name);

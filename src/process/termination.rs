@@ -43,6 +43,16 @@ unsafe impl Sync for Semaphore {}
 
 static SEMAPHORE: Semaphore = Semaphore(UnsafeCell::new(MaybeUninit::uninit()));
 
+/// The clients that have messages to send.
+#[derive(Clone, Copy)]
+pub struct Clients {
+    /// True if there are any.
+    pub exist: fn() -> bool,
+    /// Sends, spools or reports what is queued; since when, and for how long if no broker is reachable.
+    pub drain: fn(Instant, Duration),
+    pub close: fn(),
+}
+
 /// How this process ends.
 #[derive(Clone, Copy)]
 pub struct EndOfProcess {
@@ -50,6 +60,7 @@ pub struct EndOfProcess {
     pub bound: Duration,
     /// The same while no broker is known to be reachable.
     pub unreachable: Duration,
+    pub clients: Clients,
     /// Writes the log lines that are pending. Called in a thread without PHP.
     pub write_log: fn(),
 }
@@ -197,7 +208,7 @@ fn finish() {
     let started = Instant::now();
     clock::begin_shutdown_within(host.bound);
     if !HOST_IS_ENDING.load(Ordering::Acquire) {
-        current().producers.drain(started, host.unreachable);
+        (host.clients.drain)(started, host.unreachable);
         (host.write_log)();
     }
     if HOST_IS_ENDING.load(Ordering::Acquire) {
@@ -215,9 +226,9 @@ fn at_exit() {
             return;
         };
         host_is_ending();
-        if current().producers.count() > 0 {
+        if (host.clients.exist)() {
             clock::begin_shutdown_within(host.bound);
-            current().producers.close();
+            (host.clients.close)();
             (host.write_log)();
         }
     }

@@ -6,10 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::failed;
+use super::failed::{self, DamagedFile};
 use super::format::{self, HeaderState, ReplayProgress};
 use super::frame_reader::{Frame, FrameReader};
-use super::quarantine::{self, DamagedFile};
 use super::record::SpoolRecord;
 use super::state::SpoolState;
 use super::sys::{LockedFile, OpenMode};
@@ -254,7 +253,7 @@ impl Claim {
             return fs::remove_file(&self.path);
         }
         let at_end = matches!(self.gaps.as_slice(), [(_, to)] if *to == self.length);
-        let note = quarantine::quarantine(&DamagedFile {
+        let note = failed::quarantine(&DamagedFile {
             file,
             path: &self.path,
             length: self.length,

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use super::directory;
 use super::record::SpoolRecord;
+use super::SpoolUsage;
 use crate::error::{Error, FailedMessage, Kind};
 
 /// The directory cannot be used for a spool.
@@ -18,8 +18,13 @@ pub(super) fn unusable(dir: &Path, why: impl Display) -> Error {
 }
 
 /// `spool_max_bytes` leaves no space for the records after the first `stored`.
-pub(super) fn full(dir: &Path, max_bytes: u64, records: &[SpoolRecord], stored: usize) -> Error {
-    let usage = directory::usage(dir).unwrap_or_default();
+pub(super) fn full(
+    dir: &Path,
+    max_bytes: u64,
+    usage: SpoolUsage,
+    records: &[SpoolRecord],
+    stored: usize,
+) -> Error {
     let reason = format!(
         "The spool {} is full: {} of spool_max_bytes = {max_bytes} bytes are used ({} waiting, {} kept by running \
          processes for their next messages, {} in failed/, {} in damaged/)",

@@ -16,8 +16,8 @@
 //! a `Spool` used there starts its own file, a `Claim` created before the fork returns errors.
 //!
 //! Modules: `record` a spooled message · `format` file format · `frame_reader` reads past damage · `file` appends ·
-//! `journal` writes before sending · `claim` replays · `quarantine` keeps damaged files · `failed` permanent
-//! failures · `directory` directories and disk usage · `errors` · `key` the owner of a directory · `state` per fork
+//! `journal` writes before sending · `claim` replays · `failed` keeps what cannot be sent or read ·
+//! `directory` directories and disk usage · `errors` · `key` the owner of a directory · `state` per fork
 //! generation · `sys` locks and the fork hook.
 
 mod claim;
@@ -30,7 +30,6 @@ mod frame_reader;
 mod journal;
 mod key;
 mod mapping;
-mod quarantine;
 mod record;
 mod state;
 mod sys;
@@ -51,7 +50,7 @@ pub(crate) use sys::{LockedFile, OpenMode};
 
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use file::{Appended, OwnFile};
 use key::{SpoolOwner, ABOUT};
 use state::Generations;
@@ -219,9 +218,13 @@ impl Spool {
             .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
         let available_bytes = self.max_bytes.saturating_sub(used);
         if available_bytes < needed {
-            return Err(errors::full(&self.dir, self.max_bytes, records, 0));
+            return Err(self.full(records, 0));
         }
         Ok(available_bytes)
+    }
+
+    fn full(&self, records: &[SpoolRecord], stored: usize) -> Error {
+        errors::full(&self.dir, self.max_bytes, self.usage(), records, stored)
     }
 
     /// Stores as many records as fit into one file and returns their number; the caller continues with a new file.
@@ -247,7 +250,7 @@ impl Spool {
         let header = if own.is_some() { 0 } else { format::HEADER };
         let available_bytes = self.max_bytes.saturating_sub(used + header);
         if available_bytes == 0 {
-            return Err(errors::full(&self.dir, self.max_bytes, records, 0));
+            return Err(self.full(records, 0));
         }
         if own.is_none() {
             *own = Some(
@@ -278,7 +281,7 @@ impl Spool {
                 let error = io::Error::from_raw_os_error(libc::EFBIG);
                 Err(errors::disk(&self.dir, records, stored, &error))
             }
-            (Ok(()), None) => Err(errors::full(&self.dir, self.max_bytes, records, stored)),
+            (Ok(()), None) => Err(self.full(records, stored)),
         }
     }
 

@@ -64,6 +64,14 @@ impl SpoolRecord {
         }
     }
 
+    /// The record to be sent again.
+    pub(crate) fn outgoing(&self) -> ProducerRecord<'_> {
+        ProducerRecord {
+            timestamp_ms: self.timestamp_ms.max(0),
+            ..self.message()
+        }
+    }
+
     /// Decodes a record; `None` if the bytes are not exactly one.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;

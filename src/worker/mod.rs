@@ -5,6 +5,7 @@
 mod at_most_once;
 mod batch;
 mod circuit;
+pub mod consumers;
 mod host;
 mod isolation;
 mod stop;

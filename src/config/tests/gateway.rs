@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::{GatewayConfig, Layers};
 use super::{env, from, json, with};
+use crate::config::gateway_settings::Settings;
 use crate::error::{Kind, Result};
-use crate::gateway::settings::Settings;
 
 /// 32 bytes in base64.
 const MASTER: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

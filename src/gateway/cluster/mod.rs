@@ -38,7 +38,6 @@ use tokio::sync::{oneshot, watch};
 
 use self::event_publisher::EventPublisher;
 pub use self::state::Timing;
-pub use self::webhook_state::EventKind;
 use super::admin_api::{AdminRequest, AdminResponse};
 use super::backend::{ApiEvent, BoxFuture, Cluster, SocketEvent};
 use super::feed::positions::Positions;

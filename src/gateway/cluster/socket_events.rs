@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use crate::config::gateway_settings::EventKind;
 use crate::envelope::{write_envelope, write_php_string, EnvelopeKind};
 use crate::gateway::backend::SocketEvent;
-use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::limits::TokenBucket;
 use crate::ids::{new_id, unix_ms};
 

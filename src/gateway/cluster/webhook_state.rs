@@ -4,59 +4,9 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::config::gateway_settings::EventKind;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
-
-/// Kind of a webhook event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// The first socket subscribed.
-    Occupied,
-    /// The last socket unsubscribed.
-    Vacated,
-    /// A user's first socket subscribed.
-    MemberAdded,
-    /// A user's last socket unsubscribed.
-    MemberRemoved,
-    /// A client sent an event.
-    ClientEvent,
-    /// A socket subscribed to a cache channel without an event.
-    CacheMiss,
-    /// The number of subscriptions changed.
-    SubscriptionCount,
-}
-
-impl EventKind {
-    pub const ALL: [Self; 7] = [
-        Self::Occupied,
-        Self::Vacated,
-        Self::MemberAdded,
-        Self::MemberRemoved,
-        Self::ClientEvent,
-        Self::CacheMiss,
-        Self::SubscriptionCount,
-    ];
-
-    /// Pusher's name of the event.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Occupied => "channel_occupied",
-            Self::Vacated => "channel_vacated",
-            Self::MemberAdded => "member_added",
-            Self::MemberRemoved => "member_removed",
-            Self::ClientEvent => "client_event",
-            Self::CacheMiss => "cache_miss",
-            Self::SubscriptionCount => "subscription_count",
-        }
-    }
-
-    /// The kind with this name.
-    #[must_use]
-    pub fn read(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-}
 
 /// One event for webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]

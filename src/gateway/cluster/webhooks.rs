@@ -11,7 +11,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::socket_events::webhook_envelope;
-use super::webhook_state::{EventKind, WebhookEvent};
+use super::webhook_state::WebhookEvent;
+use crate::config::gateway_settings::EventKind;
 
 /// Retention of unwritten events and of ids, ms.
 const RETENTION_MS: u64 = 60_000;

@@ -14,7 +14,8 @@ use super::tokens::ResumeTokens;
 use crate::gateway::backend::BoxFuture;
 use crate::gateway::hub::{Channel, Hub};
 use crate::gateway::protocol::frame::{self, Member, SignIn};
-use crate::gateway::protocol::{auth, Close, Name};
+use crate::gateway::protocol::{auth, Close};
+use crate::topic::socket_channel::Name;
 
 /// A connection's client: rate limits, pending subscriptions and replays.
 pub(super) struct Session {

@@ -7,8 +7,9 @@ use super::session::Session;
 use super::subscription_error;
 use crate::gateway::hub::JoinError;
 use crate::gateway::limit_warnings::Limit;
+use crate::gateway::protocol::auth;
 use crate::gateway::protocol::frame::{self, Member, Subscribe};
-use crate::gateway::protocol::{auth, Name};
+use crate::topic::socket_channel::Name;
 use crate::topic::socket_channel::{source_channels, ChannelKind};
 
 /// Status and text of a `pusher:subscription_error`.

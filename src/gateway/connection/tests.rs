@@ -15,13 +15,13 @@ use tokio::sync::{oneshot, watch};
 use super::replay_queue::ReplayQueue;
 use super::session::Session;
 use super::socket::Socket;
+use crate::config::gateway_settings::Settings;
 use crate::gateway::admin_api::{AdminRequest, AdminResponse};
 use crate::gateway::backend::{ApiEvent, BoxFuture, Cluster, History, Replay, TokenSubject};
 use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::frame::{Member, Subscribe};
 use crate::gateway::protocol::{auth, SocketId};
-use crate::gateway::settings::Settings;
 
 const SECRET: &str = "4f9c1d7a20b86e35f1a7c9d2e4b60837";
 const CHANNEL_DATA: &str = r#"{"user_id":"7"}"#;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use crate::gateway::protocol::Name;
+use crate::topic::socket_channel::Name;
 
 /// Maximum length of a token.
 const MAX_TOKEN: usize = 8192;

@@ -15,7 +15,6 @@
 
 mod admin_queries;
 mod consumer;
-mod notify;
 pub mod positions;
 mod reader;
 pub mod record;
@@ -43,9 +42,9 @@ use parking_lot::Mutex;
 use self::positions::{PartitionState, Positions};
 use super::broadcast::Broadcast;
 pub use super::broadcast::TopicNumber;
-use super::counters::Counters;
 use crate::config::BrokerConfig;
 use crate::error::Result;
+use crate::metrics::gateway_counters::Counters;
 use crate::process;
 use crate::topic::{ChannelPattern, TopicMap};
 

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::notify::Notify;
 use crate::gateway::broadcast::TopicNumber;
 
 /// Kafka's id of a topic, which changes when the topic is recreated; 0 if the cluster has no ids.
@@ -210,9 +210,32 @@ impl Positions {
     }
 }
 
+/// A flag that one thread waits for. Notifications between two waits are merged.
+#[derive(Debug, Default)]
+pub struct Notify {
+    notified: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Notify {
+    /// Asks for a look.
+    pub fn notify(&self) {
+        *self.notified.lock() = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits for a notification, at most `bound`; true if there was one, also one before the call.
+    pub fn wait(&self, bound: Duration) -> bool {
+        let until = Instant::now() + bound;
+        let mut notified = self.notified.lock();
+        while !*notified && !self.wake.wait_until(&mut notified, until).timed_out() {}
+        std::mem::take(&mut *notified)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Positions;
+    use super::{Duration, Notify, Positions};
 
     #[test]
     fn topics_keep_their_numbers_and_offsets_never_go_back() {
@@ -243,5 +266,14 @@ mod tests {
         assert!(state.is_filled());
         b.get_or_insert(0);
         b.for_each_next_offset(|_, _| panic!("it is not read yet"));
+    }
+
+    #[test]
+    fn notifications_before_a_wait_are_merged() {
+        let notify = Notify::default();
+        notify.notify();
+        notify.notify();
+        assert!(notify.wait(Duration::from_secs(5)));
+        assert!(!notify.wait(Duration::from_millis(1)));
     }
 }

@@ -11,14 +11,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::origin;
-use super::request::Request;
-use super::respond::{cors_headers, Response};
-use super::signature::query_pairs;
+use crate::config::gateway_settings::Settings;
 use crate::gateway::connection::event_stream::CLOSED;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::recovery::token::{Keys, Token};
-use crate::gateway::settings::Settings;
+use crate::http::query::query_pairs;
+use crate::http::request::Request;
+use crate::http::respond::{cors_headers, Response};
 use crate::ids::unix_ms;
 
 pub const PATH: &str = "/sse";

@@ -6,10 +6,10 @@ use base64::Engine;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::origin;
-use super::request::Request;
-use super::signature::query_pairs;
+use crate::config::gateway_settings::Settings;
 use crate::gateway::protocol::Close;
-use crate::gateway::settings::Settings;
+use crate::http::query::query_pairs;
+use crate::http::request::Request;
 
 /// Checks that the request is a handshake by RFC 6455 and returns its `Sec-WebSocket-Accept`.
 ///

@@ -1,15 +1,11 @@
-//! HTTP: bounded request parsing, the WebSocket handshake, event streams, the HTTP API, `/up` and the operations
+//! What a gateway answers over HTTP: the WebSocket handshake, event streams, the HTTP API, `/up` and the operations
 //! endpoints.
 //!
 //! Every response other than 101 closes the connection, so a second request on it is never read.
 
 pub mod api;
-pub mod chunked;
 pub mod event_stream;
 pub mod handshake;
-pub mod ops;
 pub mod origin;
 pub mod proxy;
-pub mod request;
-pub mod respond;
 pub mod signature;

@@ -1,7 +1,7 @@
 //! The check of the `Origin` header: scheme, host and port must match an allowed origin exactly; `*` as the first label
 //! of a host stands for any one label.
 
-use crate::gateway::settings::Settings;
+use crate::config::gateway_settings::Settings;
 
 /// True if a connection with this `Origin` is allowed. Clients without an origin are not browsers.
 #[must_use]
@@ -95,7 +95,7 @@ fn normal(origin: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{is_allowed, is_valid};
-    use crate::gateway::settings::Settings;
+    use crate::config::gateway_settings::Settings;
 
     #[test]
     fn a_wildcard_stands_for_one_label() {

@@ -2,55 +2,10 @@
 
 use md5::{Digest, Md5};
 
-use super::request::Request;
+use crate::config::gateway_settings::Settings;
 use crate::gateway::protocol::auth;
-use crate::gateway::settings::Settings;
-
-/// Maximum number of query parameters.
-const MAX_PAIRS: usize = 64;
-
-/// The parameters of a query string, percent-decoded, in the order sent.
-///
-/// # Errors
-/// A text for the response: a duplicate name, invalid UTF-8, too many parameters.
-pub fn query_pairs(query: &str) -> Result<Vec<(String, String)>, &'static str> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    for part in query.split('&').filter(|p| !p.is_empty()) {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let name = decode(name).ok_or("a parameter's name is not UTF-8")?;
-        let value = decode(value).ok_or("a parameter's value is not UTF-8")?;
-        if pairs.iter().any(|(n, _)| n.eq_ignore_ascii_case(&name)) {
-            return Err("a parameter is repeated");
-        }
-        if pairs.len() >= MAX_PAIRS {
-            return Err("there are too many parameters");
-        }
-        pairs.push((name, value));
-    }
-    Ok(pairs)
-}
-
-/// Percent-decodes; `+` is not decoded.
-#[must_use]
-pub fn decode(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        if bytes[i] == b'%' {
-            let hex = text.get(i + 1..i + 3)?;
-            if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return None;
-            }
-            out.push(u8::from_str_radix(hex, 16).ok()?);
-            i += 3;
-        } else {
-            out.push(bytes[i]);
-            i += 1;
-        }
-    }
-    String::from_utf8(out).ok()
-}
+use crate::http::query::decode;
+use crate::http::request::Request;
 
 /// The text that is signed: `METHOD\npath\nname=value&…`, names in lower case and sorted, without `auth_signature`.
 #[must_use]
@@ -132,6 +87,7 @@ fn value<'a>(pairs: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::query::query_pairs;
 
     #[test]
     fn the_signature_matches_pushers_published_example() {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::{Delivery, Hub};
+use crate::config::gateway_settings::EventKind;
 use crate::gateway::backend::SocketEvent;
 use crate::gateway::broadcast::Broadcast;
-use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
 use crate::gateway::limit_warnings::Limit;
 use crate::gateway::protocol::frame;
@@ -25,7 +25,9 @@ impl Hub {
             self.count_rejected(broadcast, reason);
             return Delivery::default();
         }
-        let public = self.settings.is_public_broadcast(broadcast);
+        let public = self
+            .settings
+            .is_public_broadcast(broadcast.channel(), broadcast.public);
         if !broadcast.exact && !is_subscribable(broadcast.channel(), public) {
             self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
@@ -117,7 +119,7 @@ impl Hub {
     /// The last event of a cache channel.
     pub(super) fn cached(
         &self,
-        name: &crate::gateway::protocol::Name<'_>,
+        name: &crate::topic::socket_channel::Name<'_>,
     ) -> Option<Arc<Broadcast>> {
         self.cached_event(name).map(|(broadcast, _)| broadcast)
     }
@@ -125,7 +127,7 @@ impl Hub {
     /// The last event of a cache channel, and how long it is still kept.
     pub(in crate::gateway) fn cached_event(
         &self,
-        name: &crate::gateway::protocol::Name<'_>,
+        name: &crate::topic::socket_channel::Name<'_>,
     ) -> Option<(Arc<Broadcast>, Duration)> {
         let now = Instant::now();
         let mut last: Option<(u64, Arc<Broadcast>, Instant)> = None;
@@ -138,7 +140,8 @@ impl Hub {
             target_channels(
                 source,
                 broadcast.exact,
-                self.settings.is_public_broadcast(&broadcast),
+                self.settings
+                    .is_public_broadcast(broadcast.channel(), broadcast.public),
                 |reached| {
                     reaches |= reached == name.full;
                 },

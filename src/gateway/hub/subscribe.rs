@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::channel::{Channel, ChannelState, HeldEvents, RecoveryState, Subscriber};
 use super::Hub;
+use crate::config::gateway_settings::EventKind;
 use crate::gateway::backend::SocketEvent;
-use crate::gateway::cluster::EventKind;
 use crate::gateway::connection::Socket;
 use crate::gateway::protocol::frame::{self, Member};
-use crate::gateway::protocol::{Name, SocketId};
+use crate::gateway::protocol::SocketId;
 use crate::topic::socket_channel::ChannelKind;
+use crate::topic::socket_channel::Name;
 
 pub struct Joined {
     pub channel: Arc<Channel>,

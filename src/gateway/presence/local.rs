@@ -8,7 +8,8 @@ use super::{Change, Presence};
 use crate::gateway::connection::Socket;
 use crate::gateway::hub::{Channel, Hub, JoinError, Joined};
 use crate::gateway::protocol::frame::{quote_into, quoted, Member};
-use crate::gateway::protocol::{Name, SocketId};
+use crate::gateway::protocol::SocketId;
+use crate::topic::socket_channel::Name;
 
 impl Presence {
     /// Subscribes a socket of this gateway. The member list it receives and the events of the other members are

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::replay_buffer::Timed;
+use crate::config::gateway_settings::Settings;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::settings::Settings;
 use crate::topic::socket_channel::target_channels;
 
 /// Size of a frame without its strings, in bytes.
@@ -32,7 +32,7 @@ impl ReplayFilter<'_> {
         {
             return false;
         }
-        let is_public = settings.is_public_broadcast(broadcast);
+        let is_public = settings.is_public_broadcast(broadcast.channel(), broadcast.public);
         let mut reaches = false;
         target_channels(broadcast.channel(), broadcast.exact, is_public, |name| {
             reaches |= name == self.channel;

@@ -20,7 +20,7 @@ mod scan_reader;
 mod tests;
 pub mod token;
 
-pub use scan::ScanLimits;
+pub use scan_reader::ScanLimits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,13 +30,14 @@ use self::channel_topics::{
 };
 use self::merge::{merge, ReplayFilter};
 use self::replay_buffer::{PartitionKey, ReplayBuffer, ReplayFrom};
-use self::scan::{Range, ScanPool};
+use self::scan::ScanPool;
+use self::scan_reader::Range;
 use self::token::{Keys, Token, TokenError, TopicPosition};
 use super::backend::{BoxFuture, History, Replay, TokenSubject};
 use super::broadcast::Position;
 use super::feed::positions::Positions;
 use super::protocol::SocketId;
-use super::settings::Settings;
+use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
 use crate::log::Level;

@@ -8,57 +8,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, OnceCell, Semaphore};
 
-use super::replay_buffer::{ReplayFrom, Timed};
-use super::scan_reader::read;
+use super::replay_buffer::ReplayFrom;
+use super::scan_reader::{read, Range, ScanLimits, Scanned};
 use super::token::short_hash;
 use crate::config::BrokerConfig;
-use crate::gateway::broadcast::TopicNumber;
-use crate::gateway::settings::Settings;
 use crate::process;
-
-#[derive(Debug, Clone, Copy)]
-pub struct ScanLimits {
-    /// ScanPool at the same time.
-    pub at_once: usize,
-    /// Records of one scan.
-    pub records: i64,
-    /// Bytes of one scan.
-    pub bytes: usize,
-    /// Time of one scan.
-    pub time: Duration,
-    /// Maximum data of an event, in bytes.
-    pub max_event_bytes: usize,
-}
-
-impl ScanLimits {
-    /// As the settings have them.
-    #[must_use]
-    pub fn of(settings: &Settings) -> Self {
-        Self {
-            at_once: settings.replay_scans,
-            records: i64::try_from(settings.replay_scan_records).unwrap_or(i64::MAX),
-            bytes: settings.replay_scan_bytes,
-            time: settings.replay_scan_time,
-            max_event_bytes: settings.max_event,
-        }
-    }
-}
-
-/// A range of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Range {
-    pub topic: TopicNumber,
-    pub name: String,
-    /// Partition, start, and end: later records are in the buffer.
-    pub parts: Vec<(i32, ReplayFrom, i64)>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Scanned {
-    /// Partition and end offset, in the order of the range.
-    pub ends: Vec<(i32, i64)>,
-    pub events: Vec<Timed>,
-}
 
 type Cell = Arc<OnceCell<Option<Arc<Scanned>>>>;
 

@@ -9,13 +9,57 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 
 use super::replay_buffer::{ReplayFrom, Timed};
-use super::scan::{Range, ScanLimits, Scanned};
+use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
-use crate::gateway::broadcast::{At, Broadcast};
+use crate::gateway::broadcast::{At, Broadcast, TopicNumber};
 use crate::gateway::feed::{
     headers_of, timestamp_of, BroadcastHeaders, FeedConsumer, Key, OffsetSpec,
 };
 use crate::topic::TopicMap;
+
+#[derive(Debug, Clone, Copy)]
+pub struct ScanLimits {
+    /// ScanPool at the same time.
+    pub at_once: usize,
+    /// Records of one scan.
+    pub records: i64,
+    /// Bytes of one scan.
+    pub bytes: usize,
+    /// Time of one scan.
+    pub time: Duration,
+    /// Maximum data of an event, in bytes.
+    pub max_event_bytes: usize,
+}
+
+impl ScanLimits {
+    /// As the settings have them.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            at_once: settings.replay_scans,
+            records: i64::try_from(settings.replay_scan_records).unwrap_or(i64::MAX),
+            bytes: settings.replay_scan_bytes,
+            time: settings.replay_scan_time,
+            max_event_bytes: settings.max_event,
+        }
+    }
+}
+
+/// A range of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Range {
+    pub topic: TopicNumber,
+    pub name: String,
+    /// Partition, start, and end: later records are in the buffer.
+    pub parts: Vec<(i32, ReplayFrom, i64)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Scanned {
+    /// Partition and end offset, in the order of the range.
+    pub ends: Vec<(i32, i64)>,
+    pub events: Vec<Timed>,
+}
 
 /// A partition being scanned.
 struct PartitionScan {

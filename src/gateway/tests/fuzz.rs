@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use crate::gateway::connection::action::{action, Action};
 use crate::gateway::connection::decoder::{DecodedFrame, Decoder};
-use crate::gateway::http::{request, signature};
-use crate::gateway::protocol::{frame, Close, Name};
+use crate::gateway::http::signature;
+use crate::gateway::protocol::{frame, Close};
+use crate::http::request;
+use crate::topic::socket_channel::Name;
 
 const SEEDS: &[&str] = &[
     r#"{"event":"pusher:subscribe","data":{"channel":"private-a","auth":"k:00","channel_data":"{\"user_id\":1}"}}"#,
@@ -109,7 +111,7 @@ fn texts(input: &[u8], understood: &mut u64) {
         Action::SignIn(user) => drop(frame::signed_in_user(&user.user_data)),
         _ => {}
     }
-    if let Ok(pairs) = signature::query_pairs(text) {
+    if let Ok(pairs) = crate::http::query::query_pairs(text) {
         let _ = signature::signed_text("POST", "/", &pairs);
     }
     // Whatever the input, encoded events are valid JSON.

@@ -23,8 +23,8 @@ mod test_client;
 
 use std::time::{Duration, Instant};
 
-use super::settings::Settings;
 use super::Gateway;
+use crate::config::gateway_settings::Settings;
 
 pub use test_client::{Frame, TestClient};
 
@@ -45,6 +45,7 @@ pub fn settings() -> Settings {
 
 /// Starts a gateway for one test.
 pub fn gateway(change: impl FnOnce(&mut Settings)) -> Gateway {
+    crate::monitoring::install();
     let mut settings = settings();
     change(&mut settings);
     Gateway::single_node(settings).unwrap()

@@ -1,6 +1,6 @@
 //! Defaults and validation of settings.
 
-use crate::gateway::settings::Settings;
+use crate::config::gateway_settings::Settings;
 
 fn valid() -> Settings {
     Settings {

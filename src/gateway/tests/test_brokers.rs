@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::gateway_settings::Settings;
 use crate::config::{testing, BrokerConfig, Value};
 use crate::envelope::{write_end, write_event};
 use crate::gateway::bootstrap::KafkaBackend;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::frame::Member;
-use crate::gateway::settings::Settings;
 use crate::kafka::embedded;
 use crate::kafka::producer::Producer;
 use crate::message::Header;

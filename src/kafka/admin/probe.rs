@@ -18,8 +18,8 @@ use super::{AdminError, AdminResult, PollInterrupts, POLL_INTERVAL};
 use crate::config::BrokerConfig;
 use crate::kafka::client::{self, Conf};
 use crate::kafka::embedded;
+use crate::kafka::oauth::TOKENS;
 use crate::kafka::standalone_consumer::EXCLUDED_PROPERTIES;
-use crate::process;
 
 /// The steps of connecting to a broker, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +264,7 @@ impl Progress {
     }
 
     fn timed_out(&self, client: *mut sys::rd_kafka_t) -> ProbeFailure {
-        let (step, text) = match process::current().tokens.missing(client) {
+        let (step, text) = match TOKENS.current().missing(client) {
             Some(reason) => (ProbeStep::Sasl, reason),
             None => (
                 ProbeStep::of_state(&self.state).unwrap_or(ProbeStep::Api),

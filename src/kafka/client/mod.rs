@@ -129,3 +129,14 @@ pub(crate) fn cluster_id_of_idle(client: *mut sys::rd_kafka_t, wait: Duration) -
 pub(crate) fn is_mock(cluster_id: &str) -> bool {
     cluster_id.starts_with("mockCluster")
 }
+
+/// Lets the thread that polls the main queue of the client continue.
+///
+/// # Safety
+/// `client` must be alive.
+pub unsafe fn wake(client: *mut sys::rd_kafka_t) {
+    // The queue reference is released immediately.
+    let queue = sys::rd_kafka_queue_get_main(client);
+    sys::bindings::rd_kafka_queue_yield(queue);
+    sys::rd_kafka_queue_destroy(queue);
+}

@@ -1,6 +1,7 @@
 //! Commits: the offsets of handled records, once everything that their callbacks sent is acknowledged.
 #![allow(unsafe_code)]
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
@@ -8,14 +9,11 @@ use rdkafka_sys as sys;
 use serde::{Deserialize, Serialize};
 
 use super::records::Ends;
-use super::state::State;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::Delivery;
 use crate::error::{Error, Result};
-use crate::kafka::client;
-use crate::kafka::client::TopicPartitionList;
-use crate::process;
+use crate::kafka::client::{self, TopicPartitionList};
 
 /// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -229,8 +227,8 @@ impl Consumer {
     /// # Errors
     /// Delivery, naming the messages that were not delivered.
     pub fn callback_results(until: Instant) -> Result<bool> {
-        let failures = &process::current().producers.callback_failures;
-        let clients = process::current().producers.all();
+        let failures = &PRODUCERS.current().callback_failures;
+        let clients = PRODUCERS.current().all();
         let unacknowledged: Vec<_> = clients
             .iter()
             .filter(|client| client.tracks_callback_sends())
@@ -346,6 +344,13 @@ impl PendingPreCommit {
         self.accepted.is_none()
     }
 
+    /// Takes the response to the request with this number.
+    pub fn answer(&mut self, number: usize, accepted: bool) {
+        if self.number == number {
+            self.accepted = Some(accepted);
+        }
+    }
+
     /// True where it covers all of these offsets.
     pub fn covers(&self, ends: &Ends) -> bool {
         ends.iter()
@@ -358,28 +363,6 @@ impl PendingPreCommit {
             Some(false) => PreCommit::Refused,
             None => PreCommit::Pending,
         }
-    }
-}
-
-impl State {
-    /// A commit response arrived.
-    pub(super) fn on_commit_response(&mut self, number: usize, accepted: bool) {
-        if self.pending_commit == Some(number) {
-            self.pending_commit = None;
-        }
-        if let Some(pre_commit) = self
-            .pre_commit
-            .as_mut()
-            .filter(|pre_commit| pre_commit.number == number)
-        {
-            pre_commit.accepted = Some(accepted);
-        }
-    }
-
-    /// The pre-commit, if it is complete.
-    pub(super) fn take_completed(&mut self) -> Option<PendingPreCommit> {
-        self.pre_commit
-            .take_if(|pre_commit| !pre_commit.is_pending())
     }
 }
 
@@ -415,6 +398,7 @@ impl CommitMetadata {
 mod tests {
     use std::rc::Rc;
 
+    use super::super::state::State;
     use super::*;
 
     fn ends(list: &[(&str, i32, i64)]) -> Ends {

@@ -24,6 +24,7 @@ mod tests;
 pub use commit::{CommitMetadata, PreCommit};
 pub use message::{MessageId, Record};
 pub use position::Position;
+pub use status::GroupStats;
 
 use std::cell::{Cell, RefCell};
 

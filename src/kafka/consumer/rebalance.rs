@@ -164,7 +164,7 @@ impl Consumer {
     }
 
     pub(super) fn on_error(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
-        if let Some(reason) = crate::process::current().tokens.missing(self.client) {
+        if let Some(reason) = crate::kafka::oauth::TOKENS.current().missing(self.client) {
             // Not refused by Kafka: the token is requested again.
             state.last_error = Some(format!("no OAUTHBEARER token: {reason}"));
             self.stats.reachability.on_error(code);

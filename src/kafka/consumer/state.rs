@@ -41,4 +41,20 @@ impl State {
         let unknown = |known: &HashSet<String>| !known.contains(topic);
         self.late.contains(topic) || self.known_topics.as_ref().is_some_and(unknown)
     }
+
+    /// A commit response arrived.
+    pub fn on_commit_response(&mut self, number: usize, accepted: bool) {
+        if self.pending_commit == Some(number) {
+            self.pending_commit = None;
+        }
+        if let Some(pre_commit) = &mut self.pre_commit {
+            pre_commit.answer(number, accepted);
+        }
+    }
+
+    /// The pre-commit, if it is complete.
+    pub fn take_completed(&mut self) -> Option<PendingPreCommit> {
+        self.pre_commit
+            .take_if(|pre_commit| !pre_commit.is_pending())
+    }
 }

@@ -13,7 +13,6 @@ use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::kafka::client;
 use crate::log::Level;
-use crate::metrics::consumers::GroupStats;
 use crate::process;
 use crate::topic::TopicFilter;
 
@@ -28,6 +27,25 @@ const MANY_TOPICS: usize = 100;
 pub(super) fn refreshes_slowly(filters: &[TopicFilter]) -> bool {
     let is_pattern = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
     filters.len() >= MANY_TOPICS || filters.iter().any(is_pattern)
+}
+
+/// The state of a consumer, updated by its loop.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupStats {
+    /// Records waiting for a retry.
+    pub queued_for_retry: u64,
+    /// Partitions paused because they are too far ahead of the committed offset.
+    pub held_back: u64,
+    /// Records whose last attempt failed transiently, and for how long the first of them has failed.
+    pub transient: u64,
+    pub transient_wait: Duration,
+    /// Subscriptions that are paused because their callback fails for every record.
+    pub open_circuits: u64,
+    pub assigned: u64,
+    /// Handled records are not committed yet.
+    pub uncommitted: bool,
+    /// Topic, partition, lag of the partitions whose lag is known. `None`: keep the previous values.
+    pub lag: Option<Vec<(String, i32, u64)>>,
 }
 
 impl Consumer {

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
 
-use super::in_flight::{refusal_code, InFlight, PINNED};
+use super::in_flight::{refusal_code, InFlight};
+use super::PINNED;
 use crate::error::{FailedMessage, Kind};
 use crate::kafka::client;
 use crate::message::Header;

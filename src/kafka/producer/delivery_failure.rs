@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::delivery::Undelivered;
+use super::pool::PRODUCERS;
 use super::Producer;
 use crate::error::{FailedMessage, Kind};
 use crate::kafka::client;
@@ -61,10 +62,10 @@ pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
         }
         if !spooling_queue {
             process.counters.failed.fetch_add(1, Ordering::Relaxed);
-            process.metrics.producers.failed(failed.kind);
+            PRODUCERS.current().counters.failed(failed.kind);
             process.counters.set_last_error(&failed.reason);
             if producer.tracks_callback_sends() {
-                process.producers.callback_failures.add(failed.clone());
+                PRODUCERS.current().callback_failures.add(failed.clone());
             }
             producer.failures.add(failed);
         }

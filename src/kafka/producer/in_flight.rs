@@ -16,6 +16,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
 use super::topic_gate;
+use super::PINNED;
 use crate::kafka::client::{self, REFUSED_BATCH};
 use crate::process::ProcessCounters;
 use crate::spool::Journal;
@@ -25,10 +26,6 @@ pub const TRACKED_MESSAGES: usize = 4096;
 /// Ids are truncated to this many 8-byte words; a UUID has 36 bytes.
 const ID_WORDS: usize = 5;
 
-/// Set in the opaque of messages from the spool: their acknowledgement belongs to the replay.
-pub const REPLAY: u64 = 1 << 63;
-/// Set in the opaque of messages with an explicit partition, which is kept when they are sent again.
-pub const PINNED: u64 = 1 << 62;
 /// The remaining bits of the opaque are the sequence number.
 const SEQUENCE: u64 = PINNED - 1;
 
@@ -301,7 +298,7 @@ impl InFlight {
             self.broker_responded.store(true, Ordering::Release);
         }
         self.counters.delivered.fetch_add(1, Ordering::Relaxed);
-        if opaque & REPLAY == 0 {
+        if opaque & super::REPLAY == 0 {
             self.complete(opaque);
         } else {
             self.replayed.fetch_add(1, Ordering::Release);
@@ -355,7 +352,7 @@ unsafe extern "C" fn on_acknowledgement(
     }
     in_flight.on_acknowledged(opaque, failed);
     if topic_gate::on_outcome(message) {
-        super::poller::wake_client(client);
+        client::wake(client);
     }
     RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }

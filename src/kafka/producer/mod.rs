@@ -7,6 +7,7 @@ mod delivery_failure;
 mod flush;
 mod in_flight;
 mod journal_write;
+pub mod metrics;
 mod poller;
 pub mod pool;
 mod record;
@@ -29,6 +30,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 
 use self::in_flight::InFlight;
+use self::pool::PRODUCERS;
 use self::record::{produce_gated, Passed};
 use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Conf, REFUSED_BATCH};
@@ -43,6 +45,11 @@ use crate::spool::{Journal, Spool, SpoolKey};
 
 /// Limit of messages whose topic is being looked up or created.
 const MAX_PENDING_MESSAGES: usize = 100_000;
+
+/// Set in the opaque of messages from the spool: their acknowledgement belongs to the replay.
+pub const REPLAY: u64 = 1 << 63;
+/// Set in the opaque of messages with an explicit partition, which is kept when they are sent again.
+pub const PINNED: u64 = 1 << 62;
 
 /// A librdkafka producer and its polling thread.
 pub struct Producer {
@@ -140,9 +147,7 @@ impl Producer {
         transactional: bool,
     ) -> Result<Arc<Self>> {
         crate::kafka::embedded::resolve(&config, &mut properties)?;
-        let batch_limit = process::current()
-            .producers
-            .batch_limit(&config.producer_key());
+        let batch_limit = PRODUCERS.current().batch_limit(&config.producer_key());
         let mut conf = Conf::new(&properties, "producer_config")?;
         if let Some(limit) = batch_limit {
             let configured = conf.get("batch.size").and_then(|size| size.parse().ok());
@@ -384,7 +389,7 @@ impl Producer {
             poller::wake(self);
         }
         if code == Code::QueueFull {
-            let counts = &process::current().metrics.producers;
+            let counts = &PRODUCERS.current().counters;
             counts.queue_full.fetch_add(1, Ordering::Relaxed);
         }
         let action = if code == Code::QueueFull {
@@ -454,7 +459,7 @@ impl Producer {
     /// The failure of this message was reported to the callback that sent it, by an exception.
     pub fn forget_failure(&self, id: &str) {
         self.failures.remove(id);
-        process::current().producers.callback_failures.remove(id);
+        PRODUCERS.current().callback_failures.remove(id);
     }
 
     /// Removes the failure of a message that was too large, because the caller handles it; returns its reason.
@@ -463,7 +468,7 @@ impl Producer {
             return self.successor()?.take_too_large(id);
         };
         let process = process::current();
-        process.producers.callback_failures.remove(id);
+        PRODUCERS.current().callback_failures.remove(id);
         process.counters.failed.fetch_sub(1, Ordering::Relaxed);
         Some(reason)
     }

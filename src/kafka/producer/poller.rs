@@ -5,6 +5,7 @@
 mod pending;
 mod warm_up;
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,18 +15,17 @@ use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
 
 use super::delivery_failure::spool_or_report;
-use super::in_flight::{is_innocent, is_too_large, refuses_batch, REPLAY};
+use super::in_flight::{is_innocent, is_too_large, refuses_batch};
 use super::spool_replay::SpoolReplay;
 use super::topic_cache::PendingMessage;
 use super::topic_lookup::TopicLookup;
-use super::Producer;
+use super::{Producer, REPLAY};
 use crate::error::Result;
 use crate::kafka::client::{self, EventQueue, REFUSED_BATCH};
 use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process::{self, termination};
 use crate::spool::SpoolRecord;
-pub(super) use pending::outgoing;
 
 /// Poll timeout when idle, in ms. Events and [`wake`] interrupt it.
 const IDLE_MS: i32 = 250;
@@ -40,16 +40,7 @@ pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
 
 pub fn wake(producer: &Producer) {
     // SAFETY: a live client.
-    unsafe { wake_client(producer.client) };
-}
-
-/// # Safety
-/// `client` must be alive.
-pub(super) unsafe fn wake_client(client: *mut sys::rd_kafka_t) {
-    // The queue reference is released immediately.
-    let queue = sys::rd_kafka_queue_get_main(client);
-    sys::bindings::rd_kafka_queue_yield(queue);
-    sys::rd_kafka_queue_destroy(queue);
+    unsafe { client::wake(producer.client) };
 }
 
 /// Longest wait for requests in flight after a batch was refused; also for delivery reports when the client is closed.
@@ -284,7 +275,7 @@ impl<'a> Poller<'a> {
         // The first one decides: others were in flight with it.
         if producer.refused_batch.load(Ordering::Acquire) == 0 {
             let key = producer.config.producer_key();
-            let limit = process::current().producers.limit_batches(&key, bytes);
+            let limit = PRODUCERS.current().limit_batches(&key, bytes);
             producer
                 .refused_batch
                 .store(bytes.max(1), Ordering::Release);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::delivery::DeliveryFailures;
+use super::metrics::{kind_name, ProducerCounters};
 use super::Producer;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::message::ProducerRecord;
-use crate::process;
+use crate::metrics::catalog as c;
+use crate::metrics::snapshot::{labels, Snapshot};
+use crate::metrics::Collector;
+use crate::process::{self, PerProcess};
 
 /// Applications that share an FPM pool never share a client; with more configurations than this, the least recently
 /// used is evicted.
@@ -55,6 +59,9 @@ struct PoolState {
     clock: u64,
 }
 
+/// The clients of this process.
+pub static PRODUCERS: PerProcess<ProducerPool> = PerProcess::new();
+
 #[derive(Default)]
 pub struct ProducerPool {
     state: Mutex<PoolState>,
@@ -62,6 +69,7 @@ pub struct ProducerPool {
     /// and not in their client, which may have been replaced by then.
     pub(in crate::kafka) callback_failures: DeliveryFailures,
     batch_limits: Mutex<HashMap<String, BatchLimit>>,
+    pub counters: ProducerCounters,
     /// Records of spool files that are in failed/ already, although the batch with them has to be sent again.
     pub(super) failed_replays: Mutex<HashSet<(PathBuf, u64)>>,
 }
@@ -255,6 +263,56 @@ impl ProducerPool {
             producer.add_counts_to_process();
         }
         any
+    }
+}
+
+impl ProducerPool {
+    /// Messages and bytes in the spools of all clients.
+    pub fn spooled(&self) -> (u64, u64) {
+        self.counters.spooled(&self.all())
+    }
+}
+
+impl Collector for ProducerPool {
+    fn source(&self) -> &'static str {
+        "producers"
+    }
+
+    fn is_active(&self) -> bool {
+        self.count() > 0
+    }
+
+    fn collect(&self, into: &mut Snapshot) {
+        let clients = self.all();
+        let counters = &process::current().counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (sent, bytes) = clients
+            .iter()
+            .map(|client| client.sent())
+            .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        let counts = &self.counters;
+        for (metric, value) in [
+            (c::PRODUCER_MESSAGES, read(&counters.produced) + sent),
+            (c::PRODUCER_BYTES, read(&counters.produced_bytes) + bytes),
+            (c::PRODUCER_DELIVERED, read(&counters.delivered)),
+            (c::PRODUCER_QUEUE_FULL, read(&counts.queue_full)),
+            (c::PRODUCER_LOOP_DROPPED, read(&counters.loop_dropped)),
+        ] {
+            into.count(metric.name, Vec::new(), value);
+        }
+        for (kind, count) in counts.failures() {
+            let label = labels(&[("kind", kind_name(kind))]);
+            into.count(c::PRODUCER_FAILURES.name, label, count);
+        }
+        let waiting = clients.iter().map(|client| client.waiting()).sum();
+        into.gauge_of(&c::PRODUCER_QUEUE, Vec::new(), waiting);
+        let lost = clients.iter().any(|client| client.is_unreachable());
+        into.gauge_of(&c::PRODUCER_REACHABLE, Vec::new(), u64::from(!lost));
+        let count = self.count() as u64;
+        into.gauge_of(&c::PRODUCER_CLIENTS, Vec::new(), count);
+        let (messages, bytes) = self.spooled();
+        into.gauge_of(&c::SPOOL_MESSAGES, Vec::new(), messages);
+        into.gauge_of(&c::SPOOL_BYTES, Vec::new(), bytes);
     }
 }
 

@@ -6,8 +6,8 @@ use std::ffi::c_void;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 
-use super::in_flight::PINNED;
 use super::topic_gate::TopicGate;
+use super::PINNED;
 use crate::kafka::client::{self, take_error};
 use crate::message::ProducerRecord;
 

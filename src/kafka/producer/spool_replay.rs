@@ -1,15 +1,15 @@
 //! Sends what earlier processes left in the spool, in file order, once a broker responds.
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::in_flight::{PINNED, REPLAY};
-use super::poller::outgoing;
 use super::record::produce;
 use super::topic_cache::Readiness;
 use super::Producer;
+use super::{PINNED, REPLAY};
 use crate::kafka::client;
 use crate::kafka::producer::delivery::Undelivered;
 use crate::log::Level;
@@ -85,11 +85,7 @@ impl SpoolReplay {
             Ok(()) => {
                 if self.refused {
                     let key = (claim.path().to_owned(), claim.record_number(place));
-                    process::current()
-                        .producers
-                        .failed_replays
-                        .lock()
-                        .insert(key);
+                    PRODUCERS.current().failed_replays.lock().insert(key);
                 }
                 format!(
                     "Spooled message {} for topic \"{}\" can never be delivered ({}); \
@@ -179,7 +175,7 @@ impl SpoolReplay {
             };
             match claim.next() {
                 Ok(Some(record)) => {
-                    let failed = &process::current().producers.failed_replays;
+                    let failed = &PRODUCERS.current().failed_replays;
                     let key = (
                         claim.path().to_owned(),
                         claim.record_number(self.batch.len()),
@@ -236,7 +232,7 @@ impl SpoolReplay {
             let done = usize::try_from(claim.position()).unwrap_or(usize::MAX);
             claim.mark_done(done);
             let done = claim.record_number(0);
-            let failed = &process::current().producers.failed_replays;
+            let failed = &PRODUCERS.current().failed_replays;
             failed
                 .lock()
                 .retain(|(path, number)| path != claim.path() || *number >= done);
@@ -295,5 +291,5 @@ fn enqueue(producer: &Producer, record: &SpoolRecord, opaque: u64) -> Code {
         topic.readiness = Readiness::Unknown;
     }
     // SAFETY: the handle is alive while the cache is locked.
-    unsafe { produce(producer.client, handle, &outgoing(record), opaque) }
+    unsafe { produce(producer.client, handle, &record.outgoing(), opaque) }
 }

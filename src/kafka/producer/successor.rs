@@ -33,7 +33,7 @@ impl Producer {
             let record = &report.record;
             let number = topics.get(&record.topic).number;
             let sequence = self.in_flight.track(&record.id, number);
-            let outgoing = poller::outgoing(record);
+            let outgoing = record.outgoing();
             self.journal_write(&outgoing, sequence)?;
             messages.push(PendingMessage {
                 record: record.clone(),

@@ -1,5 +1,6 @@
 //! Producer clients against the embedded broker: fatal errors, many clients, an unreachable broker.
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,6 @@ use crate::error::Kind;
 use crate::kafka::consumer::{Consumer, MessageId};
 use crate::kafka::embedded::EmbeddedCluster;
 use crate::message::ProducerRecord;
-use crate::process;
 use crate::topic::TopicFilter;
 
 fn config(brokers: &str, more: &[(&str, Value)]) -> Arc<BrokerConfig> {
@@ -76,7 +76,7 @@ fn a_client_with_a_fatal_error_is_replaced_without_loss() {
     let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     kafka.create_topic("fatal", 1).expect("a topic");
     let config = config(kafka.address(), &[]);
-    let pool = &process::current().producers;
+    let pool = PRODUCERS.current();
     let first = pool.get(&config).expect("a client");
     let sent: Vec<String> = (0..200).map(|n| format!("{n}")).collect();
     for (n, value) in sent.iter().enumerate() {

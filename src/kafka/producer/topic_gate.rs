@@ -13,7 +13,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::in_flight::REPLAY;
+use super::REPLAY;
 use crate::kafka::client;
 
 /// Messages for partitions from this number on are not held back.

@@ -128,7 +128,7 @@ impl Gateway {
                 not_ready: Some("the gateway is not running".to_owned()),
                 address: self.listen_address()?,
                 node: String::new(),
-                counters: core::counters::Counters::default()
+                counters: crate::metrics::gateway_counters::Counters::default()
                     .all()
                     .into_iter()
                     .map(|(name, _, _, value)| (name, value))

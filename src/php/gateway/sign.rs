@@ -3,12 +3,12 @@
 use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::settings;
+use crate::config::gateway_settings::Settings;
 use crate::envelope::write_php_string;
 use crate::error::{Error, Kind};
 use crate::gateway::admin_api::Target;
 use crate::gateway::protocol::auth;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::settings::Settings;
 use crate::php::arguments::{self, CallError};
 use crate::php::arrays::{self, Key};
 use crate::php::{binary, json};

@@ -106,20 +106,6 @@ fn a_permanent_failure_does_not_block_later_records() {
 }
 
 #[test]
-fn base64_matches_rfc_4648() {
-    for (plain, coded) in [
-        ("", ""),
-        ("f", "Zg=="),
-        ("fo", "Zm8="),
-        ("foo", "Zm9v"),
-        ("foobar", "Zm9vYmFy"),
-        ("\u{fb}\u{ff}", "w7vDvw=="),
-    ] {
-        assert_eq!(super::super::failed::base64(plain.as_bytes()), coded);
-    }
-}
-
-#[test]
 fn a_claim_is_exclusive() {
     let temp = TempDir::new();
     let spool = stored(&temp, 2);

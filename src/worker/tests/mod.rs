@@ -2,6 +2,7 @@
 
 mod circuit;
 mod commit_model;
+mod consumers;
 mod delivery_modes;
 mod looping;
 

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use contenders::{Contender, GatewayServer, Raw, Tungstenite};
 use meter::{cpu, rss_kb, sorted, Percentiles, Row};
 use readers::{Others, Readers};
-use toporia_realtime::gateway::settings::Settings;
+use toporia_realtime::config::gateway_settings::Settings;
 
 const SUBSCRIBERS: usize = 500;
 const IDLE: usize = 5000;

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::super::webhook_state::EventKind;
 use super::super::webhooks::SentWebhook;
 use super::super::wire::{Body, ControlRecord, PresenceMember, RecordError};
 use super::super::Command;
 use super::Actor;
 use crate::clock::coarse_ms;
+use crate::config::gateway_settings::EventKind;
 use crate::gateway::admin_api::AdminRequest;
 use crate::gateway::feed::TopicRole;
 use crate::gateway::protocol::frame::Member;

@@ -4,9 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::socket_events::webhook_envelope;
-use super::super::webhook_state::EventKind;
 use super::Actor;
-use crate::gateway::settings::Settings;
+use crate::config::gateway_settings::EventKind;
+use crate::config::gateway_settings::Settings;
 use crate::ids::new_id;
 use crate::topic::socket_channel::{ChannelKind, Name};
 

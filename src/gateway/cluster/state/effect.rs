@@ -2,9 +2,9 @@
 
 use super::super::webhook_state::WebhookEvent;
 use super::super::wire::PresenceMember;
+use crate::config::gateway_settings::Settings;
 use crate::gateway::admin_api::{AdminRequest, AdminResponse};
 use crate::gateway::protocol::SocketId;
-use crate::gateway::settings::Settings;
 
 /// Timeouts and intervals, in ms.
 #[derive(Debug, Clone, Copy)]

@@ -1,10 +1,10 @@
 //! Nodes that start, drain, time out and are isolated, without Kafka.
 
+use crate::config::gateway_settings::EventKind;
+use crate::config::gateway_settings::Settings;
 use crate::gateway::cluster::state::{ClusterState, Effect, Timing};
-use crate::gateway::cluster::webhook_state::EventKind;
 use crate::gateway::cluster::wire::{Body, ControlRecord, PresenceMember};
 use crate::gateway::protocol::frame::Member;
-use crate::gateway::settings::Settings;
 
 /// A cluster state and the log that it reads.
 struct Stage {

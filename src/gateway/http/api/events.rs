@@ -11,10 +11,11 @@ use super::ApiError;
 use crate::encryption;
 use crate::error::Kind;
 use crate::gateway::backend::{ApiEvent, Cluster};
-use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::{frame, is_reserved_event, Name, SocketId};
+use crate::gateway::protocol::{frame, is_reserved_event, SocketId};
+use crate::http::respond::Response;
 use crate::topic::socket_channel::ChannelKind;
+use crate::topic::socket_channel::Name;
 
 /// Maximum length of an event name, in characters.
 const MAX_EVENT_NAME: usize = 200;

@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use super::ApiError;
 use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::backend::Cluster;
-use crate::gateway::http::respond::Response;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::{Name, SocketId};
+use crate::gateway::protocol::SocketId;
+use crate::http::respond::Response;
 use crate::topic::socket_channel::ChannelKind;
+use crate::topic::socket_channel::Name;
 
 #[derive(Serialize)]
 struct Row {

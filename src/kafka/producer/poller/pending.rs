@@ -1,6 +1,7 @@
 //! Sends messages that waited for their topic, or for the client that replaces one with a fatal error.
 #![allow(unsafe_code)]
 
+use crate::kafka::producer::pool::PRODUCERS;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -19,8 +20,6 @@ use crate::kafka::producer::topic_cache::{PendingMessage, Readiness, TopicCache}
 use crate::kafka::producer::topic_gate::TopicGate;
 use crate::kafka::producer::topic_lookup::TopicLookup;
 use crate::kafka::producer::Producer;
-use crate::message::ProducerRecord;
-use crate::process;
 use crate::spool::SpoolRecord;
 
 impl Poller<'_> {
@@ -157,13 +156,13 @@ impl Poller<'_> {
         if self.unsent.is_empty() {
             if self.replay.has_to_continue() && !producer.closing.load(Ordering::Acquire) {
                 // The spool is sent by the next client, also if nothing else is.
-                drop(process::current().producers.get(&producer.config));
+                drop(PRODUCERS.current().get(&producer.config));
             }
             return;
         }
         self.unsent
             .sort_by_key(|report| InFlight::sequence_of(report.opaque));
-        let next = process::current().producers.get(&producer.config);
+        let next = PRODUCERS.current().get(&producer.config);
         if let Ok(next) = &next {
             if producer.tracks_callback_sends() {
                 next.track_callback_sends();
@@ -180,7 +179,7 @@ impl Poller<'_> {
             let sent = next
                 .as_ref()
                 .map_err(Clone::clone)
-                .and_then(|next| next.send(&outgoing(&report.record)));
+                .and_then(|next| next.send(&report.record.outgoing()));
             match sent {
                 Ok(()) => producer.in_flight.complete(report.opaque),
                 Err(error) => {
@@ -231,14 +230,6 @@ fn refused(message: PendingMessage, code: Code) -> Undelivered {
     }
 }
 
-/// A stored record as a message to send.
-pub(in crate::kafka::producer) fn outgoing(record: &SpoolRecord) -> ProducerRecord<'_> {
-    ProducerRecord {
-        timestamp_ms: record.timestamp_ms.max(0),
-        ..record.message()
-    }
-}
-
 /// Sends a stored record; waits for a full queue until the client is closed.
 ///
 /// # Safety
@@ -251,7 +242,7 @@ unsafe fn send_record<'a>(
     opaque: u64,
 ) -> Passed<'a> {
     loop {
-        let passed = produce_gated(producer.client, handle, gate, &outgoing(record), opaque);
+        let passed = produce_gated(producer.client, handle, gate, &record.outgoing(), opaque);
         let full = matches!(passed, Passed::Produced(Code::QueueFull));
         if !full || producer.closing.load(Ordering::Acquire) {
             return passed;

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::catalog as c;
-use super::number::Distribution;
-use super::snapshot::{labels, Labels, Snapshot};
+use super::WorkerCounters;
 use crate::clock::coarse_ms;
-use crate::kafka::consumer::Stats;
-use crate::worker::WorkerCounters;
+use crate::kafka::consumer::{GroupStats, Stats};
+use crate::metrics::catalog as c;
+use crate::metrics::number::Distribution;
+use crate::metrics::snapshot::{labels, Labels, Snapshot};
+use crate::metrics::Collector;
+use crate::process::PerProcess;
 
 /// Maximum number of lag series in a process; further partitions are summed.
 pub(super) const MAX_LAG_SERIES: usize = 500;
@@ -19,25 +21,6 @@ pub(super) const MAX_LAG_SERIES: usize = 500;
 pub(super) const MAX_GROUPS: usize = 100;
 /// The label value of the remaining groups and topics.
 const OTHER: &str = "other";
-
-/// The state of a consumer, updated by its loop.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GroupStats {
-    /// Records waiting for a retry.
-    pub queued_for_retry: u64,
-    /// Partitions paused because they are too far ahead of the committed offset.
-    pub held_back: u64,
-    /// Records whose last attempt failed transiently, and for how long the first of them has failed.
-    pub transient: u64,
-    pub transient_wait: Duration,
-    /// Subscriptions that are paused because their callback fails for every record.
-    pub open_circuits: u64,
-    pub assigned: u64,
-    /// Handled records are not committed yet.
-    pub uncommitted: bool,
-    /// Topic, partition, lag of the partitions whose lag is known. `None`: keep the previous values.
-    pub lag: Option<Vec<(String, i32, u64)>>,
-}
 
 /// The metrics of one consumer.
 #[derive(Debug)]
@@ -145,6 +128,9 @@ struct ConsumerTable {
 }
 
 /// All consumers of one process.
+/// The consumers of this process.
+pub static CONSUMERS: PerProcess<Consumers> = PerProcess::new();
+
 #[derive(Debug, Default)]
 pub struct Consumers {
     table: Mutex<ConsumerTable>,
@@ -193,21 +179,23 @@ impl Consumers {
         }
     }
 
-    /// True if a consumer runs or has run in this process.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        let table = self.table.lock();
-        !table.active.is_empty() || !table.ended.is_empty()
-    }
-
     #[must_use]
     pub fn active(&self) -> Vec<Arc<ConsumerMetrics>> {
         self.table.lock().active.clone()
     }
+}
 
-    /// A description of each loop that is stuck for longer than `bound`.
-    #[must_use]
-    pub fn stuck(&self, bound: std::time::Duration) -> Vec<String> {
+impl Collector for Consumers {
+    fn source(&self) -> &'static str {
+        "consumers"
+    }
+
+    fn is_active(&self) -> bool {
+        let table = self.table.lock();
+        !table.active.is_empty() || !table.ended.is_empty()
+    }
+
+    fn stuck(&self, bound: Duration) -> Vec<String> {
         let active = self.active();
         let words = active.iter().filter_map(|consumer| {
             let age = consumer.counters.timing.liveness.read();
@@ -216,21 +204,19 @@ impl Consumers {
         words.collect()
     }
 
-    /// The reason, if a consumer is not connected.
-    #[must_use]
-    pub fn not_ready(&self) -> Option<String> {
+    fn ready(&self) -> Result<(), String> {
         let active = self.active();
-        let closed = active
-            .iter()
-            .find(|consumer| !consumer.stats.reachability.is_reachable())?;
-        Some(format!(
-            "consumer group \"{}\" is not connected to Kafka",
-            closed.group
-        ))
+        let mut all = active.iter();
+        match all.find(|consumer| !consumer.stats.reachability.is_reachable()) {
+            Some(closed) => Err(format!(
+                "consumer group \"{}\" is not connected to Kafka",
+                closed.group
+            )),
+            None => Ok(()),
+        }
     }
 
-    /// Adds the metrics of all consumers to the snapshot.
-    pub fn collect(&self, into: &mut Snapshot) {
+    fn collect(&self, into: &mut Snapshot) {
         let (active, ended) = {
             let table = self.table.lock();
             (table.active.clone(), table.ended.clone())

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::broadcast::Broadcast;
-use super::cluster::EventKind;
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::socket_channel::requires_auth;
@@ -11,6 +9,57 @@ use crate::topic::ChannelPattern;
 
 /// Minimum length of a secret, in characters.
 pub const MIN_SECRET: usize = 32;
+
+/// Kind of a webhook event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// The first socket subscribed.
+    Occupied,
+    /// The last socket unsubscribed.
+    Vacated,
+    /// A user's first socket subscribed.
+    MemberAdded,
+    /// A user's last socket unsubscribed.
+    MemberRemoved,
+    /// A client sent an event.
+    ClientEvent,
+    /// A socket subscribed to a cache channel without an event.
+    CacheMiss,
+    /// The number of subscriptions changed.
+    SubscriptionCount,
+}
+
+impl EventKind {
+    pub const ALL: [Self; 7] = [
+        Self::Occupied,
+        Self::Vacated,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+        Self::ClientEvent,
+        Self::CacheMiss,
+        Self::SubscriptionCount,
+    ];
+
+    /// Pusher's name of the event.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Occupied => "channel_occupied",
+            Self::Vacated => "channel_vacated",
+            Self::MemberAdded => "member_added",
+            Self::MemberRemoved => "member_removed",
+            Self::ClientEvent => "client_event",
+            Self::CacheMiss => "cache_miss",
+            Self::SubscriptionCount => "subscription_count",
+        }
+    }
+
+    /// The kind with this name.
+    #[must_use]
+    pub fn read(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
 
 /// Settings of one gateway. Times are durations, sizes bytes.
 // Independent switches.
@@ -301,12 +350,10 @@ impl Settings {
         self.public_channels.iter().any(|p| p.matches(base))
     }
 
-    /// True if a broadcast reaches the channel of its plain name.
+    /// True if a broadcast, which may be marked as public, reaches the channel of its plain name.
     #[must_use]
-    pub fn is_public_broadcast(&self, broadcast: &Broadcast) -> bool {
-        let channel = broadcast.channel();
-        !requires_auth(channel)
-            && (self.is_public(channel) || (broadcast.public && self.public_by_mark))
+    pub fn is_public_broadcast(&self, channel: &str, is_marked: bool) -> bool {
+        !requires_auth(channel) && (self.is_public(channel) || (is_marked && self.public_by_mark))
     }
 
     /// True if webhooks are told of events of this kind.

@@ -1,7 +1,9 @@
 //! Tests of consumer metrics: closed consumers, bounds on series, commit age.
 
-use super::consumers::{Consumers, GroupStats, MAX_GROUPS, MAX_LAG_SERIES};
+use crate::kafka::consumer::GroupStats;
 use crate::metrics::snapshot::{SampleValue, Snapshot};
+use crate::metrics::Collector;
+use crate::worker::consumers::{Consumers, MAX_GROUPS, MAX_LAG_SERIES};
 use std::sync::Arc;
 
 fn series(consumers: &Consumers, name: &str) -> usize {

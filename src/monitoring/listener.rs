@@ -7,17 +7,18 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{watch, Semaphore};
 
-use super::endpoints::handle_request;
 use crate::error::{Error, Result};
-use crate::gateway::http::request::{self as http_request, RequestError};
-use crate::gateway::http::respond::{respond, Response};
+use crate::http::request as http_request;
+use crate::http::respond::{respond, Response};
+use crate::http::RequestError;
+use crate::metrics::handle_request;
 use crate::process;
 
 /// Further requests wait in the kernel's accept queue.
@@ -33,9 +34,10 @@ const MAX_PORTS: u16 = 1000;
 
 /// The descriptor that a forked child must close; -1 for none.
 static LISTENER_FD: AtomicI32 = AtomicI32::new(-1);
+static AT_FORK: Once = Once::new();
 
 /// Runs in a forked child, before `fork()` returns there: only an atomic and `close`, both async-signal-safe.
-pub fn after_fork_in_child() {
+extern "C" fn after_fork_in_child() {
     let fd = LISTENER_FD.swap(-1, Ordering::SeqCst);
     if fd >= 0 {
         // SAFETY: stored only while the descriptor is open; the owner in the parent's memory is leaked in the child.
@@ -70,6 +72,10 @@ impl Listener {
                 .map(|(bound, listener)| (listener, bound))
                 .map_err(|error| bind_error(address, &error))?
         };
+        AT_FORK.call_once(|| {
+            // SAFETY: the handler only uses an atomic and `close`, and the library is never unloaded.
+            unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+        });
         LISTENER_FD.store(listener.as_raw_fd(), Ordering::SeqCst);
         let (stop, stopped) = watch::channel(false);
         let thread = process::spawn("rt-metrics", move || {

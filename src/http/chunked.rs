@@ -1,6 +1,6 @@
 //! Decodes a chunked request body within bounds. Trailers are not read: the connection closes after the response.
 
-use super::request::RequestError;
+use super::RequestError;
 
 /// Maximum length of the line with a chunk's size, extensions included.
 const MAX_SIZE_LINE: usize = 256;

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout_at, Instant};
 
 use super::chunked::ChunkedBody;
+use super::RequestError;
 
 /// Maximum number of header fields.
 const MAX_HEADERS: usize = 64;
@@ -30,18 +31,6 @@ pub struct Request {
     pub is_chunked: bool,
     /// Bytes received behind the head.
     pub remaining: Vec<u8>,
-}
-
-/// Why a request could not be read.
-#[derive(Debug, PartialEq, Eq)]
-pub enum RequestError {
-    /// To be answered with this status and text.
-    Status(u16, &'static str),
-    /// It did not arrive in time.
-    Timeout,
-    /// It was the oldest pending connection when the limit was reached.
-    Evicted,
-    Disconnected,
 }
 
 /// Reads a request head of at most `max` bytes.

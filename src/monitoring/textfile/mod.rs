@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use self::state::{EndedTotals, ProcessState};
-use super::catalog as c;
-use super::exposition::{text, ExpositionFormat};
-use super::snapshot::Snapshot;
 use crate::log::Level;
+use crate::metrics::catalog as c;
+use crate::metrics::exposition::{text, ExpositionFormat};
+use crate::metrics::snapshot::Snapshot;
 use crate::process;
 use crate::spool::{LockedFile, OpenMode};
 
