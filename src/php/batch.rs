@@ -8,7 +8,7 @@ use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 use super::arguments::{self, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
-use super::{arrays, exceptions, flush, json, publish, zend};
+use super::{arrays, exceptions, json, publish, zend};
 use crate::error::{Error, Kind};
 use crate::message::Message as Inner;
 
@@ -31,7 +31,7 @@ pub fn publish(broker: &Broker, messages: &Zval, flush: Duration) -> Result<Zval
             return Err(CallError::Pending);
         }
     }
-    if !flush::wait_for_acks(&sender.producer, Instant::now() + flush) {
+    if !publish::wait_for_acks(&sender.producer, Instant::now() + flush) {
         failed += sender.producer.waiting();
     }
     if zend::has_exception() {

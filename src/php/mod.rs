@@ -3,7 +3,7 @@
 //! ```text
 //! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
 //! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
-//! publish route batch flush             sending, for Broker and Realtime
+//! publish route batch             sending, for Broker and Realtime
 //! subscriptions consume handler received hooks retry position shutdown stats    the rest of Broker
 //! state lifecycle fakes                 state of one request, startup and shutdown, fake() and swap()
 //! signals                               signal handlers while consuming
@@ -27,7 +27,6 @@ mod debug_info;
 mod embedded;
 mod exceptions;
 mod fakes;
-mod flush;
 mod gateway;
 mod gc;
 mod handler;

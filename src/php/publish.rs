@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use ext_php_rs::types::Zval;
 
-use super::arguments::{self, CallError};
+use super::arguments::CallError;
 use super::route::Route;
 use super::state::{LastBroadcast, Sender};
-use super::{flush, json, message, signals, tracing, zend};
+use super::{arguments, json, message, signals, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
+use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
-use crate::message::Header;
-use crate::message::Message;
-use crate::message::ProducerRecord;
+use crate::message::{Header, Message, ProducerRecord};
 use crate::process::termination;
 use crate::topic::undeliverable::Undeliverable;
 use crate::{encryption, ids, loop_guard, process};
@@ -106,7 +105,7 @@ fn send_untraced(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Er
 /// Waits for the acknowledgement of the message just sent.
 fn wait_for_ack(sender: &Sender, message: &ProducerRecord<'_>) -> Result<(), Error> {
     let until = Instant::now() + SYNC_TIMEOUT;
-    flush::wait_for_acks(&sender.producer, until);
+    wait_for_acks(&sender.producer, until);
     if zend::has_exception() {
         // Thrown by a signal handler: it takes precedence, and the message is still in flight.
         return Ok(());
@@ -411,4 +410,24 @@ pub fn send_raw(
     };
     send(sender, &message)?;
     Ok(id)
+}
+
+// Waits for acknowledgements in slices, between which PHP's signal handlers run.
+
+/// The longest that a signal handler is delayed.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Waits until all queued messages are acknowledged or have failed; true if none is left. An exception of a signal
+/// handler ends the wait and is pending then.
+pub fn wait_for_acks(producer: &Producer, until: Instant) -> bool {
+    loop {
+        let slice = Instant::now() + SLICE;
+        if producer.wait_for_delivery(slice.min(until)) {
+            return true;
+        }
+        zend::serve_interrupt();
+        if zend::has_exception() || Instant::now() >= until {
+            return false;
+        }
+    }
 }

@@ -14,9 +14,7 @@ use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::publish::EventOptions;
 use super::state::{Begun, LastBroadcast};
-use super::{
-    arrays, binary, fakes, flush, interfaces, json, logging, publish, state, tracing, zend,
-};
+use super::{arrays, binary, fakes, interfaces, json, logging, publish, state, tracing, zend};
 use crate::envelope::headers;
 use crate::error::Error;
 use crate::kafka::producer::metrics::kind_name;
@@ -316,7 +314,7 @@ fn flush_all(timeout: Duration) -> Result<(), CallError> {
     let mut first: Option<Error> = None;
     for client in PRODUCERS.current().all() {
         // In slices first: a handler cannot run once there is an exception to throw.
-        flush::wait_for_acks(&client, until);
+        publish::wait_for_acks(&client, until);
         if zend::has_exception() {
             return Err(CallError::Pending);
         }

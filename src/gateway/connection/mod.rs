@@ -3,26 +3,22 @@
 //! ```text
 //! serve        the connection's task: reads, writes, timeouts
 //!  ├ decoder       bytes → messages
-//!  ├ action        message → Action (no side effects)
-//!  ├ session       carries out actions: client events, sign-in
+//!  ├ session       message → action, and carries it out: client events, sign-in
 //!  ├ subscribe     subscriptions and their checks
 //!  ├ recover       replays and positions
 //!  ├ tokens        recovery tokens until the client subscribes
-//!  ├ replay_queue  replays, one at a time
 //!  ├ writer        queue → one vectored write; positions
 //!  ├ event_stream  frames → server-sent events
 //!  └ limits        rate limits
 //! socket       the connection as the hub sees it: id, send queue, subscriptions
 //! ```
 
-pub mod action;
 pub mod decoder;
 pub mod event_stream;
 pub mod limits;
 mod recover;
-mod replay_queue;
 mod serve;
-mod session;
+pub mod session;
 mod socket;
 mod subscribe;
 #[cfg(test)]

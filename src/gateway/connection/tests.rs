@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
-use super::replay_queue::ReplayQueue;
+use super::recover::ReplayQueue;
 use super::session::Session;
 use super::socket::Socket;
 use crate::config::gateway_settings::Settings;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::gateway::connection::action::{action, Action};
 use crate::gateway::connection::decoder::{DecodedFrame, Decoder};
+use crate::gateway::connection::session::{action, Action};
 use crate::gateway::http::signature;
 use crate::gateway::protocol::{frame, Close};
 use crate::http::request;
