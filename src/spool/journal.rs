@@ -3,8 +3,8 @@
 //! A journal consists of spool files, written through memory that is mapped to them (with `write(2)` where that is not
 //! possible) and without syncing: they survive the process, but not a crash of the machine. The header stores the
 //! position of the first unacknowledged message, from which a replay starts after a kill. A file is deleted once all
-//! its messages are acknowledged; the last one is cleared and kept for the next message. If an undelivered message could
-//! not be moved to the spool, its file is released for a replay.
+//! its messages are acknowledged; the last one is cleared and kept for the next message. If an undelivered message
+//! could not be moved to the spool, its file is released for a replay.
 
 use std::collections::VecDeque;
 use std::io;
