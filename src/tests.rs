@@ -37,18 +37,22 @@ fn layers(lib: &str, declared: &BTreeSet<String>) -> Vec<Vec<String>> {
 }
 
 fn rust_files(path: &Path, files: &mut Vec<PathBuf>) {
+    all_files(path, files);
+    files.retain(|file| {
+        // Tests may use any module.
+        let place = file.strip_prefix(source()).unwrap_or(file);
+        let mut names = place
+            .components()
+            .map(|name| name.as_os_str().to_string_lossy());
+        !names.any(|name| matches!(&*name, "tests" | "testing" | "tests.rs" | "testing.rs"))
+    });
+}
+
+fn all_files(path: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(path).expect("a directory of sources") {
         let path = entry.expect("an entry").path();
-        let name = path
-            .file_stem()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        // Tests may use any module.
-        if name == "tests" || name == "testing" {
-            continue;
-        }
         if path.is_dir() {
-            rust_files(&path, files);
+            all_files(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
         }
@@ -217,5 +221,39 @@ fn modules_depend_on_lower_modules_only() {
     assert!(
         gone.is_empty(),
         "remove these exceptions, they are not needed any more: {gone:?}"
+    );
+}
+
+/// Blocks of unsafe code outside the PHP binding. The number may only shrink.
+const MAX_UNSAFE_BLOCKS: usize = 207;
+
+/// The C API of librdkafka is called where its pointers are owned: everything else uses the safe functions of
+/// `kafka::client`.
+#[test]
+fn only_the_kafka_client_calls_the_c_api_and_unsafe_code_does_not_grow() {
+    let mut files = Vec::new();
+    all_files(&source(), &mut files);
+    let mut blocks = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source file");
+        let place = file.strip_prefix(source()).expect("a file of src");
+        let raw = ["rdkafka_", "sys"].concat();
+        assert!(
+            !text.contains(&raw) || place.starts_with("kafka/client"),
+            "{} calls librdkafka itself",
+            place.display()
+        );
+        assert!(
+            !text.contains(&["rdkafka::", "bindings"].concat()),
+            "{} names the C API by the crate's second name",
+            place.display()
+        );
+        if !place.starts_with("php") {
+            blocks += text.matches(&["unsafe", " {"].concat()).count();
+        }
+    }
+    assert!(
+        blocks <= MAX_UNSAFE_BLOCKS,
+        "{blocks} blocks of unsafe code, at most {MAX_UNSAFE_BLOCKS} before"
     );
 }

@@ -5,16 +5,12 @@
 //! which also happens while a callback runs; see `php::token`.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use rdkafka::error::IsError;
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka_sys as sys;
 
-use super::client::{self, Conf};
+use super::client::{Client, NativeClient};
 pub use crate::config::TOKEN_PROPERTY;
 use crate::error::{Error, Result};
 use crate::process::PerProcess;
@@ -56,11 +52,16 @@ struct TokenEntry {
     /// A client waits for a new token.
     due: bool,
     error: Option<String>,
-    /// Addresses of live clients.
-    clients: Vec<usize>,
+    /// Live clients: each is removed before it is destroyed.
+    clients: Vec<NativeClient>,
 }
 
 impl TokenEntry {
+    fn is_used_by(&self, client: &NativeClient) -> bool {
+        let mut addresses = self.clients.iter().map(NativeClient::address);
+        addresses.any(|address| address == client.address())
+    }
+
     /// The token if it can be given to another client: less than three quarters of its lifetime have passed.
     fn fresh(&self, now: i64) -> Option<&Token> {
         self.token.as_ref().filter(|token| {
@@ -93,7 +94,7 @@ fn interrupt() {
 
 impl TokenStore {
     /// A client was created that uses tokens of `source`.
-    fn attach(&self, client: *mut sys::rd_kafka_t, source: &str) {
+    fn attach(&self, client: &NativeClient, source: &str) {
         let mut entries = self.entries.lock();
         let place = entries.iter().position(|entry| entry.source == source);
         let place = place.unwrap_or_else(|| {
@@ -104,19 +105,21 @@ impl TokenStore {
             entries.len() - 1
         });
         let entry = &mut entries[place];
-        entry.clients.push(client as usize);
+        // SAFETY: `detach` removes it before the client is destroyed, under the same lock.
+        entry.clients.push(unsafe { client.unowned() });
         provide_or_request(entry, client);
     }
 
-    fn detach(&self, client: *mut sys::rd_kafka_t) {
+    fn detach(&self, client: &NativeClient) {
         for entry in self.entries.lock().iter_mut() {
-            entry.clients.retain(|known| *known != client as usize);
+            let address = client.address();
+            entry.clients.retain(|known| known.address() != address);
         }
     }
 
-    fn refresh(&self, client: *mut sys::rd_kafka_t) {
+    fn refresh(&self, client: &NativeClient) {
         let mut entries = self.entries.lock();
-        let used = |entry: &&mut TokenEntry| entry.clients.contains(&(client as usize));
+        let used = |entry: &&mut TokenEntry| entry.is_used_by(client);
         if let Some(entry) = entries.iter_mut().find(used) {
             provide_or_request(entry, client);
         }
@@ -150,16 +153,12 @@ impl TokenStore {
             return Ok(());
         };
         entry.due = false;
-        let clients = entry.clients.iter();
-        let clients: Vec<_> = clients
-            .map(|client| *client as *mut sys::rd_kafka_t)
-            .collect();
+        let clients = &entry.clients;
         let reason = match outcome {
             Ok(token) => {
                 let refused = clients
                     .iter()
-                    // SAFETY: a client is removed from the list before it is destroyed, under the same lock.
-                    .find_map(|client| unsafe { set_token(*client, &token) }.err());
+                    .find_map(|client| set_token(client, &token).err());
                 if let Some(reason) = refused {
                     reason
                 } else {
@@ -170,12 +169,12 @@ impl TokenStore {
                 }
             }
             Err(reason) => {
-                fail(&clients, &reason);
+                fail(clients, &reason);
                 entry.error = Some(reason);
                 return Ok(());
             }
         };
-        fail(&clients, &reason);
+        fail(clients, &reason);
         entry.error = Some(reason.clone());
         Err(Error::configuration(format!(
             "The token of security.token cannot be used: {reason}."
@@ -184,9 +183,9 @@ impl TokenStore {
 
     /// Why a client has no valid token; `None` if it has one, or needs none.
     #[must_use]
-    pub fn missing(&self, client: *mut sys::rd_kafka_t) -> Option<String> {
+    pub fn missing(&self, client: &NativeClient) -> Option<String> {
         let entries = self.entries.lock();
-        let used = |entry: &&TokenEntry| entry.clients.contains(&(client as usize));
+        let used = |entry: &&TokenEntry| entry.is_used_by(client);
         let entry = entries.iter().find(used)?;
         let valid = entry
             .token
@@ -200,10 +199,9 @@ impl TokenStore {
     }
 }
 
-fn provide_or_request(entry: &mut TokenEntry, client: *mut sys::rd_kafka_t) {
+fn provide_or_request(entry: &mut TokenEntry, client: &NativeClient) {
     if let Some(token) = entry.fresh(now_ms()) {
-        // SAFETY: the caller passes a live client.
-        if unsafe { set_token(client, token) }.is_ok() {
+        if set_token(client, token).is_ok() {
             return;
         }
     }
@@ -211,96 +209,40 @@ fn provide_or_request(entry: &mut TokenEntry, client: *mut sys::rd_kafka_t) {
     interrupt();
 }
 
-unsafe fn set_token(
-    client: *mut sys::rd_kafka_t,
-    token: &Token,
-) -> std::result::Result<(), String> {
-    let mut reason = [0 as c_char; 512];
-    let (value, principal) = (
-        client::c_string(&token.value),
-        client::c_string(&token.principal),
-    );
-    let texts: Vec<_> = token
-        .extensions
-        .iter()
-        .flat_map(|(name, value)| [client::c_string(name), client::c_string(value)])
-        .collect();
-    let mut extensions: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
-    let code = sys::bindings::rd_kafka_oauthbearer_set_token(
-        client,
-        value.as_ptr(),
+fn set_token(client: &NativeClient, token: &Token) -> std::result::Result<(), String> {
+    client.set_token(
+        &token.value,
         token.expires_ms,
-        principal.as_ptr(),
-        extensions.as_mut_ptr(),
-        extensions.len(),
-        reason.as_mut_ptr(),
-        reason.len(),
-    );
-    if code.is_error() {
-        Err(client::text(reason.as_ptr()))
-    } else {
-        Ok(())
-    }
+        &token.principal,
+        &token.extensions,
+    )
 }
 
-fn fail(clients: &[*mut sys::rd_kafka_t], reason: &str) {
-    let reason = client::c_string(reason);
+fn fail(clients: &[NativeClient], reason: &str) {
     for client in clients {
-        // SAFETY: as in `provide`; the text is copied.
-        unsafe { sys::bindings::rd_kafka_oauthbearer_set_token_failure(*client, reason.as_ptr()) };
+        client.refuse_token(reason);
     }
 }
 
-/// Installs the callback that requests tokens.
-pub(super) fn prepare(conf: &mut Conf) {
-    // SAFETY: the conf is alive and the callback static.
-    unsafe {
-        sys::bindings::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf.raw(), Some(on_refresh));
-        sys::bindings::rd_kafka_conf_enable_sasl_queue(conf.raw(), 1);
+/// Registers a client that asks for tokens.
+pub(super) fn attach(client: &Client, source: &str) {
+    client.serve_token_requests();
+    // Without the report of its end the client must not be registered.
+    if client.report_end(|client| TOKENS.current().detach(client)) {
+        TOKENS.current().attach(client, source);
     }
 }
 
-/// Registers a client that was created with [`prepare`].
-pub(super) fn attach(client: *mut sys::rd_kafka_t, source: &str) {
-    // SAFETY: a live client; the callback is static. Without the interceptor the client must not be registered.
-    unsafe {
-        client::take_error(sys::bindings::rd_kafka_sasl_background_callbacks_enable(
-            client,
-        ));
-        let code = sys::bindings::rd_kafka_interceptor_add_on_destroy(
-            client,
-            c"toporia_realtime_token".as_ptr(),
-            Some(on_destroy),
-            std::ptr::null_mut(),
-        );
-        if !code.is_error() {
-            TOKENS.current().attach(client, source);
-        }
-    }
-}
-
-/// Called by a thread of librdkafka.
-unsafe extern "C" fn on_refresh(
-    client: *mut sys::rd_kafka_t,
-    _config: *const c_char,
-    _opaque: *mut c_void,
-) {
+/// A client asks for a token, in a thread of librdkafka.
+pub(super) fn refresh(client: &NativeClient) {
     TOKENS.current().refresh(client);
-}
-
-unsafe extern "C" fn on_destroy(
-    client: *mut sys::rd_kafka_t,
-    _opaque: *mut c_void,
-) -> RDKafkaRespErr {
-    TOKENS.current().detach(client);
-    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 #[cfg(test)]
 mod tests {
     use super::{now_ms, Token, TokenEntry, TOKENS, TOKEN_PROPERTY};
     use crate::kafka::client::Conf;
-    use rdkafka_sys as sys;
+    use rdkafka::types::RDKafkaType;
 
     fn token(value: &str, expires_ms: i64) -> Token {
         Token {
@@ -332,7 +274,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let kind = sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER;
+        let kind = RDKafkaType::RD_KAFKA_PRODUCER;
         let start = || {
             let conf = Conf::new(&properties, "producer_config").expect("a configuration");
             conf.into_client(kind).expect("a client")
@@ -341,7 +283,7 @@ mod tests {
         let is_due = || tokens.due().contains(&"test:one".to_owned());
         let first = start();
         assert!(is_due());
-        let reason = tokens.missing(first).expect("no token yet");
+        let reason = tokens.missing(&first).expect("no token yet");
         assert!(reason.contains("no token yet"), "{reason}");
         let error = tokens.provide("test:one", Ok(token("old", now_ms() - 1)));
         let error = error.expect_err("expired");
@@ -350,18 +292,19 @@ mod tests {
             .provide("test:one", Ok(token("new", now_ms() + 60_000)))
             .expect("accepted");
         assert!(!is_due());
-        assert_eq!(tokens.missing(first), None);
+        assert_eq!(tokens.missing(&first), None);
         let second = start();
         assert!(!is_due(), "the second client gets the same token");
-        assert_eq!(tokens.missing(second), None);
+        assert_eq!(tokens.missing(&second), None);
         tokens
             .provide("test:one", Err("the server is away".to_owned()))
             .expect("noted");
-        assert_eq!(tokens.missing(first), None, "the old token is still valid");
+        assert_eq!(tokens.missing(&first), None, "the old token is still valid");
         for client in [first, second] {
-            // SAFETY: created above.
-            unsafe { sys::rd_kafka_destroy(client) };
-            assert_eq!(tokens.missing(client), None, "forgotten");
+            // SAFETY: only its address is used.
+            let ended = unsafe { client.unowned() };
+            drop(client);
+            assert_eq!(tokens.missing(&ended), None, "forgotten");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A consumer without a group, used by admin calls and by the gateway's feed.
-#![allow(unsafe_code)]
+//!
+//! The crate's `BaseConsumer` reads only what it is assigned, and librdkafka refuses `assign()` without a `group.id`.
+//! With one it looks for the coordinator of the group, for which a user may have no permission.
 
 use std::sync::Arc;
 
-use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_type_t;
+use rdkafka::types::RDKafkaType;
 
-use super::client::{Conf, EventQueue};
+use super::client::{Client, Conf, EventQueue};
 use super::embedded;
 use crate::config::BrokerConfig;
 use crate::error::Result;
@@ -22,8 +23,7 @@ pub(in crate::kafka) const EXCLUDED_PROPERTIES: &[&str] = &[
 
 /// The client, its error queue and its isolation level.
 pub(crate) struct StandaloneConsumer {
-    /// The owner destroys it, after its queues.
-    pub raw: *mut sys::rd_kafka_t,
+    pub client: Client,
     /// Receives the client's errors.
     pub error_queue: EventQueue,
     /// True for `isolation.level=read_committed`.
@@ -52,14 +52,11 @@ pub(crate) fn start(
     embedded::resolve(config, &mut properties)?;
     let mut conf = Conf::new(&properties, "consumer_config")?;
     let isolation = conf.get("isolation.level");
-    // SAFETY: the conf is ours.
-    unsafe {
-        sys::rd_kafka_conf_set_events(conf.raw(), sys::bindings::RD_KAFKA_EVENT_ERROR);
-    }
-    let raw = conf.into_client(rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
+    conf.report_events(false);
+    let client = conf.into_client(RDKafkaType::RD_KAFKA_CONSUMER)?;
     Ok(StandaloneConsumer {
-        raw,
-        error_queue: EventQueue::main(raw),
+        error_queue: EventQueue::main(&client),
+        client,
         read_committed: isolation.as_deref() != Some("read_uncommitted"),
     })
 }

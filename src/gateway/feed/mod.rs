@@ -27,7 +27,6 @@ mod topic_selector;
 
 pub(crate) use admin_queries::{Key, OffsetSpec};
 pub(crate) use consumer::FeedConsumer;
-pub(crate) use reader::{headers_of, timestamp_of};
 pub use record::{BroadcastHeaders, Skip, EXACT};
 pub use topic_selector::{ControlTopics, TopicRole, TopicSelector};
 

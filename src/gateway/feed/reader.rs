@@ -1,23 +1,17 @@
 //! The thread that reads records from Kafka and passes them to the sink, in order.
-#![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::ffi::{c_char, CStr};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
-use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_timestamp_type_t as TimestampType;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::consumer::Raw;
 use super::positions::PartitionState;
 use super::record::{BroadcastHeaders, Skip};
 use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
 use crate::gateway::broadcast::{At, Broadcast};
-use crate::kafka::client;
-use crate::kafka::producer::delivery::is_without_headers;
+use crate::kafka::client::{self, KafkaMessage};
 use crate::log::minute::MinuteLog;
 use crate::log::Level;
 use crate::process;
@@ -43,15 +37,11 @@ pub(super) fn run(shared: &Shared) {
         bad_records: MinuteLog::default(),
         undeliverable: UndeliverableLog::default(),
     };
-    let mut batch: Vec<Raw> = Vec::with_capacity(1024);
+    let mut batch: Vec<KafkaMessage> = Vec::with_capacity(1024);
     while !shared.is_stopping() {
         shared.client.poll(POLL_TIMEOUT, &mut batch);
-        for raw in batch.drain(..) {
-            // SAFETY: owned by this thread, alive until it is destroyed in the next line.
-            unsafe {
-                reader.take(raw);
-                sys::rd_kafka_message_destroy(raw);
-            }
+        for message in batch.drain(..) {
+            reader.take(&message);
         }
         while let Some((code, words)) = shared.client.next_error() {
             if code == Code::AllBrokersDown {
@@ -66,11 +56,8 @@ pub(super) fn run(shared: &Shared) {
 }
 
 impl FeedReader<'_> {
-    /// # Safety
-    /// `raw` must be alive.
-    unsafe fn take(&mut self, raw: Raw) {
-        let message = &*raw;
-        let key = (message.rkt as usize, message.partition);
+    fn take(&mut self, message: &KafkaMessage) {
+        let key = (message.topic_address(), message.partition());
         let reader = if let Some(reader) = self.readers.get(&key) {
             reader.clone()
         } else {
@@ -79,10 +66,12 @@ impl FeedReader<'_> {
             };
             self.readers.entry(key).or_insert(reader).clone()
         };
-        match Code::from(message.err) {
-            Code::NoError => self.record(&reader, raw),
+        if message.is_record() {
+            return self.record(&reader, message);
+        }
+        match message.code() {
             // Transaction markers behind the last record also take offsets.
-            Code::PartitionEOF => reader.state.advance_to(message.offset),
+            Code::PartitionEOF => reader.state.advance_to(message.offset()),
             Code::AutoOffsetReset => {
                 self.restart_partition(&reader.state, "the offset is out of range");
             }
@@ -127,26 +116,25 @@ impl FeedReader<'_> {
         self.shared.positions.refresh_request.notify();
     }
 
-    /// # Safety
-    /// `raw` must be alive.
-    unsafe fn record(&mut self, reader: &PartitionReader, raw: Raw) {
-        let message = &*raw;
+    fn record(&mut self, reader: &PartitionReader, message: &KafkaMessage) {
         let state = &reader.state;
-        let offset = message.offset;
+        let offset = message.offset();
         if offset < state.next() || !state.is_active.load(Ordering::Acquire) {
             return;
         }
-        let timestamp_ms = timestamp_of(raw);
+        let timestamp_ms = message.timestamp_ms();
         if timestamp_ms < state.not_before_ms.load(Ordering::Acquire) {
             state.advance_to(offset + 1);
             return;
         }
-        let value = slice(message.payload.cast(), message.len);
+        let value = message.value().unwrap_or_default();
         let live = offset >= state.live_from.load(Ordering::Acquire);
         if reader.role == TopicRole::Channels {
             self.shared.counters.records.add_one();
             let mut headers = BroadcastHeaders::default();
-            headers_of(raw, |name, value| headers.add(name, value));
+            message.each_header(|name, value| {
+                headers.add(name.to_bytes(), value.unwrap_or_default());
+            });
             let at = At {
                 topic: state.topic,
                 partition: state.number,
@@ -156,10 +144,10 @@ impl FeedReader<'_> {
         } else {
             self.shared.sink.control(&RawControlRecord {
                 role: reader.role,
-                key: slice(message.key.cast(), message.key_len),
+                key: message.key().unwrap_or_default(),
                 value,
                 offset,
-                appended_ms: append_time_of(raw),
+                appended_ms: message.append_time_ms(),
                 live,
             });
         }
@@ -260,63 +248,5 @@ impl FeedReader<'_> {
                 \"{right}\". Another application uses the same prefix, or a producer writes to the wrong topic."
             )
         });
-    }
-}
-
-/// Kafka's timestamp of a record, Unix ms; -1 if it has none.
-///
-/// # Safety
-/// `raw` must be alive.
-pub(crate) unsafe fn timestamp_of(raw: Raw) -> i64 {
-    sys::rd_kafka_message_timestamp(raw, std::ptr::null_mut())
-}
-
-/// The timestamp of a record if the broker set it, Unix ms.
-///
-/// # Safety
-/// `raw` must be alive.
-unsafe fn append_time_of(raw: Raw) -> Option<u64> {
-    let mut kind = TimestampType::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-    let ms = sys::rd_kafka_message_timestamp(raw, &raw mut kind);
-    (kind == TimestampType::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
-        .then(|| u64::try_from(ms).ok())
-        .flatten()
-}
-
-/// # Safety
-/// `pointer` must be null or point at `length` bytes that live as long as the slice is used.
-unsafe fn slice<'a>(pointer: *const u8, length: usize) -> &'a [u8] {
-    if pointer.is_null() {
-        return &[];
-    }
-    std::slice::from_raw_parts(pointer, length)
-}
-
-/// Calls `with` for each header of a record.
-///
-/// # Safety
-/// `raw` must be alive and a record that a consumer fetched.
-pub(crate) unsafe fn headers_of(raw: Raw, mut with: impl FnMut(&[u8], &[u8])) {
-    if is_without_headers(raw) {
-        return;
-    }
-    let mut list = std::ptr::null_mut();
-    if sys::bindings::rd_kafka_message_headers(raw, &raw mut list).is_error() {
-        return;
-    }
-    let (mut name, mut value, mut size): (*const c_char, _, usize) =
-        (std::ptr::null(), std::ptr::null(), 0);
-    let mut place = 0;
-    while !sys::bindings::rd_kafka_header_get_all(
-        list,
-        place,
-        &raw mut name,
-        &raw mut value,
-        &raw mut size,
-    )
-    .is_error()
-    {
-        with(CStr::from_ptr(name).to_bytes(), slice(value.cast(), size));
-        place += 1;
     }
 }

@@ -1,20 +1,17 @@
 //! One scan: a separate consumer that reads from the start offsets to the positions from which the buffer is complete.
-#![allow(unsafe_code)]
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
 
 use super::replay_buffer::{ReplayFrom, Timed};
 use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::gateway::broadcast::{At, Broadcast, TopicNumber};
-use crate::gateway::feed::{
-    headers_of, timestamp_of, BroadcastHeaders, FeedConsumer, Key, OffsetSpec,
-};
+use crate::gateway::feed::{BroadcastHeaders, FeedConsumer, Key, OffsetSpec};
+use crate::kafka::client::KafkaMessage;
 use crate::topic::TopicMap;
 
 #[derive(Debug, Clone, Copy)]
@@ -117,12 +114,8 @@ pub(super) fn read(
     while scan.remaining > 0 && is_complete {
         is_complete = !left().is_zero();
         client.poll(left().min(Duration::from_millis(100)), &mut batch);
-        for raw in batch.drain(..) {
-            // SAFETY: alive until it is destroyed.
-            unsafe {
-                is_complete &= scan.take(raw);
-                sys::rd_kafka_message_destroy(raw);
-            }
+        for message in batch.drain(..) {
+            is_complete &= scan.take(&message);
         }
     }
     for partition in scan.parts.keys() {
@@ -180,19 +173,15 @@ fn starts(
 
 impl Scan<'_> {
     /// Handles a record; false if the scan cannot be completed.
-    ///
-    /// # Safety
-    /// `raw` must be alive.
-    unsafe fn take(&mut self, raw: *mut sys::rd_kafka_message_t) -> bool {
-        let message = &*raw;
-        let Some(part) = self.parts.get_mut(&message.partition) else {
+    fn take(&mut self, message: &KafkaMessage) -> bool {
+        let Some(part) = self.parts.get_mut(&message.partition()) else {
             return true;
         };
         let was_open = part.next < part.end;
-        match Code::from(message.err) {
+        match message.code() {
             Code::NoError => {}
             Code::PartitionEOF => {
-                part.next = part.next.max(message.offset);
+                part.next = part.next.max(message.offset());
                 if was_open && part.next >= part.end {
                     self.remaining -= 1;
                 }
@@ -206,10 +195,10 @@ impl Scan<'_> {
             // Other errors are temporary, or the scan times out.
             _ => return true,
         }
-        if !was_open || message.offset < part.next {
+        if !was_open || message.offset() < part.next {
             return true;
         }
-        let offset = message.offset;
+        let offset = message.offset();
         part.next = offset + 1;
         if part.next >= part.end {
             self.remaining -= 1;
@@ -218,22 +207,24 @@ impl Scan<'_> {
             return true;
         }
         self.records += 1;
-        self.bytes += message.len;
+        self.bytes += message.value().map_or(0, <[u8]>::len);
         if self.records > self.limits.records || self.bytes > self.limits.bytes {
             return false;
         }
-        let timestamp_ms = timestamp_of(raw);
-        if timestamp_ms < part.not_before_ms || message.payload.is_null() {
+        let timestamp_ms = message.timestamp_ms();
+        let Some(value) = message
+            .value()
+            .filter(|_| timestamp_ms >= part.not_before_ms)
+        else {
             return true;
-        }
+        };
         let mut marks = BroadcastHeaders::default();
-        headers_of(raw, |name, value| marks.add(name, value));
+        message.each_header(|name, value| marks.add(name.to_bytes(), value.unwrap_or_default()));
         let at = At {
             topic: self.range.topic,
-            partition: message.partition,
+            partition: message.partition(),
             offset,
         };
-        let value = std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len);
         let name = &self.range.name;
         let max_event_bytes = self.limits.max_event_bytes;
         let read =

@@ -1,18 +1,16 @@
 //! Committed offsets of one or many consumer groups.
-#![allow(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::{self, rd_kafka_admin_op_t as Operation};
+use rdkafka::TopicPartitionList;
 
-use super::group_client::GroupClient;
 use super::groups::distinct;
 use super::{is_transient, Admin, AdminCall, AdminResult, PollInterrupts, POLL_INTERVAL};
 use crate::error::{Error, Result};
-use crate::kafka::client::{self, AdminOptions, ClientEvent, EventQueue, TopicPartitionList};
+use crate::kafka::client::{self, AdminRequests, Client, ClientEvent, EventQueue};
+use crate::kafka::standalone_consumer;
 
 /// Concurrent requests: the brokers serve other clients too.
 const MAX_IN_FLIGHT: usize = 32;
@@ -82,9 +80,9 @@ impl Admin {
                 let Some(place) = unsent.pop_front() else {
                     break;
                 };
-                let operation = Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-                let options = AdminOptions::new(client, operation, call.remaining()).tagged(place);
-                request_metadata(client, names[place], every.as_ref(), &options, &queue);
+                AdminRequests::new(client, &queue, call.remaining())
+                    .tagged(place)
+                    .list_group_offsets(names[place], every.as_ref());
                 in_flight += 1;
             }
             let Some(response) = queue.poll(POLL_INTERVAL) else {
@@ -128,21 +126,28 @@ impl Admin {
         if !client::is_mock(&self.wait_for_cluster_id(call, action)?) {
             return Ok(None);
         }
-        let mut list = TopicPartitionList::new();
-        for topic in self.request_metadata(None, call, action)? {
-            for partition in &topic.partitions {
-                list.add(&topic.name, partition.id, client::INVALID_OFFSET);
-            }
-        }
-        Ok(Some(list))
+        let topics = self.request_metadata(None, call, action)?;
+        let every = topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|partition| (topic.name.as_str(), partition.id))
+        });
+        Ok(Some(client::partitions_of(&every.collect::<Vec<_>>())))
     }
 
-    fn group_client(&self) -> Result<*mut sys::rd_kafka_t> {
+    /// A second client with a group id, which it never joins: the application's group, for which it has permissions.
+    ///
+    /// When the coordinator moves, librdkafka 2.12 continues a `ListConsumerGroupOffsets` request with the client's own
+    /// group, and dereferences a null pointer if the client has none (`rd_kafka_handle_OffsetFetch`).
+    fn group_client(&self) -> Result<&Client> {
         if let Some(made) = self.group_client.get() {
-            return Ok(made.raw());
+            return Ok(made);
         }
-        let made = GroupClient::start(&self.config)?;
-        Ok(self.group_client.get_or_init(|| made).raw())
+        let group = Some(self.config.consumer_group.as_str()).filter(|name| !name.is_empty());
+        let ours = [("group.id", group.unwrap_or("toporia-realtime"))];
+        let made = standalone_consumer::start(&self.config, &ours)?.client;
+        // There is no group to leave.
+        made.destroy_with(client::NO_CONSUMER_CLOSE);
+        Ok(self.group_client.get_or_init(|| made))
     }
 
     fn commits(
@@ -155,29 +160,14 @@ impl Admin {
         let mut commits = Vec::new();
         let error = error.map(|(code, detail)| self.response_error(code, &action, &detail));
         if error.is_none() {
-            // SAFETY: the result lives as long as its event; the copy is ours.
-            unsafe {
-                let result =
-                    bindings::rd_kafka_event_ListConsumerGroupOffsets_result(response.raw());
-                let mut count = 0usize;
-                let groups = bindings::rd_kafka_ListConsumerGroupOffsets_result_groups(
-                    result,
-                    &raw mut count,
-                );
-                if count > 0 {
-                    let list = bindings::rd_kafka_group_result_partitions(*groups);
-                    client::each_element(list, |element| {
-                        if element.offset >= 0 {
-                            commits.push(CommittedOffset {
-                                topic: client::topic_of(element),
-                                partition: element.partition,
-                                offset: element.offset,
-                                metadata: client::metadata_of(element),
-                            });
-                        }
-                    });
-                }
-            }
+            let entries = response.group_offsets().into_iter();
+            let with_offset = entries.filter(|entry| entry.offset >= 0);
+            commits.extend(with_offset.map(|entry| CommittedOffset {
+                topic: entry.topic,
+                partition: entry.partition,
+                offset: entry.offset,
+                metadata: entry.metadata,
+            }));
         }
         commits.sort_unstable();
         GroupOffsets {
@@ -185,31 +175,6 @@ impl Admin {
             error,
             commits,
         }
-    }
-}
-
-/// Sends the request for one group; `every` lists the partitions for brokers that require it.
-fn request_metadata(
-    client: *mut sys::rd_kafka_t,
-    group: &str,
-    every: Option<&TopicPartitionList>,
-    options: &AdminOptions,
-    queue: &EventQueue,
-) {
-    let group = client::c_string(group);
-    let every = every.map_or(std::ptr::null(), |list| list.raw().cast_const());
-    // SAFETY: live objects; the request copies what it needs.
-    unsafe {
-        let requested = bindings::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), every);
-        let mut list = [requested];
-        bindings::rd_kafka_ListConsumerGroupOffsets(
-            client,
-            list.as_mut_ptr(),
-            1,
-            options.raw(),
-            queue.raw(),
-        );
-        bindings::rd_kafka_ListConsumerGroupOffsets_destroy(requested);
     }
 }
 

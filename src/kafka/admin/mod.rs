@@ -2,12 +2,10 @@
 //!
 //! Uses a client without a group, which joins nothing and commits nothing. Every call has a time limit, and polls the
 //! host for interrupts while it waits.
-#![allow(unsafe_code)]
 
 mod cluster;
 mod committed_offsets;
 mod errors;
-mod group_client;
 mod groups;
 mod offsets;
 mod probe;
@@ -19,10 +17,11 @@ mod topic_offsets;
 mod topic_reader;
 mod topics;
 
-pub use cluster::{BrokerNode, ClusterDescription};
+pub use super::client::{BrokerNode, GroupListing, GroupMember};
+pub use cluster::ClusterDescription;
 pub use committed_offsets::{CommittedOffset, GroupOffsets};
 use errors::{is_transient, is_unknown_topic};
-pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use groups::GroupDescription;
 pub use offsets::OffsetRange;
 pub use probe::{probe, BrokerProbe};
 pub use subscriptions::GroupSubscriptions;
@@ -35,15 +34,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_admin_op_t as Operation;
 
-use super::client::{self, AdminOptions, ClientEvent, EventQueue, TopicHandle, TopicInfo};
+use super::client::{self, AdminRequests, Client, ClientEvent, EventQueue, TopicHandle, TopicInfo};
 use super::embedded::{self, EmbeddedCluster};
 use super::standalone_consumer;
 use crate::config::BrokerConfig;
 use crate::error::Error;
-use crate::process;
 
 /// Time limit of a call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,13 +96,12 @@ impl<'a> AdminCall<'a> {
 }
 
 pub struct Admin {
-    client: *mut sys::rd_kafka_t,
-    error_queue: Option<EventQueue>,
+    client: Client,
+    error_queue: EventQueue,
     config: Arc<BrokerConfig>,
     /// Created on first use, for the offsets of groups.
-    group_client: OnceCell<group_client::GroupClient>,
+    group_client: OnceCell<Client>,
     read_committed: bool,
-    generation: u32,
     /// The last error reported by the client.
     last_client_error: RefCell<Option<String>>,
 }
@@ -120,12 +115,11 @@ impl Admin {
         // Skips records that are deleted while a topic is read.
         let made = standalone_consumer::start(config, &[("auto.offset.reset", "earliest")])?;
         Ok(Self {
-            client: made.raw,
-            error_queue: Some(made.error_queue),
+            client: made.client,
+            error_queue: made.error_queue,
             group_client: OnceCell::new(),
             config: Arc::clone(config),
             read_committed: made.read_committed,
-            generation: process::generation(),
             last_client_error: RefCell::default(),
         })
     }
@@ -133,7 +127,7 @@ impl Admin {
     /// True in a forked child: the client belongs to the parent.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
-        self.generation != process::generation()
+        self.client.is_inherited()
     }
 
     /// The embedded broker, if it runs in this process.
@@ -143,10 +137,7 @@ impl Admin {
 
     /// Stores errors reported by the client. Errors that a retry cannot resolve end the call.
     fn check_client_errors(&self, action: &str) -> AdminResult<()> {
-        let Some(error_queue) = &self.error_queue else {
-            return Ok(());
-        };
-        while let Some(complaint) = error_queue.poll(Duration::ZERO) {
+        while let Some(complaint) = self.error_queue.poll(Duration::ZERO) {
             let Some((code, detail)) = complaint.error() else {
                 continue;
             };
@@ -177,7 +168,7 @@ impl Admin {
     /// Waits until a broker has reported the cluster id.
     fn wait_for_cluster_id(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<String> {
         loop {
-            if let Some(id) = client::cluster_id(self.client, POLL_INTERVAL) {
+            if let Some(id) = self.client.cluster_id(POLL_INTERVAL) {
                 return Ok(id);
             }
             self.check_deadline(call, action)?;
@@ -193,7 +184,7 @@ impl Admin {
     ) -> AdminResult<Vec<TopicInfo>> {
         self.wait_for_cluster_id(call, action)?;
         loop {
-            match client::metadata(self.client, only, call.remaining().min(METADATA_TIMEOUT)) {
+            match client::metadata(&self.client, only, call.remaining().min(METADATA_TIMEOUT)) {
                 Ok(topics) => return Ok(topics),
                 Err(code) if is_transient(code) => self.check_deadline(call, action)?,
                 Err(code) => return Err(self.error_for(code, action, "").into()),
@@ -201,25 +192,29 @@ impl Admin {
         }
     }
 
-    /// Options whose request timeout is the time left.
-    fn options(&self, operation: Operation, call: &AdminCall<'_>) -> AdminOptions {
-        AdminOptions::new(self.client, operation, call.remaining())
-    }
-
-    /// Sends an admin request and waits for the response.
+    /// Sends an admin request, whose timeout is the time left, and waits for the response.
     fn request(
         &self,
-        options: &AdminOptions,
         call: &AdminCall<'_>,
         action: &str,
-        send: impl FnOnce(
-            *mut sys::rd_kafka_t,
-            *const sys::rd_kafka_AdminOptions_t,
-            *mut sys::rd_kafka_queue_t,
-        ),
+        send: impl FnOnce(&AdminRequests<'_>),
     ) -> AdminResult<ClientEvent> {
-        let queue = EventQueue::new(self.client);
-        send(self.client, options.raw(), queue.raw());
+        self.try_request(call, action, |request| {
+            send(request);
+            Ok(())
+        })
+    }
+
+    /// As [`Self::request`], for a request that librdkafka may refuse.
+    fn try_request(
+        &self,
+        call: &AdminCall<'_>,
+        action: &str,
+        send: impl FnOnce(&AdminRequests<'_>) -> Result<(), String>,
+    ) -> AdminResult<ClientEvent> {
+        let queue = EventQueue::new(&self.client);
+        send(&AdminRequests::new(&self.client, &queue, call.remaining()))
+            .map_err(|reason| Error::configuration(format!("{action}: {reason}.")))?;
         self.await_response(&queue, call, action)
     }
 
@@ -257,19 +252,5 @@ impl Admin {
             .into());
         }
         Ok(())
-    }
-}
-
-impl Drop for Admin {
-    fn drop(&mut self) {
-        let error_queue = self.error_queue.take();
-        if self.is_inherited() {
-            // The parent's client: its threads do not exist here, so it is leaked.
-            std::mem::forget(error_queue);
-            return;
-        }
-        drop(error_queue);
-        // SAFETY: ours; readers hold an Admin, so none is left.
-        unsafe { sys::rd_kafka_destroy(self.client) };
     }
 }

@@ -1,15 +1,13 @@
 //! Offsets of a topic: first and last, by timestamp, and deletion of records.
-#![allow(unsafe_code)]
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation};
+use rdkafka::Offset;
 
 use super::{
     is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts, POLL_INTERVAL,
 };
 use crate::error::Error;
-use crate::kafka::client::{self, TopicPartitionList};
+use crate::kafka::client;
 
 pub type PartitionOffset = (i32, i64);
 /// Topic, partition, and the offset or error.
@@ -49,10 +47,8 @@ impl Admin {
             .iter()
             .map(|partition| partition.id)
             .collect();
-        let earliest = Spec::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64;
-        let latest = Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
-        let beginnings = self.list_offsets(topic, &partitions, earliest, call, action)?;
-        let ends = self.list_offsets(topic, &partitions, latest, call, action)?;
+        let beginnings = self.list_offsets(topic, &partitions, Offset::Beginning, call, action)?;
+        let ends = self.list_offsets(topic, &partitions, Offset::End, call, action)?;
         let offset_ranges = beginnings.iter().zip(&ends);
         Ok(offset_ranges
             .map(|((partition, beginning), (_, end))| OffsetRange {
@@ -79,7 +75,13 @@ impl Admin {
         self.refuse_mock(&call, &action)?;
         let offset_ranges = self.offset_ranges(topic, &call, &action)?;
         let partitions: Vec<i32> = offset_ranges.iter().map(|range| range.partition).collect();
-        let found = self.list_offsets(topic, &partitions, ms.max(0), &call, &action)?;
+        let found = self.list_offsets(
+            topic,
+            &partitions,
+            Offset::Offset(ms.max(0)),
+            &call,
+            &action,
+        )?;
         let found = offset_ranges.iter().zip(found);
         Ok(found
             .map(|(range, (partition, offset))| {
@@ -94,7 +96,7 @@ impl Admin {
         &self,
         topic: &str,
         partitions: &[i32],
-        what: i64,
+        what: Offset,
         call: &AdminCall<'_>,
         action: &str,
     ) -> AdminResult<Vec<PartitionOffset>> {
@@ -132,36 +134,26 @@ impl Admin {
     pub(super) fn list_offsets_once(
         &self,
         requested: &[(&str, i32)],
-        what: i64,
+        what: Offset,
         call: &AdminCall<'_>,
         action: &str,
     ) -> AdminResult<Vec<ListedOffset>> {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in requested {
-            list.add(topic, *partition, what);
-        }
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, call);
-        let options = options.read_committed(self.read_committed);
-        // SAFETY: live objects; the request copies what it needs.
-        let response = self.request(&options, call, action, |client, options, queue| unsafe {
-            sys::bindings::rd_kafka_ListOffsets(client, list.raw(), options, queue);
+        let mut list = client::partitions_of(requested);
+        list.set_all_offsets(what)
+            .map_err(|refused| Error::configuration(format!("{action}: {refused}.")))?;
+        let response = self.request(call, action, |request| {
+            request.list_offsets(&list, self.read_committed);
         })?;
-        // SAFETY: the result lives as long as its event.
-        unsafe {
-            let result = sys::bindings::rd_kafka_event_ListOffsets_result(response.raw());
-            let mut count = 0usize;
-            let infos = sys::bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
-            let read = |place| {
-                let info = *infos.add(place);
-                let element = &*sys::bindings::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
-                let offset = match Code::from(element.err) {
-                    Code::NoError => Ok(element.offset),
+        let found = response.listed_offsets().into_iter();
+        Ok(found
+            .map(|entry| {
+                let offset = match entry.error {
+                    Code::NoError => Ok(entry.offset),
                     code => Err(code),
                 };
-                (client::topic_of(element), element.partition, offset)
-            };
-            Ok((0..count).map(read).collect())
-        }
+                (entry.topic, entry.partition, offset)
+            })
+            .collect())
     }
 
     /// Deletes the records before these offsets; the remaining records keep their offsets.
@@ -182,29 +174,14 @@ impl Admin {
         if before.is_empty() {
             return Ok(());
         }
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in before {
-            list.add(topic, *partition, *offset);
-        }
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS, &call);
-        // SAFETY: live objects; the request copies what it needs.
-        let response = self.request(&options, &call, &action, |client, options, queue| unsafe {
-            let delete = sys::bindings::rd_kafka_DeleteRecords_new(list.raw());
-            let mut all = [delete];
-            sys::bindings::rd_kafka_DeleteRecords(client, all.as_mut_ptr(), 1, options, queue);
-            sys::bindings::rd_kafka_DeleteRecords_destroy(delete);
-        })?;
-        // SAFETY: the result lives as long as its event; the copy is ours.
-        let response = unsafe {
-            let result = sys::bindings::rd_kafka_event_DeleteRecords_result(response.raw());
-            TopicPartitionList::from_raw(sys::rd_kafka_topic_partition_list_copy(
-                sys::bindings::rd_kafka_DeleteRecords_result_offsets(result),
-            ))
-        };
-        for element in response.elements() {
-            if Code::from(element.err) != Code::NoError {
-                let action = format!("{action} (partition {})", element.partition);
-                return Err(self.error_for(element.err.into(), &action, "").into());
+        let before = before.iter();
+        let list =
+            client::offsets_of(before.map(|(partition, offset)| (topic, *partition, *offset)));
+        let response = self.request(&call, &action, |request| request.delete_records(&list))?;
+        for entry in response.deleted_records() {
+            if entry.error != Code::NoError {
+                let action = format!("{action} (partition {})", entry.partition);
+                return Err(self.error_for(entry.error, &action, "").into());
             }
         }
         Ok(())

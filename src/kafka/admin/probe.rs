@@ -4,19 +4,16 @@
 //! broker's state, every failure with its code, the features that follow from the broker's API versions, and its first
 //! metadata response. The broker at a bootstrap address is replaced by those of that response, reachable or not, so
 //! that no later request says anything about it.
-#![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int};
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use rdkafka_sys as sys;
+use rdkafka::types::RDKafkaType;
 
 use super::{AdminError, AdminResult, PollInterrupts, POLL_INTERVAL};
 use crate::config::BrokerConfig;
-use crate::kafka::client::{self, Conf};
+use crate::kafka::client::{self, Client, Conf, LogLines, NativeClient};
 use crate::kafka::embedded;
 use crate::kafka::oauth::TOKENS;
 use crate::kafka::standalone_consumer::EXCLUDED_PROPERTIES;
@@ -79,15 +76,10 @@ pub struct BrokerProbe {
     pub features: Vec<String>,
 }
 
-/// A debug line, and when it was written.
-type Line = (Instant, String);
-type Lines = Mutex<Vec<Line>>;
-
 /// A client whose debug lines are collected.
 struct ProbeClient {
-    raw: *mut sys::rd_kafka_t,
-    /// The client's opaque pointer: it must not move.
-    lines: Box<Lines>,
+    client: Client,
+    lines: Arc<LogLines>,
 }
 
 impl ProbeClient {
@@ -118,36 +110,10 @@ impl ProbeClient {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
         let mut conf = Conf::new(&properties, "consumer_config")?;
-        let lines: Box<Lines> = Box::default();
-        // SAFETY: the conf is ours; the callback is static, and the lines outlive the client.
-        unsafe {
-            sys::rd_kafka_conf_set_log_cb(conf.raw(), Some(on_log));
-            sys::rd_kafka_conf_set_opaque(conf.raw(), client::opaque(&raw const *lines));
-        }
-        let raw = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
-        Ok(Self { raw, lines })
-    }
-}
-
-impl Drop for ProbeClient {
-    fn drop(&mut self) {
-        // SAFETY: ours; its threads end before this returns, and the lines are dropped afterwards.
-        unsafe { sys::rd_kafka_destroy(self.raw) };
-    }
-}
-
-unsafe extern "C" fn on_log(
-    client: *const sys::rd_kafka_t,
-    _level: c_int,
-    _facility: *const c_char,
-    line: *const c_char,
-) {
-    if client.is_null() {
-        return;
-    }
-    let lines = sys::rd_kafka_opaque(client).cast::<Lines>();
-    if let Some(lines) = lines.as_ref() {
-        lines.lock().push((Instant::now(), client::text(line)));
+        let lines = Arc::<LogLines>::default();
+        conf.collect_log_lines(&lines);
+        let client = conf.into_client(RDKafkaType::RD_KAFKA_CONSUMER)?;
+        Ok(Self { client, lines })
     }
 }
 
@@ -161,12 +127,12 @@ pub fn probe(
     timeout: Duration,
     poll_interrupts: PollInterrupts<'_>,
 ) -> AdminResult<BrokerProbe> {
-    let client = ProbeClient::start(config, address, timeout)?;
+    let ProbeClient { client, lines } = ProbeClient::start(config, address, timeout)?;
     let mut progress = Progress::new(Instant::now());
     loop {
         // A client connects when it has a request.
-        let _ = client::brokers(client.raw, POLL_INTERVAL);
-        progress.follow(std::mem::take(&mut *client.lines.lock()));
+        let _ = client::brokers(&client, POLL_INTERVAL);
+        progress.follow(std::mem::take(&mut *lines.lock()));
         if progress.has_metadata {
             return Ok(progress.probe);
         }
@@ -177,7 +143,7 @@ pub fn probe(
         if let Some(failure) = progress.failure(address, is_late) {
             progress.probe.failure = Some(failure);
         } else if is_late {
-            progress.probe.failure = Some(progress.timed_out(client.raw));
+            progress.probe.failure = Some(progress.timed_out(&client));
         } else {
             continue;
         }
@@ -207,7 +173,7 @@ impl Progress {
         }
     }
 
-    fn follow(&mut self, lines: Vec<Line>) {
+    fn follow(&mut self, lines: Vec<(Instant, String)>) {
         for (at, line) in lines {
             // The other brokers of the cluster follow after the first response.
             if self.has_metadata {
@@ -263,7 +229,7 @@ impl Progress {
         (self.failures.len() >= all).then(|| failure.clone())
     }
 
-    fn timed_out(&self, client: *mut sys::rd_kafka_t) -> ProbeFailure {
+    fn timed_out(&self, client: &NativeClient) -> ProbeFailure {
         let (step, text) = match TOKENS.current().missing(client) {
             Some(reason) => (ProbeStep::Sasl, reason),
             None => (

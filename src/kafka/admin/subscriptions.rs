@@ -1,14 +1,8 @@
 //! What the members of a group subscribe to: their topics, and the lists of channels of our workers.
-#![allow(unsafe_code)]
 
 use std::time::Duration;
 
-use rdkafka::error::IsError;
-use rdkafka_sys as sys;
-use sys::bindings;
-
 use super::{Admin, AdminCall, AdminResult, PollInterrupts};
-use crate::kafka::client;
 use crate::kafka::consumer::CommitMetadata;
 
 /// Time limit of the request, which does not poll interrupts.
@@ -42,48 +36,18 @@ impl Admin {
             .collect();
         fingerprints.sort_unstable();
         fingerprints.dedup();
-        let name = client::c_string(group);
-        let timeout = i32::try_from(TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-        let mut list = std::ptr::null();
-        // SAFETY: a live client; the list is read and destroyed here.
-        let mut members = unsafe {
-            let code =
-                bindings::rd_kafka_list_groups(self.client, name.as_ptr(), &raw mut list, timeout);
-            if list.is_null() {
-                if !code.is_error() {
-                    return Ok(GroupSubscriptions::default());
-                }
-                return Err(self.error_for(code.into(), action, "").into());
-            }
-            let members = read_members(&*list);
-            bindings::rd_kafka_group_list_destroy(list);
-            members
-        };
+        let found = self.client.list_members(group, TIMEOUT);
+        let found = found.map_err(|code| self.error_for(code, action, ""))?;
+        let members = found.into_iter();
+        let mut members: Vec<_> = members
+            .filter_map(|(id, metadata)| Some((id, topics(&metadata)?)))
+            .collect();
         members.sort_unstable();
         Ok(GroupSubscriptions {
             members,
             fingerprints,
         })
     }
-}
-
-unsafe fn read_members(list: &bindings::rd_kafka_group_list) -> Vec<(String, Vec<String>)> {
-    let groups = usize::try_from(list.group_cnt).unwrap_or(0);
-    let mut all = Vec::new();
-    for group in (0..groups).map(|place| &*list.groups.add(place)) {
-        let count = usize::try_from(group.member_cnt).unwrap_or(0);
-        for member in (0..count).map(|place| &*group.members.add(place)) {
-            let length = usize::try_from(member.member_metadata_size).unwrap_or(0);
-            if length == 0 || member.member_metadata.is_null() {
-                continue;
-            }
-            let bytes = std::slice::from_raw_parts(member.member_metadata.cast::<u8>(), length);
-            if let Some(topics) = topics(bytes) {
-                all.push((client::text(member.member_id), topics));
-            }
-        }
-    }
-    all
 }
 
 /// The topics in a member's metadata (`ConsumerProtocolSubscription`): version, then a list of names.

@@ -1,16 +1,10 @@
 //! Configuration of a topic, and adding partitions.
-#![allow(unsafe_code)]
-
-use std::ffi::c_char;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::{self, rd_kafka_ResourceType_t as Resource, rd_kafka_admin_op_t as Operation};
 
-use super::topics::first_topic_error;
 use super::{is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::error::{Error, Kind};
-use crate::kafka::client::{self, PartitionInfo};
+use crate::kafka::client::PartitionInfo;
 use crate::topic::validate_kafka_topic;
 
 impl Admin {
@@ -27,35 +21,16 @@ impl Admin {
         let action = format!("The configuration of topic \"{topic}\" cannot be read");
         let call = AdminCall::new(poll_interrupts);
         self.refuse_mock(&call, &action)?;
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, &call);
-        let name = client::c_string(topic);
-        // SAFETY: live objects; the request copies what it needs.
-        let response = self.request(&options, &call, &action, |client, options, queue| unsafe {
-            let resource = bindings::rd_kafka_ConfigResource_new(
-                Resource::RD_KAFKA_RESOURCE_TOPIC,
-                name.as_ptr(),
-            );
-            let mut list = [resource];
-            bindings::rd_kafka_DescribeConfigs(client, list.as_mut_ptr(), 1, options, queue);
-            bindings::rd_kafka_ConfigResource_destroy(resource);
+        let response = self.request(&call, &action, |request| {
+            request.describe_topic_config(topic);
         })?;
-        // SAFETY: the result lives as long as its event.
-        unsafe {
-            let result = bindings::rd_kafka_event_DescribeConfigs_result(response.raw());
-            let mut count = 0usize;
-            let list = bindings::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
-            if count == 0 {
-                return Err(self.timeout_error(&action).into());
+        match response.topic_config() {
+            None => Err(self.timeout_error(&action).into()),
+            Some(Ok(settings)) => Ok(settings),
+            Some(Err((code, _))) if is_unknown_topic(code) => {
+                Err(self.unknown_topic(topic, &action).into())
             }
-            match Code::from(bindings::rd_kafka_ConfigResource_error(*list)) {
-                Code::NoError => Ok(read(*list)),
-                code if is_unknown_topic(code) => Err(self.unknown_topic(topic, &action).into()),
-                code => {
-                    let detail =
-                        client::text(bindings::rd_kafka_ConfigResource_error_string(*list));
-                    Err(self.response_error(code, &action, &detail).into())
-                }
-            }
+            Some(Err((code, detail))) => Err(self.response_error(code, &action, &detail).into()),
         }
     }
 
@@ -82,37 +57,10 @@ impl Admin {
             ))
             .into());
         }
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, &call);
-        let name = client::c_string(topic);
-        let mut reason = [0 as c_char; 256];
-        // SAFETY: ours until the request, which copies it, is on its way.
-        let more = unsafe {
-            bindings::rd_kafka_NewPartitions_new(
-                name.as_ptr(),
-                wanted,
-                reason.as_mut_ptr(),
-                reason.len(),
-            )
-        };
-        if more.is_null() {
-            // SAFETY: librdkafka ended the text with a NUL.
-            let reason = unsafe { client::text(reason.as_ptr()) };
-            return Err(Error::configuration(format!("{action}: {reason}.")).into());
-        }
-        let response = self.request(&options, &call, &action, |client, options, queue| unsafe {
-            let mut list = [more];
-            bindings::rd_kafka_CreatePartitions(client, list.as_mut_ptr(), 1, options, queue);
-            bindings::rd_kafka_NewPartitions_destroy(more);
+        let response = self.try_request(&call, &action, |request| {
+            request.create_partitions(topic, wanted)
         })?;
-        // SAFETY: the result lives as long as its event.
-        let (code, detail) = unsafe {
-            let result = sys::rd_kafka_event_CreatePartitions_result(response.raw());
-            let mut count = 0usize;
-            first_topic_error(
-                sys::rd_kafka_CreatePartitions_result_topics(result, &raw mut count),
-                count,
-            )
-        };
+        let (code, detail) = response.topic_result();
         match code {
             Code::NoError => {}
             Code::ReassignmentInProgress => {
@@ -133,22 +81,4 @@ impl Admin {
         };
         self.wait_for_propagation(topic, &call, is_there)
     }
-}
-
-unsafe fn read(resource: *const sys::rd_kafka_ConfigResource_t) -> Vec<(String, Option<String>)> {
-    let mut count = 0usize;
-    let entries = bindings::rd_kafka_ConfigResource_configs(resource, &raw mut count);
-    let mut all: Vec<_> = (0..count)
-        .map(|place| {
-            let entry = *entries.add(place);
-            let value = bindings::rd_kafka_ConfigEntry_value(entry);
-            let secret = bindings::rd_kafka_ConfigEntry_is_sensitive(entry) == 1;
-            (
-                client::text(bindings::rd_kafka_ConfigEntry_name(entry)),
-                (!secret && !value.is_null()).then(|| client::text(value)),
-            )
-        })
-        .collect();
-    all.sort_unstable();
-    all
 }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_OffsetSpec_t as Spec;
+use rdkafka::Offset;
 
 use super::{
     is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, OffsetRange, PollInterrupts,
@@ -51,10 +50,8 @@ impl Admin {
                 led.map(|(partition, _)| (topic.name.as_str(), *partition))
             })
             .collect();
-        let earliest = Spec::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64;
-        let latest = Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
-        let beginnings = self.list_offsets_of_all(&requested, earliest, &call, action)?;
-        let ends = self.list_offsets_of_all(&requested, latest, &call, action)?;
+        let beginnings = self.list_offsets_of_all(&requested, Offset::Beginning, &call, action)?;
+        let ends = self.list_offsets_of_all(&requested, Offset::End, &call, action)?;
         let mut all = Vec::with_capacity(described.len());
         for topic in &described {
             if is_unknown_topic(topic.error) {
@@ -113,7 +110,7 @@ impl Admin {
     fn list_offsets_of_all(
         &self,
         requested: &[(&str, i32)],
-        what: i64,
+        what: Offset,
         call: &AdminCall<'_>,
         action: &str,
     ) -> AdminResult<Found> {

@@ -2,28 +2,23 @@
 //!
 //! Fetched messages are stored in the reader, never on the caller's stack: librdkafka blocks forever when a client is
 //! destroyed while messages are outstanding.
-#![allow(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
 
 use super::offsets::range_of;
 use super::{
     is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts, CALL_TIMEOUT,
 };
 use crate::error::{Error, Result};
-use crate::kafka::client::{self, EventQueue, TopicHandle};
-use crate::kafka::producer::delivery;
+use crate::kafka::client::{EventQueue, KafkaMessage, TopicHandle};
 use crate::message::{Message, Origin};
 
 /// Messages taken from librdkafka's queue per call.
 const BATCH: usize = 256;
-
-type Raw = *mut sys::rd_kafka_message_t;
 
 #[derive(Debug)]
 pub enum ReadStep {
@@ -46,15 +41,15 @@ struct PartitionCursor {
 
 /// Reads a topic. One reader at a time per [`Admin`].
 pub struct TopicReader {
-    fetched: VecDeque<Raw>,
+    fetched: VecDeque<KafkaMessage>,
     cursors: Vec<PartitionCursor>,
     open: usize,
     name: Rc<str>,
     action: String,
     /// When the last record was received, if none is available.
     idle: Option<Instant>,
-    topic: Option<TopicHandle>,
-    queue: Option<EventQueue>,
+    topic: TopicHandle,
+    queue: EventQueue,
     admin: Rc<Admin>,
 }
 
@@ -92,8 +87,8 @@ impl TopicReader {
             cursors: Vec::with_capacity(offset_ranges.len()),
             open: 0,
             name: Rc::from(topic),
-            topic: Some(admin.handle(topic, &action)?),
-            queue: Some(EventQueue::new(admin.client)),
+            topic: admin.handle(topic, &action)?,
+            queue: EventQueue::new(&admin.client),
             action,
             idle: None,
             admin: Rc::clone(admin),
@@ -105,19 +100,9 @@ impl TopicReader {
     }
 
     fn open(&mut self, id: i32, start: i64, end: i64) -> Result<()> {
-        let (Some(topic), Some(queue)) = (&self.topic, &self.queue) else {
-            return Ok(());
-        };
         if start < end {
-            // SAFETY: live objects.
-            let status = unsafe {
-                sys::bindings::rd_kafka_consume_start_queue(topic.raw(), id, start, queue.raw())
-            };
-            if status != 0 {
-                // SAFETY: reads this thread's last error.
-                let code = unsafe { sys::bindings::rd_kafka_last_error() }.into();
-                return Err(self.admin.error_for(code, &self.action, ""));
-            }
+            let started = self.topic.start(id, start, &self.queue);
+            started.map_err(|code| self.admin.error_for(code, &self.action, ""))?;
             self.open += 1;
         }
         self.cursors.push(PartitionCursor {
@@ -146,12 +131,8 @@ impl TopicReader {
             if self.open == 0 {
                 return Ok(ReadStep::End);
             }
-            while let Some(raw) = self.fetched.pop_front() {
-                // SAFETY: removed from the queue, and destroyed below whatever the result.
-                let found = unsafe { self.read_message(raw) };
-                // SAFETY: no reference is left: the message was copied.
-                unsafe { sys::rd_kafka_message_destroy(raw) };
-                if let Some(message) = found? {
+            while let Some(fetched) = self.fetched.pop_front() {
+                if let Some(message) = self.read_message(&fetched)? {
                     return Ok(ReadStep::Record(Box::new(message)));
                 }
             }
@@ -163,29 +144,13 @@ impl TopicReader {
 
     /// True if a message was fetched.
     fn fetch(&mut self, wait: Duration) -> bool {
-        let Some(queue) = &self.queue else {
+        let Some(first) = self.queue.consume(wait) else {
             return false;
         };
-        let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        let mut batch: [Raw; BATCH] = [std::ptr::null_mut(); BATCH];
-        // SAFETY: a live queue; messages are ours until destroyed.
-        unsafe {
-            // The batch call would wait until the batch is full: waits for one message, then takes those already
-            // available.
-            let first = sys::bindings::rd_kafka_consume_queue(queue.raw(), wait);
-            if first.is_null() {
-                return false;
-            }
-            self.fetched.push_back(first);
-            let count = sys::bindings::rd_kafka_consume_batch_queue(
-                queue.raw(),
-                0,
-                batch.as_mut_ptr(),
-                BATCH,
-            );
-            let count = usize::try_from(count).unwrap_or(0).min(BATCH);
-            self.fetched.extend(&batch[..count]);
-        }
+        self.fetched.push_back(first);
+        let fetched = &mut self.fetched;
+        self.queue
+            .consume_available(BATCH, |next| fetched.push_back(next));
         self.idle = None;
         true
     }
@@ -208,16 +173,12 @@ impl TopicReader {
     }
 
     /// Converts the message into a record; `None` for events and records after the end.
-    ///
-    /// # Safety
-    /// `raw` must be alive.
-    unsafe fn read_message(&mut self, raw: Raw) -> Result<Option<Message>> {
-        let message = &*raw;
+    fn read_message(&mut self, message: &KafkaMessage) -> Result<Option<Message>> {
         let place = self
             .cursors
             .iter()
-            .position(|cursor| cursor.id == message.partition && cursor.open);
-        match Code::from(message.err) {
+            .position(|cursor| cursor.id == message.partition() && cursor.open);
+        match message.code() {
             Code::NoError => {}
             Code::PartitionEOF => {
                 // The last offsets may be control records, and before the end there may be an open transaction.
@@ -231,7 +192,7 @@ impl TopicReader {
             }
             code if is_transient(code) => return Ok(None),
             code => {
-                let detail = client::text(sys::rd_kafka_message_errstr(raw));
+                let detail = message.error_text();
                 return Err(self.admin.error_for(code, &self.action, &detail));
             }
         }
@@ -239,7 +200,7 @@ impl TopicReader {
             return Ok(None);
         };
         let cursor = &mut self.cursors[place];
-        let offset = message.offset;
+        let offset = message.offset();
         cursor.next = offset + 1;
         let (came_later, was_last) = (offset >= cursor.end, offset + 1 >= cursor.end);
         if was_last {
@@ -248,22 +209,19 @@ impl TopicReader {
         if came_later {
             return Ok(None);
         }
-        let slice = |pointer: *const u8, length| {
-            (!pointer.is_null()).then(|| std::slice::from_raw_parts(pointer, length))
-        };
         let origin = Origin {
             topic: Rc::clone(&self.name),
-            partition: message.partition,
+            partition: message.partition(),
             offset,
             attempt: 1,
             transient: 0,
             transient_since: None,
-            timestamp_ms: sys::rd_kafka_message_timestamp(raw, std::ptr::null_mut()),
+            timestamp_ms: message.timestamp_ms(),
         };
         Ok(Some(Message::from_record(
-            slice(message.payload.cast(), message.len),
-            slice(message.key.cast(), message.key_len),
-            delivery::headers(raw),
+            message.value(),
+            message.key(),
+            message.headers(),
             None,
             origin,
         )))
@@ -274,10 +232,7 @@ impl TopicReader {
         let cursor = &mut self.cursors[place];
         if std::mem::replace(&mut cursor.open, false) {
             self.open -= 1;
-            if let Some(topic) = &self.topic {
-                // SAFETY: a live handle whose partition was started.
-                unsafe { sys::bindings::rd_kafka_consume_stop(topic.raw(), cursor.id) };
-            }
+            self.topic.stop(cursor.id);
         }
     }
 }
@@ -285,15 +240,12 @@ impl TopicReader {
 impl Drop for TopicReader {
     fn drop(&mut self) {
         if self.admin.is_inherited() {
-            // The parent's objects: their threads do not exist here.
-            std::mem::forget((self.topic.take(), self.queue.take()));
+            // The parent's messages: its threads do not exist here.
+            std::mem::forget(std::mem::take(&mut self.fetched));
             return;
         }
         // Messages are destroyed first: stopping a partition would wait for them.
-        for raw in self.fetched.drain(..) {
-            // SAFETY: each once.
-            unsafe { sys::rd_kafka_message_destroy(raw) };
-        }
+        self.fetched.clear();
         for place in 0..self.cursors.len() {
             self.close(place);
         }

@@ -1,16 +1,12 @@
 //! Lists, creates and deletes topics.
-#![allow(unsafe_code)]
 
-use std::ffi::c_char;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_admin_op_t as Operation;
 
 use super::{is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::error::Error;
-use crate::kafka::client::{self, ClientEvent, PartitionInfo, TopicHandle, TopicInfo};
+use crate::kafka::client::{self, PartitionInfo, TopicHandle, TopicInfo, TopicToCreate};
 use crate::topic::{validate_kafka_topic, ChannelPattern};
 
 /// Longest wait until brokers have learned of a created or deleted topic.
@@ -88,7 +84,7 @@ impl Admin {
     }
 
     pub(super) fn handle(&self, name: &str, action: &str) -> AdminResult<TopicHandle> {
-        TopicHandle::new(self.client, name).ok_or_else(|| {
+        TopicHandle::new(&self.client, name).ok_or_else(|| {
             Error::channel(format!("{action}: \"{name}\" is not a valid topic name.")).into()
         })
     }
@@ -111,16 +107,19 @@ impl Admin {
             return Ok(embedded.create_topic(&new.name, new.partitions)?);
         }
         self.refuse_mock(&call, &action)?;
-        let response = self.request_creation(new, &call, &action)?;
-        // SAFETY: the result lives as long as its event.
-        let (code, detail) = unsafe {
-            let result = sys::rd_kafka_event_CreateTopics_result(response.raw());
-            let mut count = 0usize;
-            first_topic_error(
-                sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count),
-                count,
-            )
+        let config = new.config.iter();
+        let to_create = TopicToCreate {
+            name: &new.name,
+            partitions: new.partitions,
+            replication: new.replication,
+            validate_only: new.validate_only,
+            config: config
+                .map(|(name, value)| (name.as_str(), value.clone()))
+                .collect(),
         };
+        let response =
+            self.try_request(&call, &action, |request| request.create_topic(&to_create))?;
+        let (code, detail) = response.topic_result();
         match code {
             Code::NoError if new.validate_only => return Ok(true),
             Code::NoError => {}
@@ -134,45 +133,6 @@ impl Admin {
         Ok(true)
     }
 
-    fn request_creation(
-        &self,
-        new: &NewTopic,
-        call: &AdminCall<'_>,
-        action: &str,
-    ) -> AdminResult<ClientEvent> {
-        let name = client::c_string(&new.name);
-        let mut reason = [0 as c_char; 256];
-        // SAFETY: ours until the request, which copies it, is on its way.
-        let topic = unsafe {
-            let topic = sys::rd_kafka_NewTopic_new(
-                name.as_ptr(),
-                new.partitions,
-                new.replication,
-                reason.as_mut_ptr(),
-                reason.len(),
-            );
-            if topic.is_null() {
-                let reason = client::text(reason.as_ptr());
-                return Err(Error::configuration(format!("{action}: {reason}.")).into());
-            }
-            for (key, value) in &new.config {
-                let (key, value) = (client::c_string(key), client::c_string(value));
-                sys::rd_kafka_NewTopic_set_config(topic, key.as_ptr(), value.as_ptr());
-            }
-            topic
-        };
-        let mut options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS, call);
-        if new.validate_only {
-            options = options.validate_only();
-        }
-        // SAFETY: live objects; the request copies the topic.
-        self.request(&options, call, action, |client, options, queue| unsafe {
-            let mut list = [topic];
-            sys::rd_kafka_CreateTopics(client, list.as_mut_ptr(), 1, options, queue);
-            sys::rd_kafka_NewTopic_destroy(topic);
-        })
-    }
-
     /// Deletes a topic with all its records, and waits until it is gone.
     ///
     /// # Errors
@@ -183,24 +143,8 @@ impl Admin {
         let action = format!("Topic \"{name}\" cannot be deleted");
         let call = AdminCall::new(poll_interrupts);
         self.refuse_mock(&call, &action)?;
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS, &call);
-        let topic = client::c_string(name);
-        // SAFETY: live objects; the request copies the name.
-        let response = self.request(&options, &call, &action, |client, options, queue| unsafe {
-            let delete = sys::rd_kafka_DeleteTopic_new(topic.as_ptr());
-            let mut list = [delete];
-            sys::rd_kafka_DeleteTopics(client, list.as_mut_ptr(), 1, options, queue);
-            sys::rd_kafka_DeleteTopic_destroy(delete);
-        })?;
-        // SAFETY: the result lives as long as its event.
-        let (code, detail) = unsafe {
-            let result = sys::rd_kafka_event_DeleteTopics_result(response.raw());
-            let mut count = 0usize;
-            first_topic_error(
-                sys::rd_kafka_DeleteTopics_result_topics(result, &raw mut count),
-                count,
-            )
-        };
+        let response = self.request(&call, &action, |request| request.delete_topic(name))?;
+        let (code, detail) = response.topic_result();
         match code {
             Code::NoError => {}
             code if is_unknown_topic(code) => return Err(self.unknown_topic(name, &action).into()),
@@ -223,7 +167,7 @@ impl Admin {
             .min(std::time::Instant::now() + PROPAGATION_TIMEOUT);
         while std::time::Instant::now() < until {
             call.poll_interrupts()?;
-            let topics = client::metadata(self.client, Some(&handle), super::METADATA_TIMEOUT);
+            let topics = client::metadata(&self.client, Some(&handle), super::METADATA_TIMEOUT);
             if let Ok(topics) = topics {
                 let known = topics
                     .iter()
@@ -236,18 +180,4 @@ impl Admin {
         }
         Ok(())
     }
-}
-
-/// Error of the only topic in the result.
-pub(super) unsafe fn first_topic_error(
-    topics: *mut *const sys::rd_kafka_topic_result_t,
-    count: usize,
-) -> (Code, String) {
-    if count == 0 {
-        return (Code::NoError, String::new());
-    }
-    (
-        sys::rd_kafka_topic_result_error(*topics).into(),
-        client::text(sys::rd_kafka_topic_result_error_string(*topics)),
-    )
 }

@@ -1,10 +1,17 @@
 //! An `rd_kafka_conf_t`: the properties of a client, checked as they are set.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::Arc;
+use std::time::Instant;
 
+use parking_lot::Mutex;
+use rdkafka::config::NativeClientConfig;
+use rdkafka::types::RDKafkaType;
+use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 
+use super::handle::{Client, Kept, NativeClient};
 use super::{c_string, text};
 use crate::config::nearest;
 use crate::error::{Error, Result};
@@ -21,35 +28,44 @@ const ALIASES: [&str; 6] = [
     "retries",
 ];
 
-/// An `rd_kafka_conf_t`, destroyed unless a client took ownership of it.
+/// The crate's native configuration. Its properties are set here one after the other: `ClientConfig` has them in a hash
+/// map, and of a property and its alias (`linger.ms`, `queue.buffering.max.ms`) the last one has to win.
 pub struct Conf {
-    raw: *mut sys::rd_kafka_conf_t,
+    native: NativeClientConfig,
     /// The source of its OAUTHBEARER tokens.
     token_source: Option<String>,
+    /// What its callbacks refer to.
+    kept: Vec<Kept>,
 }
 
 impl Conf {
     /// librdkafka's defaults, with log lines redirected to our log.
+    ///
+    /// # Panics
+    /// Never: the crate reports invalid properties, and there are none.
     #[must_use]
     pub fn empty() -> Self {
-        // SAFETY: plain constructor; the callback is a static function.
+        let native = ClientConfig::new().create_native_config();
+        let native = native.expect("librdkafka's defaults are valid");
+        let conf = native.ptr();
+        // SAFETY: the conf is ours; the callback is a static function.
         unsafe {
-            let conf = sys::rd_kafka_conf_new();
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
-            super::resolve::set_resolve_callback(conf);
-            #[cfg(test)]
-            super::connectivity::set_connect_callback(conf);
-            Self {
-                raw: conf,
-                token_source: None,
-            }
+        }
+        super::resolve::set_resolve_callback(conf);
+        #[cfg(test)]
+        super::connectivity::set_connect_callback(conf);
+        Self {
+            native,
+            token_source: None,
+            kept: Vec::new(),
         }
     }
 
     /// Without logging, for a client that has no brokers and would only log that.
     #[must_use]
     pub(crate) fn silent() -> Self {
-        let mut conf = Self::empty();
+        let conf = Self::empty();
         // SAFETY: the conf is ours.
         unsafe { sys::rd_kafka_conf_set_log_cb(conf.raw(), None) };
         conf
@@ -74,7 +90,7 @@ impl Conf {
     pub fn set(&mut self, name: &str, value: &str, what: &str) -> Result<()> {
         if name == oauth::TOKEN_PROPERTY {
             self.token_source = Some(value.to_owned());
-            oauth::prepare(self);
+            self.ask_for_tokens();
             return Ok(());
         }
         if crate::config::is_secret(name) {
@@ -85,7 +101,7 @@ impl Conf {
         // SAFETY: valid pointers; `reason` is large enough for its stated size.
         let result = unsafe {
             sys::rd_kafka_conf_set(
-                self.raw,
+                self.raw(),
                 c_name.as_ptr(),
                 c_value.as_ptr(),
                 reason.as_mut_ptr(),
@@ -131,64 +147,114 @@ impl Conf {
     /// The effective value of a property.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
-        // SAFETY: a live object.
-        unsafe { property(self.raw, name) }
+        self.native.get(name).ok()
     }
 
     fn names(&self) -> Vec<String> {
         let mut count = 0usize;
         // SAFETY: the dump is an array of `count` strings, name and value in turn, freed below.
         unsafe {
-            let dump = sys::rd_kafka_conf_dump(self.raw, &raw mut count);
+            let dump = sys::rd_kafka_conf_dump(self.raw(), &raw mut count);
             let names = (0..count).step_by(2).map(|n| text(*dump.add(n))).collect();
             sys::rd_kafka_conf_dump_free(dump, count);
             names
         }
     }
 
-    /// The raw object, for setting callbacks.
-    pub(crate) fn raw(&mut self) -> *mut sys::rd_kafka_conf_t {
-        self.raw
+    pub(super) fn raw(&self) -> *mut sys::rd_kafka_conf_t {
+        self.native.ptr()
+    }
+
+    /// Keeps what a callback refers to, until the client is destroyed.
+    pub(super) fn keep(&mut self, object: Kept) {
+        self.kept.push(object);
+    }
+
+    /// The errors of the client are events of its main queue, and with `deliveries` the delivery reports too.
+    pub(crate) fn report_events(&mut self, deliveries: bool) {
+        let mut events = sys::bindings::RD_KAFKA_EVENT_ERROR;
+        if deliveries {
+            events |= sys::bindings::RD_KAFKA_EVENT_DR;
+        }
+        // SAFETY: the conf is ours.
+        unsafe { sys::bindings::rd_kafka_conf_set_events(self.raw(), events) };
+    }
+
+    /// Collects the log lines, instead of logging them. Only for a client without other callbacks of ours.
+    pub(in crate::kafka) fn collect_log_lines(&mut self, lines: &Arc<LogLines>) {
+        self.keep(Arc::clone(lines) as _);
+        // SAFETY: the conf is ours; the callback is static, and the client keeps the lines.
+        unsafe {
+            sys::rd_kafka_conf_set_log_cb(self.raw(), Some(on_collected_log));
+            sys::rd_kafka_conf_set_opaque(self.raw(), super::opaque(Arc::as_ptr(lines)));
+        }
+    }
+
+    /// OAUTHBEARER tokens are requested in a thread of librdkafka.
+    fn ask_for_tokens(&mut self) {
+        // SAFETY: the conf is ours and the function static.
+        unsafe {
+            sys::bindings::rd_kafka_conf_set_oauthbearer_token_refresh_cb(
+                self.raw(),
+                Some(on_token_refresh),
+            );
+            sys::bindings::rd_kafka_conf_enable_sasl_queue(self.raw(), 1);
+        }
     }
 
     /// Creates the client.
     ///
     /// # Errors
     /// Configuration: properties that contradict each other.
-    pub(crate) fn into_client(
-        mut self,
-        kind: sys::bindings::rd_kafka_type_t,
-    ) -> Result<*mut sys::rd_kafka_t> {
+    pub(crate) fn into_client(self, kind: RDKafkaType) -> Result<Client> {
         let mut reason = [0 as c_char; 512];
-        // SAFETY: on success the client owns the conf, so it is taken out of `self`; on failure it stays ours.
-        unsafe {
-            let client = sys::rd_kafka_new(kind, self.raw, reason.as_mut_ptr(), reason.len());
-            if client.is_null() {
+        // SAFETY: a client owns the conf it was made of, which is forgotten then; on failure it stays ours.
+        let client = unsafe {
+            let raw = sys::rd_kafka_new(kind, self.raw(), reason.as_mut_ptr(), reason.len());
+            if raw.is_null() {
                 return Err(Error::configuration(format!(
                     "The Kafka client rejects its configuration: {}.",
                     text(reason.as_ptr())
                 )));
             }
-            self.raw = std::ptr::null_mut();
-            if let Some(source) = &self.token_source {
-                oauth::attach(client, source);
-            }
-            Ok(client)
+            std::mem::forget(self.native);
+            Client::from_raw(raw, self.kept)
+        };
+        if let Some(source) = &self.token_source {
+            oauth::attach(&client, source);
         }
+        Ok(client)
     }
 }
 
-impl Drop for Conf {
-    fn drop(&mut self) {
-        if !self.raw.is_null() {
-            // SAFETY: still ours.
-            unsafe { sys::rd_kafka_conf_destroy(self.raw) };
-        }
+/// Log lines, and when they were written.
+pub(in crate::kafka) type LogLines = Mutex<Vec<(Instant, String)>>;
+
+unsafe extern "C" fn on_collected_log(
+    client: *const sys::rd_kafka_t,
+    _level: c_int,
+    _facility: *const c_char,
+    line: *const c_char,
+) {
+    if client.is_null() {
+        return;
     }
+    let lines = sys::rd_kafka_opaque(client).cast::<LogLines>();
+    if let Some(lines) = lines.as_ref() {
+        lines.lock().push((Instant::now(), text(line)));
+    }
+}
+
+unsafe extern "C" fn on_token_refresh(
+    client: *mut sys::rd_kafka_t,
+    _config: *const c_char,
+    _opaque: *mut c_void,
+) {
+    oauth::refresh(&NativeClient::from_raw(client));
 }
 
 /// Logs a line of librdkafka.
-pub(crate) unsafe extern "C" fn on_log(
+pub(super) unsafe extern "C" fn on_log(
     client: *const sys::rd_kafka_t,
     level: c_int,
     facility: *const c_char,
@@ -242,10 +308,7 @@ fn is_read_as_meant(value: &str, effective: &str) -> bool {
 ///
 /// # Safety
 /// `conf` must be alive.
-pub(in crate::kafka) unsafe fn property(
-    conf: *const sys::rd_kafka_conf_t,
-    name: &str,
-) -> Option<String> {
+pub(super) unsafe fn property(conf: *const sys::rd_kafka_conf_t, name: &str) -> Option<String> {
     let name = c_string(name);
     let mut size = 0;
     let known = sys::rd_kafka_conf_get(conf, name.as_ptr(), std::ptr::null_mut(), &raw mut size);

@@ -5,10 +5,10 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rdkafka_sys as sys;
+use rdkafka::types::RDKafkaConf;
 
 extern "C" {
-    fn rd_kafka_conf_set_connect_cb(conf: *mut sys::rd_kafka_conf_t, connect: Option<Connect>);
+    fn rd_kafka_conf_set_connect_cb(conf: *mut RDKafkaConf, connect: Option<Connect>);
 }
 
 type Connect =
@@ -36,7 +36,7 @@ pub(crate) fn allow_connections() {
 }
 
 /// Installs the connect callback.
-pub(super) fn set_connect_callback(conf: *mut sys::rd_kafka_conf_t) {
+pub(super) fn set_connect_callback(conf: *mut RDKafkaConf) {
     if ENABLED.load(Ordering::Acquire) {
         // SAFETY: the conf is alive and the callback static.
         unsafe { rd_kafka_conf_set_connect_cb(conf, Some(connect)) };

@@ -1,17 +1,32 @@
 //! Converts librdkafka's error codes into our errors: what failed, and what to try next.
 #![allow(unsafe_code)]
 
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use std::ffi::CStr;
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::{describe, text};
+use super::text;
 use crate::error::{Error, Kind};
+
+/// librdkafka's description of an error code.
+#[must_use]
+pub fn describe(code: Code) -> String {
+    // SAFETY: returns a static string.
+    unsafe { text(sys::rd_kafka_err2str(raw_code(code))) }
+}
+
+/// The code as librdkafka takes it.
+pub(super) fn raw_code(code: Code) -> RDKafkaRespErr {
+    RDKafkaRespErr::try_from(code as i32).unwrap_or(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN)
+}
 
 /// Converts an `rd_kafka_error_t*` into its code and text, and frees it; `None` for success.
 ///
 /// # Safety
 /// `error` must be null or an error object owned by the caller.
-pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Code, String)> {
+pub(super) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Code, String)> {
     if error.is_null() {
         return None;
     }
@@ -23,18 +38,24 @@ pub(crate) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Co
     Some(result)
 }
 
-/// Part of the text of the fatal error that stops a producer after a refused batch.
-pub(crate) const REFUSED_BATCH: &str = "refused batch";
-
-/// librdkafka's text for the fatal error of a client, if it has one.
-pub(crate) fn fatal_reason(client: *mut sys::rd_kafka_t) -> Option<String> {
-    let mut reason = [0; 512];
-    // SAFETY: the caller guarantees a live client; librdkafka ends the text with a NUL.
+/// All errors that librdkafka knows, under its names.
+pub fn error_names() -> Vec<(&'static str, Code)> {
+    let (mut table, mut count) = (std::ptr::null(), 0);
+    // SAFETY: a static table of `count` entries with static names; gaps have none.
     unsafe {
-        let code = sys::bindings::rd_kafka_fatal_error(client, reason.as_mut_ptr(), reason.len());
-        code.is_error().then(|| text(reason.as_ptr()))
+        sys::bindings::rd_kafka_get_err_descs(&raw mut table, &raw mut count);
+        let named = std::slice::from_raw_parts(table, count).iter();
+        let named = named.filter(|entry| !entry.name.is_null());
+        let named = named.filter_map(|entry| {
+            let name = CStr::from_ptr(entry.name).to_str().ok()?;
+            Some((name, entry.code.into()))
+        });
+        named.collect()
     }
 }
+
+/// Part of the text of the fatal error that stops a producer after a refused batch.
+pub(crate) const REFUSED_BATCH: &str = "refused batch";
 
 /// The error for a librdkafka code. `action` says what failed; `reason` is librdkafka's text, if it gave one.
 #[must_use]

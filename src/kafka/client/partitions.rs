@@ -1,141 +1,125 @@
-//! Lists of topic partitions, with offsets and metadata.
+//! Lists of topic partitions: the crate's own where we build them, and what librdkafka returns.
 #![allow(unsafe_code)]
 
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_sys as sys;
 
 use super::{c_string, text};
 
-/// An owned `rd_kafka_topic_partition_list_t`.
-pub struct TopicPartitionList(*mut sys::rd_kafka_topic_partition_list_t);
-
-impl TopicPartitionList {
-    #[must_use]
-    pub fn new() -> Self {
-        // SAFETY: plain constructor.
-        Self(unsafe { sys::rd_kafka_topic_partition_list_new(8) })
+/// A list of partitions, without offsets.
+pub(crate) fn partitions_of(partitions: &[(impl AsRef<str>, i32)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        list.add_partition(topic.as_ref(), *partition);
     }
+    list
+}
 
-    /// A list of partitions, without offsets.
-    #[must_use]
-    pub fn of(partitions: &[(impl AsRef<str>, i32)]) -> Self {
-        let mut list = Self::new();
-        for (topic, partition) in partitions {
-            list.add(topic.as_ref(), *partition, super::INVALID_OFFSET);
-        }
-        list
+/// A list of partitions with their offsets, as librdkafka has them.
+pub(crate) fn offsets_of<T: AsRef<str>>(
+    partitions: impl IntoIterator<Item = (T, i32, i64)>,
+) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset) in partitions {
+        // Refused for a negative offset that means nothing: the partition then has none.
+        let _ = list
+            .add_partition(topic.as_ref(), partition)
+            .set_offset(Offset::from_raw(offset));
     }
+    list
+}
 
-    /// Takes ownership of a list that librdkafka returned to the caller.
+/// An element of a list that librdkafka filled.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionEntry {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// `NoError`, or why there is no offset.
+    pub error: Code,
+    /// The crate's `metadata()` panics for bytes that are no UTF-8, which another client may have committed.
+    pub metadata: Vec<u8>,
+}
+
+/// The elements of a list that librdkafka filled.
+pub(in crate::kafka) fn entries(list: &TopicPartitionList) -> Vec<PartitionEntry> {
+    // SAFETY: a live list.
+    unsafe { read_list(list.ptr()) }
+}
+
+/// # Safety
+/// `list` must be null or alive.
+pub(super) unsafe fn read_list(
+    list: *const sys::rd_kafka_topic_partition_list_t,
+) -> Vec<PartitionEntry> {
+    let Some(list) = list.as_ref() else {
+        return Vec::new();
+    };
+    let count = usize::try_from(list.cnt).unwrap_or(0);
+    (0..count)
+        .map(|place| read_element(&*list.elems.add(place)))
+        .collect()
+}
+
+/// # Safety
+/// `element` must be one of a list.
+pub(super) unsafe fn read_element(element: &sys::rd_kafka_topic_partition_t) -> PartitionEntry {
+    PartitionEntry {
+        topic: text(element.topic),
+        partition: element.partition,
+        offset: element.offset,
+        error: element.err.into(),
+        metadata: super::message::bytes(element.metadata.cast(), element.metadata_size)
+            .map_or_else(Vec::new, <[u8]>::to_vec),
+    }
+}
+
+/// The partitions of a rebalance. Not the crate's list: that cannot be made from one of librdkafka's, and without the
+/// topic ids in its private part the consumer protocol (KIP-848) does not accept an assignment.
+pub(crate) struct AssignedPartitions(*mut sys::rd_kafka_topic_partition_list_t);
+
+// SAFETY: plain data of librdkafka with a single owner.
+unsafe impl Send for AssignedPartitions {}
+
+impl AssignedPartitions {
+    /// Copies a list.
     ///
     /// # Safety
-    /// `raw` must be a list that the caller owns.
-    pub(crate) unsafe fn from_raw(raw: *mut sys::rd_kafka_topic_partition_list_t) -> Self {
-        Self(raw)
+    /// `list` must be alive.
+    pub(super) unsafe fn copy_of(list: *const sys::rd_kafka_topic_partition_list_t) -> Self {
+        Self(sys::rd_kafka_topic_partition_list_copy(list))
     }
 
-    /// Adds a partition at `offset`.
-    pub fn add(
-        &mut self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-    ) -> &mut sys::rd_kafka_topic_partition_t {
+    /// Topics and partitions, in order.
+    pub fn names(&self) -> Vec<(String, i32)> {
+        // SAFETY: ours.
+        let entries = unsafe { read_list(self.0) }.into_iter();
+        entries.map(|one| (one.topic, one.partition)).collect()
+    }
+
+    /// Sets where a partition of the list is read from.
+    pub fn set_offset(&mut self, topic: &str, partition: i32, offset: i64) {
         let topic = c_string(topic);
-        // SAFETY: the list is ours; the added element is valid until the list changes, which the borrow prevents.
+        // SAFETY: ours; without an effect for a partition that is not in it.
         unsafe {
-            let added =
-                &mut *sys::rd_kafka_topic_partition_list_add(self.0, topic.as_ptr(), partition);
-            added.offset = offset;
-            added
+            sys::rd_kafka_topic_partition_list_set_offset(
+                self.0,
+                topic.as_ptr(),
+                partition,
+                offset,
+            );
         }
     }
 
-    /// Copies bytes into the metadata of an element; freed with the list.
-    pub fn set_metadata(element: &mut sys::rd_kafka_topic_partition_t, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        // SAFETY: librdkafka frees element metadata with free(), so it has to come from malloc().
-        unsafe {
-            let copy = libc::malloc(bytes.len());
-            if !copy.is_null() {
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy.cast::<u8>(), bytes.len());
-                element.metadata = copy;
-                element.metadata_size = bytes.len();
-            }
-        }
-    }
-
-    #[must_use]
-    pub fn elements(&self) -> &[sys::rd_kafka_topic_partition_t] {
-        // SAFETY: `elems` points at `cnt` elements.
-        unsafe {
-            let list = &*self.0;
-            if list.cnt <= 0 {
-                return &[];
-            }
-            std::slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0))
-        }
-    }
-
-    pub fn elements_mut(&mut self) -> &mut [sys::rd_kafka_topic_partition_t] {
-        // SAFETY: as above, and the list is ours alone.
-        unsafe {
-            let list = &mut *self.0;
-            if list.cnt <= 0 {
-                return &mut [];
-            }
-            std::slice::from_raw_parts_mut(list.elems, usize::try_from(list.cnt).unwrap_or(0))
-        }
-    }
-
-    #[must_use]
-    pub(crate) fn raw(&self) -> *mut sys::rd_kafka_topic_partition_list_t {
+    pub(super) const fn raw(&self) -> *const sys::rd_kafka_topic_partition_list_t {
         self.0
     }
 }
 
-impl Default for TopicPartitionList {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for TopicPartitionList {
+impl Drop for AssignedPartitions {
     fn drop(&mut self) {
         // SAFETY: ours.
         unsafe { sys::rd_kafka_topic_partition_list_destroy(self.0) };
-    }
-}
-
-/// The topic of a list element.
-pub(crate) fn topic_of(element: &sys::rd_kafka_topic_partition_t) -> String {
-    // SAFETY: librdkafka sets the topic of every element.
-    unsafe { text(element.topic) }
-}
-
-/// What a member of a group wrote beside a committed offset.
-pub(crate) fn metadata_of(element: &sys::rd_kafka_topic_partition_t) -> Vec<u8> {
-    if element.metadata.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: librdkafka sets pointer and size together.
-    unsafe { std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size) }
-        .to_vec()
-}
-
-/// Visits every element of a list owned by librdkafka.
-///
-/// # Safety
-/// `list` must be null or alive.
-pub(crate) unsafe fn each_element(
-    list: *const sys::rd_kafka_topic_partition_list_t,
-    mut look: impl FnMut(&sys::rd_kafka_topic_partition_t),
-) {
-    if list.is_null() {
-        return;
-    }
-    for place in 0..usize::try_from((*list).cnt).unwrap_or(0) {
-        look(&*(*list).elems.add(place));
     }
 }

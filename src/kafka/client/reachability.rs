@@ -4,15 +4,13 @@
 //! connection may be no outage: a broker closes idle connections, and other brokers may respond. A client therefore
 //! counts as connected for [`RESPONSE_WITHIN_MS`] after a response, and an idle client sends a request every
 //! [`KEEP_ALIVE_MS`]. The responses are recorded by librdkafka's threads, also while a callback runs.
-#![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka_sys as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
+use super::interceptors::OnResponse;
+use super::NativeClient;
 use crate::clock::coarse_ms;
 
 /// A broker that has not responded for this long counts as unreachable.
@@ -28,7 +26,7 @@ const SILENT_INTERVAL_MS: u64 = 5_000;
 /// Responses before the client is authenticated: `SaslHandshake`, `ApiVersions`, `SaslAuthenticate`.
 const HANDSHAKE_KEYS: [i16; 3] = [17, 18, 36];
 
-/// Times are by [`coarse_ms`], 0 for never. Must live as long as the client it is attached to.
+/// Times are by [`coarse_ms`], 0 for never.
 #[derive(Debug)]
 pub struct Reachability {
     created: u64,
@@ -51,37 +49,6 @@ impl Reachability {
             last_response: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             probed: AtomicU64::new(now),
-        }
-    }
-
-    /// Records every response that `client` receives from now on; false if librdkafka refuses.
-    ///
-    /// # Safety
-    /// `client` must be alive, and `self` must not move or be dropped before the client is destroyed.
-    pub(in crate::kafka) unsafe fn attach(&self, client: *mut sys::rd_kafka_t) -> bool {
-        let result = sys::bindings::rd_kafka_interceptor_add_on_response_received(
-            client,
-            c"toporia_realtime_reachability".as_ptr(),
-            Some(on_response),
-            super::opaque(self),
-        );
-        !result.is_error()
-    }
-
-    /// Adds the configured brokers again, because librdkafka may have forgotten all of them. To be called only where no
-    /// broker responds: beside known ones it adds threads.
-    ///
-    /// librdkafka 2.12 removes brokers that a metadata response does not list. A Kafka that was suspended for longer
-    /// than its broker session lists none for a moment: the client then has no broker to ask again, and stays
-    /// disconnected for ever (librdkafka issue 5301).
-    ///
-    /// # Safety
-    /// `client` must be alive.
-    pub(crate) unsafe fn add_brokers(client: *mut sys::rd_kafka_t) {
-        // The property and not the setting, which may name the embedded broker.
-        let list = super::property(sys::bindings::rd_kafka_conf(client), "bootstrap.servers");
-        if let Some(list) = list {
-            sys::bindings::rd_kafka_brokers_add(client, super::c_string(&list).as_ptr());
         }
     }
 
@@ -134,19 +101,12 @@ impl Reachability {
 
     /// True if a request must be sent, because no broker has responded for a while; it counts as sent. `unknown`: the
     /// caller wants to know now. Adds the brokers of `client` again if the last request had no response.
-    ///
-    /// # Safety
-    /// `client` must be alive.
-    pub(in crate::kafka) unsafe fn probe_due(
-        &self,
-        client: *mut sys::rd_kafka_t,
-        unknown: bool,
-    ) -> bool {
+    pub(in crate::kafka) fn probe_due(&self, client: &NativeClient, unknown: bool) -> bool {
         let unanswered =
             self.last_response.load(Ordering::Acquire) < self.probed.load(Ordering::Relaxed);
         let due = self.probe_due_at(coarse_ms(), unknown);
         if due && unanswered {
-            Self::add_brokers(client);
+            client.add_brokers();
         }
         due
     }
@@ -173,24 +133,12 @@ impl Reachability {
     }
 }
 
-/// Called by librdkafka's broker threads.
-unsafe extern "C" fn on_response(
-    _client: *mut sys::rd_kafka_t,
-    _socket: c_int,
-    _broker: *const c_char,
-    _broker_id: i32,
-    api_key: i16,
-    _api_version: i16,
-    _correlation_id: i32,
-    _size: usize,
-    _rtt: i64,
-    error: RDKafkaRespErr,
-    reachability: *mut c_void,
-) -> RDKafkaRespErr {
-    if !error.is_error() && !HANDSHAKE_KEYS.contains(&api_key) {
-        (*reachability.cast_const().cast::<Reachability>()).record_response(coarse_ms());
+impl OnResponse for Reachability {
+    fn on_response(&self, api_key: i16, is_error: bool) {
+        if !is_error && !HANDSHAKE_KEYS.contains(&api_key) {
+            self.record_response(coarse_ms());
+        }
     }
-    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
+use rdkafka::types::RDKafkaConf;
 
 extern "C" {
-    fn rd_kafka_conf_set_resolve_cb(conf: *mut sys::rd_kafka_conf_t, resolve: Option<Resolve>);
+    fn rd_kafka_conf_set_resolve_cb(conf: *mut RDKafkaConf, resolve: Option<Resolve>);
 }
 
 type Resolve = unsafe extern "C" fn(
@@ -52,7 +52,7 @@ extern "C" fn after_fork() {
 }
 
 /// Installs the resolve callback.
-pub(super) fn set_resolve_callback(conf: *mut sys::rd_kafka_conf_t) {
+pub(super) fn set_resolve_callback(conf: *mut RDKafkaConf) {
     AT_FORK.call_once(|| {
         // SAFETY: the handlers touch an atomic and sleep. A failure (no memory) leaves the risk described above.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };

@@ -1,17 +1,15 @@
 //! Rebalances: the consumer's part when partitions are assigned and revoked.
-#![allow(unsafe_code)]
 
 use std::time::Duration;
 
-use rdkafka::error::IsError;
-use rdkafka_sys as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::commit::CommitMetadata;
-use super::rebalance::{self, Event};
+use super::rebalance::Event;
 use super::state::State;
 use super::Consumer;
 use crate::error::Result;
-use crate::kafka::client::{self, TopicPartitionList};
+use crate::kafka::client::{partitions_of, AssignedPartitions};
 use crate::log::Level;
 use crate::process;
 
@@ -39,13 +37,6 @@ pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum wait for metadata or committed offsets.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 
-fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    list.elements()
-        .iter()
-        .map(|element| (client::topic_of(element), element.partition))
-        .collect()
-}
-
 impl Consumer {
     /// Processes everything that librdkafka's callbacks noted.
     ///
@@ -66,12 +57,12 @@ impl Consumer {
 
     fn assign<W: RebalanceListener>(
         &self,
-        mut list: TopicPartitionList,
+        mut list: AssignedPartitions,
         listener: &W,
     ) -> Result<(), W::Abort> {
         self.fetches_actively();
         self.stats.rebalances.add(1);
-        let names = names(&list);
+        let names = list.names();
         let response = self.query_committed(&names, TIMEOUT);
         if response.is_none() {
             self.state
@@ -95,7 +86,7 @@ impl Consumer {
                     .restore_crash_counts(&metadata.crashes);
                 if *offset < 0 && self.reads_from_end && state.is_late(topic) {
                     // The topic appeared after subscribing: every record in it is new.
-                    let beginning = i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING);
+                    let beginning = super::position::OFFSET_BEGINNING;
                     state.seeks.insert((topic.clone(), *number), beginning);
                 }
             }
@@ -109,25 +100,11 @@ impl Consumer {
         {
             let mut state = self.state.borrow_mut();
             state.assigning = false;
-            for element in list.elements_mut() {
-                let key = (client::topic_of(element), element.partition);
-                if let Some(&offset) = state.seeks.get(&key) {
-                    element.offset = offset;
-                }
+            for ((topic, number), offset) in state.seeks.drain() {
+                list.set_offset(&topic, number, offset);
             }
-            state.seeks.clear();
         }
-        // SAFETY: a live client; the list is copied.
-        let refused = unsafe {
-            if rebalance::is_cooperative(self.client) {
-                let error = sys::bindings::rd_kafka_incremental_assign(self.client, list.raw());
-                client::take_error(error).map(|(_, reason)| reason)
-            } else {
-                let code = sys::bindings::rd_kafka_assign(self.client, list.raw());
-                code.is_error().then(|| client::describe(code.into()))
-            }
-        };
-        self.on_assign_error(refused);
+        self.on_assign_error(self.client.assign(&list));
         let pauses = std::mem::take(&mut self.state.borrow_mut().pauses);
         for (topic, number) in pauses {
             self.set_paused(Some(&topic), Some(number), true);
@@ -137,13 +114,12 @@ impl Consumer {
 
     fn revoke<W: RebalanceListener>(
         &self,
-        list: &TopicPartitionList,
+        list: &AssignedPartitions,
         listener: &W,
     ) -> Result<(), W::Abort> {
         self.stats.rebalances.add(1);
-        let names = names(list);
-        // SAFETY: a live client.
-        let is_lost = unsafe { sys::bindings::rd_kafka_assignment_lost(self.client) } != 0;
+        let names = list.names();
+        let is_lost = self.client.has_lost_assignment();
         if !is_lost {
             // Records that are not acknowledged in time are read again by the new owner.
             let _ = self.commit_now(Duration::from_secs(3));
@@ -162,9 +138,7 @@ impl Consumer {
             // The time to be assigned something starts again here.
             self.connected_at.set(Some(std::time::Instant::now()));
         }
-        // SAFETY: a live client and a valid list.
-        let refused = unsafe { rebalance::unassign(self.client, list.raw()) };
-        self.on_assign_error(refused);
+        self.on_assign_error(self.client.unassign(list));
         outcome
     }
 
@@ -212,32 +186,19 @@ impl Consumer {
         partitions: &[TopicPartition],
         bound: Duration,
     ) -> Option<Vec<(i64, CommitMetadata)>> {
-        let mut list = TopicPartitionList::new();
-        for (topic, number) in partitions {
-            list.add(topic, *number, client::INVALID_OFFSET);
-        }
-        let bound = i32::try_from(crate::clock::bounded(bound).as_millis()).unwrap_or(3000);
-        // SAFETY: a live client; the list is ours.
-        let code = unsafe { sys::bindings::rd_kafka_committed(self.client, list.raw(), bound) };
-        let metadata_unread = |element: &sys::rd_kafka_topic_partition_t| element.err.is_error();
-        if code.is_error() || list.elements().iter().any(metadata_unread) {
+        let bound = crate::clock::bounded(bound);
+        let entries = self
+            .client
+            .committed(&partitions_of(partitions), bound)
+            .ok()?;
+        if entries.iter().any(|entry| entry.error != Code::NoError) {
             return None;
         }
-        let read = list
-            .elements()
-            .iter()
-            .map(|element| {
-                if element.metadata.is_null() {
-                    return (element.offset.max(-1), CommitMetadata::default());
-                }
-                // SAFETY: librdkafka gives pointer and size of the metadata, alive with the list.
-                let bytes = unsafe {
-                    std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
-                };
-                (element.offset.max(-1), CommitMetadata::read(bytes))
-            })
-            .collect();
-        Some(read)
+        let read = entries.iter().map(|entry| {
+            let metadata = CommitMetadata::read(&entry.metadata);
+            (entry.offset.max(-1), metadata)
+        });
+        Some(read.collect())
     }
 
     fn check_subscriptions(&self, state: &mut State, theirs: &CommitMetadata) {

@@ -1,11 +1,10 @@
 //! Commits: the offsets of handled records, once everything that their callbacks sent is acknowledged.
-#![allow(unsafe_code)]
 
 use crate::kafka::producer::pool::PRODUCERS;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
-use rdkafka_sys as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::records::Ends;
@@ -13,7 +12,7 @@ use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::Delivery;
 use crate::error::{Error, Result};
-use crate::kafka::client::{self, TopicPartitionList};
+use crate::kafka::client;
 
 /// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -80,8 +79,16 @@ impl Consumer {
 
     /// The offsets for a transaction: of everything handled since the last one.
     pub fn offsets(&self) -> TopicPartitionList {
+        let state = self.state.borrow();
         let mut list = TopicPartitionList::new();
-        self.add_offsets(&mut list);
+        for commit in state.records.committable() {
+            let metadata = CommitMetadata {
+                subscriptions: state.subscriptions.clone(),
+                crashes: commit.crashes,
+            };
+            let place = (&*commit.topic, commit.partition, commit.offset);
+            add_offset(&mut list, place, &metadata);
+        }
         list
     }
 
@@ -89,11 +96,11 @@ impl Consumer {
     pub fn committed_with(&self, offsets: &TopicPartitionList) {
         let mut state = self.state.borrow_mut();
         let number = state.records.next_commit();
-        for element in offsets.elements() {
-            let topic = client::topic_of(element);
+        for entry in client::entries(offsets) {
+            let (partition, offset) = (entry.partition, entry.offset);
             state
                 .records
-                .committed(&topic, element.partition, element.offset, number);
+                .committed(&entry.topic, partition, offset, number);
         }
         self.stats.committed();
     }
@@ -131,12 +138,10 @@ impl Consumer {
         let metadata = CommitMetadata {
             subscriptions: self.state.borrow().subscriptions.clone(),
             crashes: Vec::new(),
-        }
-        .bytes();
+        };
         let mut list = TopicPartitionList::new();
         for ((topic, number), end) in ends {
-            let element = list.add(topic, *number, *end);
-            TopicPartitionList::set_metadata(element, &metadata);
+            add_offset(&mut list, (&**topic, *number, *end), &metadata);
         }
         list
     }
@@ -166,47 +171,25 @@ impl Consumer {
 
     /// Sends the request; false where there is nothing to commit or acknowledgements are missing.
     fn request(&self, until: Instant) -> Result<bool> {
-        let mut list = TopicPartitionList::new();
-        self.add_offsets(&mut list);
+        let list = self.offsets();
         // Without offsets there is no reason to wait.
-        let until = if list.elements().is_empty() {
+        let until = if list.count() == 0 {
             Instant::now()
         } else {
             until
         };
         // The list is made first: messages sent from here on belong to records that are not in it.
-        if !self.deliveries_acknowledged(until)? || list.elements().is_empty() {
+        if !self.deliveries_acknowledged(until)? || list.count() == 0 {
             return Ok(false);
         }
         Ok(self.ask(&list).is_some())
     }
 
-    fn add_offsets(&self, list: &mut TopicPartitionList) {
-        let state = self.state.borrow();
-        for commit in state.records.committable() {
-            let metadata = CommitMetadata {
-                subscriptions: state.subscriptions.clone(),
-                crashes: commit.crashes,
-            };
-            let element = list.add(&commit.topic, commit.partition, commit.offset);
-            TopicPartitionList::set_metadata(element, &metadata.bytes());
-        }
-    }
-
     /// Sends a commit; the number that its response carries.
     fn ask(&self, list: &TopicPartitionList) -> Option<usize> {
         let number = self.state.borrow_mut().records.next_commit();
-        // SAFETY: a live client and our own queue; the list is copied.
-        let code = unsafe {
-            sys::bindings::rd_kafka_commit_queue(
-                self.client,
-                list.raw(),
-                self.commits,
-                None,
-                std::ptr::without_provenance_mut(number),
-            )
-        };
-        let sent = (!code.is_error()).then_some(number);
+        let sent = self.client.commit(list, &self.commits, number);
+        let sent = sent.is_ok().then_some(number);
         if sent.is_none() {
             self.stats.commit_failures.add(1);
         }
@@ -267,47 +250,45 @@ impl Consumer {
 
     /// Reads the next response to a commit request, waiting at most `wait` for it.
     fn read_responses(&self, wait: Duration) {
-        let wait = i32::try_from(wait.as_millis()).unwrap_or(0);
-        // SAFETY: our own queue; each event is destroyed once.
-        unsafe {
-            let event = sys::rd_kafka_queue_poll(self.commits, wait);
-            if event.is_null() {
-                return;
-            }
-            let mut code = Code::from(sys::rd_kafka_event_error(event));
-            let number = sys::bindings::rd_kafka_event_opaque(event).addr();
-            let list = sys::bindings::rd_kafka_event_topic_partition_list(event);
-            let mut state = self.state.borrow_mut();
-            if code == Code::NoError {
-                let count = if list.is_null() {
-                    0
+        let Some(response) = self.commits.poll(wait) else {
+            return;
+        };
+        let mut code = response.error().map_or(Code::NoError, |(code, _)| code);
+        let number = response.tag();
+        let mut state = self.state.borrow_mut();
+        if code == Code::NoError {
+            for entry in response.partitions() {
+                // The response has an error only where all of its partitions have one.
+                if entry.error == Code::NoError {
+                    let (partition, offset) = (entry.partition, entry.offset);
+                    state
+                        .records
+                        .committed(&entry.topic, partition, offset, number);
                 } else {
-                    usize::try_from((*list).cnt).unwrap_or(0)
-                };
-                for n in 0..count {
-                    let element = &*(*list).elems.add(n);
-                    let topic = client::topic_of(element);
-                    // The response has an error only where all of its partitions have one.
-                    if element.err.is_error() {
-                        code = element.err.into();
-                    } else {
-                        state
-                            .records
-                            .committed(&topic, element.partition, element.offset, number);
-                    }
+                    code = entry.error;
                 }
             }
-            let accepted = code == Code::NoError;
-            if accepted {
-                self.stats.committed();
-            } else {
-                self.stats.commit_failures.add(1);
-                state.last_error = Some(format!("commit: {}", client::describe(code)));
-            }
-            state.on_commit_response(number, accepted);
-            sys::rd_kafka_event_destroy(event);
         }
+        let accepted = code == Code::NoError;
+        if accepted {
+            self.stats.committed();
+        } else {
+            self.stats.commit_failures.add(1);
+            state.last_error = Some(format!("commit: {}", client::describe(code)));
+        }
+        state.on_commit_response(number, accepted);
     }
+}
+
+fn add_offset(
+    list: &mut TopicPartitionList,
+    (topic, partition, offset): (&str, i32, i64),
+    metadata: &CommitMetadata,
+) {
+    let mut element = list.add_partition(topic, partition);
+    // Refused for a negative offset only: the partition is not committed then.
+    let _ = element.set_offset(Offset::Offset(offset));
+    element.set_metadata(metadata.text());
 }
 
 // Pre-commits of at-most-once: which response belongs to which request.
@@ -387,10 +368,10 @@ impl CommitMetadata {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
 
-    /// The bytes for a commit.
+    /// The text for a commit.
     #[must_use]
-    pub fn bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -447,8 +428,8 @@ mod metadata_tests {
             subscriptions: "ab".into(),
             crashes: vec![(7, 2, 1)],
         };
-        assert_eq!(CommitMetadata::read(&ours.bytes()), ours);
+        assert_eq!(CommitMetadata::read(ours.text().as_bytes()), ours);
         assert_eq!(CommitMetadata::read(b"rdkafka"), CommitMetadata::default());
-        assert_eq!(CommitMetadata::default().bytes(), b"{}");
+        assert_eq!(CommitMetadata::default().text(), "{}");
     }
 }

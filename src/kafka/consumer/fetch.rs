@@ -5,16 +5,14 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
-
-use super::message::{FetchedMessage, RawMessage, Record};
+use super::message::{FetchedMessage, Record};
 use super::partition::Partition;
 use super::records::{Attempt, Next, RetryBounds};
 use super::state::State;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::Delivery;
-use crate::kafka::client::TopicPartitionList;
+use crate::kafka::client::partitions_of;
 use crate::message::Message;
 
 impl Consumer {
@@ -36,14 +34,14 @@ impl Consumer {
         }
         let wait = self.until_due(wait);
         // Waiting for a whole batch would cost latency: wait for one record, then take what is there.
-        let Some(first) = self.poll_message(wait) else {
+        let Some(first) = self.client.poll_message(wait) else {
             self.fetched_nothing();
             return 0;
         };
         self.last_fetch.set(Instant::now());
         self.fetches_actively();
         let mut state = self.state.borrow_mut();
-        state.records.push_fetched(first);
+        state.records.push_fetched(FetchedMessage::Kafka(first));
         if self.reports_eof {
             self.fetch_one_by_one(&mut state, max);
         } else {
@@ -52,41 +50,14 @@ impl Consumer {
         state.records.fetched_records()
     }
 
-    /// The next message of librdkafka; waits at most `wait_ms`.
-    pub(super) fn poll_message(&self, wait_ms: i32) -> Option<FetchedMessage> {
-        // SAFETY: a live client. A message is ours until destroyed; callbacks that run in here only note events.
-        unsafe {
-            let raw = sys::rd_kafka_consumer_poll(self.client, wait_ms);
-            (!raw.is_null()).then(|| FetchedMessage::from_raw(raw))
-        }
-    }
-
     /// Messages that are there already, by librdkafka's batch call: a third of the cost of asking for each.
     fn fetch_batch(&self, state: &mut State, max: usize) {
-        let mut batch: [RawMessage; 256] = [std::ptr::null_mut(); 256];
         self.events.in_batch.store(true, Ordering::Release);
-        while state.records.fetched_count() < max {
-            let capacity = (max - state.records.fetched_count()).min(batch.len());
-            // SAFETY: a live queue and room for `capacity` messages, each of which is ours from here on.
-            let count = unsafe {
-                sys::bindings::rd_kafka_consume_batch_queue(
-                    self.queue,
-                    0,
-                    batch.as_mut_ptr(),
-                    capacity,
-                )
-            };
-            let count = usize::try_from(count).unwrap_or(0);
-            for &raw in &batch[..count] {
-                // SAFETY: as above.
-                state
-                    .records
-                    .push_fetched(unsafe { FetchedMessage::from_raw(raw) });
-            }
-            if count < capacity {
-                break;
-            }
-        }
+        let room = max.saturating_sub(state.records.fetched_count());
+        let records = &mut state.records;
+        self.queue.consume_available(room, |next| {
+            records.push_fetched(FetchedMessage::Kafka(next));
+        });
         self.events.in_batch.store(false, Ordering::Release);
     }
 
@@ -94,10 +65,10 @@ impl Consumer {
     /// return one record too many.
     fn fetch_one_by_one(&self, state: &mut State, max: usize) {
         while state.records.fetched_count() < max {
-            let Some(next) = self.poll_message(0) else {
+            let Some(next) = self.client.poll_message(Duration::ZERO) else {
                 break;
             };
-            state.records.push_fetched(next);
+            state.records.push_fetched(FetchedMessage::Kafka(next));
         }
     }
 
@@ -108,9 +79,7 @@ impl Consumer {
             let next = state.records.next(self.retry_bounds(), Instant::now);
             let pauses = state.records.take_pauses();
             if !pauses.is_empty() {
-                let list = TopicPartitionList::of(&pauses);
-                // SAFETY: a live client; the list is ours.
-                unsafe { sys::bindings::rd_kafka_pause_partitions(self.client, list.raw()) };
+                self.client.set_paused(&partitions_of(&pauses), true);
             }
             match next {
                 Next::Empty => return None,
@@ -268,19 +237,17 @@ impl Consumer {
         let released = self.state.borrow_mut().records.release(self.retry_bounds());
         if !released.is_empty() {
             self.fetches_actively();
-            let list = TopicPartitionList::of(&released);
-            // SAFETY: a live client; the list is ours.
-            unsafe { sys::bindings::rd_kafka_resume_partitions(self.client, list.raw()) };
+            self.client.set_paused(&partitions_of(&released), false);
         }
     }
 
-    /// How long to wait for new records, in ms for librdkafka: not past the time when a retry is due.
-    pub(super) fn until_due(&self, wait: Duration) -> i32 {
+    /// How long to wait for new records: not past the time when a retry is due.
+    pub(super) fn until_due(&self, wait: Duration) -> Duration {
         let due = self.state.borrow().records.next_retry();
         let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let wait = due.map_or(wait, |due| wait.min(due));
-        // Rounded up: with 0 the last millisecond would be spent polling.
-        i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+        // Rounded up for librdkafka: with 0 ms the last millisecond would be spent polling.
+        Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
     }
 
     /// Polls if it has not for a while, although there are records to hand out.
@@ -294,7 +261,8 @@ impl Consumer {
         }
         self.polled.set(now);
         self.retry_pending();
-        if let Some(next) = self.poll_message(0) {
+        if let Some(next) = self.client.poll_message(Duration::ZERO) {
+            let next = FetchedMessage::Kafka(next);
             let records = &mut self.state.borrow_mut().records;
             // No record joins a batch that is committed before it is handled.
             if self.config.delivery == Delivery::AtMostOnce {

@@ -4,17 +4,12 @@
 //! CPU: each names every partition, for each partition of a response librdkafka searches all topics, and
 //! `fetch.wait.max.ms` decides how many requests an idle consumer sends. It is short at first because a partition that
 //! was assigned, resumed or moved is part of the next request only.
-#![allow(unsafe_code)]
 
 use std::cell::Cell;
-use std::ptr::null_mut;
-
-use rdkafka_sys as sys;
 
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::config::BrokerConfig;
-use crate::kafka::client;
 
 const PROPERTY: &str = "fetch.wait.max.ms";
 /// The waits of an idle consumer, and after how many more ms without a record, or a change of the partitions, it uses
@@ -80,25 +75,14 @@ impl Consumer {
         let Some(short) = self.fetch_wait.short.as_deref() else {
             return;
         };
-        let (name, value) = (
-            client::c_string(PROPERTY),
-            client::c_string(steps.checked_sub(1).map_or(short, |step| LONGER[step].1)),
-        );
-        // SAFETY: the configuration of a live client. librdkafka reads this number once for each request, in another
-        // thread; the store of an aligned integer is not torn, and the old value does no harm.
-        unsafe {
-            let conf = sys::bindings::rd_kafka_conf(self.client).cast_mut();
-            sys::bindings::rd_kafka_conf_set(conf, name.as_ptr(), value.as_ptr(), null_mut(), 0);
-        }
+        let value = steps.checked_sub(1).map_or(short, |step| LONGER[step].1);
+        self.client.set_number(PROPERTY, value);
         self.fetch_wait.steps.set(steps);
     }
 
     /// The value in use.
     #[cfg(test)]
     pub(super) fn fetch_wait_ms(&self) -> String {
-        // SAFETY: the configuration of a live client.
-        let value =
-            unsafe { client::property(sys::bindings::rd_kafka_conf(self.client), PROPERTY) };
-        value.expect("a known property")
+        self.client.property(PROPERTY).expect("a known property")
     }
 }

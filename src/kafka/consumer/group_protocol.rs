@@ -3,12 +3,8 @@
 //! librdkafka queries such a coordinator forever and reports nothing except a debug line. A consumer with this
 //! protocol therefore enables the debug context `cgrp`, drops its lines unless the application asked for them, and
 //! turns this one into an error.
-#![allow(unsafe_code)]
-
-use std::ffi::{c_char, c_int};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
 
 use super::rebalance::Events;
 use crate::error::Error;
@@ -16,8 +12,6 @@ use crate::kafka::client::{self, Conf};
 
 /// The end of librdkafka's debug line.
 const NOT_SUPPORTED: &str = "ConsumerGroupHeartbeatRequest not supported by broker";
-/// syslog's severity of a debug line.
-const DEBUG: c_int = 7;
 
 /// Installs the detection if `properties` select the protocol.
 ///
@@ -28,39 +22,17 @@ pub(super) fn watch(properties: &[(String, String)], conf: &mut Conf) -> crate::
     if value("group.protocol").is_none_or(|(_, protocol)| protocol != "consumer") {
         return Ok(());
     }
-    let callback = if let Some((_, contexts)) = value("debug") {
-        conf.set("debug", &format!("{contexts},cgrp"), "consumer_config")?;
-        on_log::<true>
-    } else {
-        conf.set("debug", "cgrp", "consumer_config")?;
-        on_log::<false>
-    };
-    // SAFETY: the conf is ours; the callback is a static function.
-    unsafe { sys::rd_kafka_conf_set_log_cb(conf.raw(), Some(callback)) };
+    let contexts = value("debug").map(|(_, contexts)| contexts.as_str());
+    let ours = contexts.map_or_else(|| "cgrp".to_owned(), |theirs| format!("{theirs},cgrp"));
+    conf.set("debug", &ours, "consumer_config")?;
+    conf.watch_debug_lines::<Events>(contexts.is_some());
     Ok(())
 }
 
-/// `PASSES_DEBUG`: the application asked for debug lines.
-unsafe extern "C" fn on_log<const PASSES_DEBUG: bool>(
-    client: *const sys::rd_kafka_t,
-    level: c_int,
-    facility: *const c_char,
-    line: *const c_char,
-) {
-    detect(client, level, line);
-    if PASSES_DEBUG || level < DEBUG {
-        client::on_log(client, level, facility, line);
-    }
-}
-
-unsafe fn detect(client: *const sys::rd_kafka_t, level: c_int, line: *const c_char) {
-    if level < DEBUG || client.is_null() || !client::text(line).ends_with(NOT_SUPPORTED) {
-        return;
-    }
-    let events = sys::bindings::rd_kafka_opaque(client).cast::<Events>();
-    if let Some(events) = events.as_ref() {
-        events.add_error(Code::UnsupportedFeature, NOT_SUPPORTED.to_owned());
-    }
+/// The error that a debug line reports, if it does.
+pub(super) fn detect(line: &str) -> Option<(Code, String)> {
+    let found = line.ends_with(NOT_SUPPORTED);
+    found.then(|| (Code::UnsupportedFeature, NOT_SUPPORTED.to_owned()))
 }
 
 /// True if an error says that the brokers do not support the protocol.

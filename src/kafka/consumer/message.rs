@@ -4,47 +4,9 @@
 
 use std::rc::Rc;
 
-use rdkafka::error::IsError;
-use rdkafka_sys as sys;
-
 use super::records::{Fetched, Handle};
-use crate::kafka::client;
-use crate::kafka::producer::delivery;
+use crate::kafka::client::{KafkaMessage, NativeMessageId};
 use crate::message::{Header, Message};
-
-pub(super) type RawMessage = *mut sys::rd_kafka_message_t;
-
-/// A message of librdkafka's: a record, an error or the end of a partition.
-#[derive(Debug)]
-pub(super) struct KafkaMessage(RawMessage);
-
-impl KafkaMessage {
-    pub const fn raw(&self) -> RawMessage {
-        self.0
-    }
-
-    pub fn message(&self) -> &sys::rd_kafka_message_t {
-        // SAFETY: alive until it is dropped.
-        unsafe { &*self.0 }
-    }
-
-    /// The topic's name; empty for an error without one.
-    pub fn topic(&self) -> String {
-        let handle = self.message().rkt;
-        if handle.is_null() {
-            return String::new();
-        }
-        // SAFETY: the topic handle of a message lives as long as the message.
-        unsafe { client::text(sys::rd_kafka_topic_name(handle)) }
-    }
-}
-
-impl Drop for KafkaMessage {
-    fn drop(&mut self) {
-        // SAFETY: owned, destroyed once.
-        unsafe { sys::rd_kafka_message_destroy(self.0) };
-    }
-}
 
 #[derive(Debug)]
 pub(super) enum FetchedMessage {
@@ -54,20 +16,10 @@ pub(super) enum FetchedMessage {
     Rejected(Rc<Message>),
 }
 
-impl FetchedMessage {
-    /// Takes ownership of a message.
-    ///
-    /// # Safety
-    /// `raw` must come from librdkafka, not be null, and not be destroyed elsewhere.
-    pub unsafe fn from_raw(raw: RawMessage) -> Self {
-        Self::Kafka(KafkaMessage(raw))
-    }
-}
-
 /// Identifies a message while it is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageId {
-    Kafka(RawMessage),
+    Kafka(NativeMessageId),
     Rejected(*const Message),
 }
 
@@ -77,21 +29,21 @@ impl Fetched for FetchedMessage {
     #[inline]
     fn id(&self) -> MessageId {
         match self {
-            Self::Kafka(own) => MessageId::Kafka(own.raw()),
+            Self::Kafka(own) => MessageId::Kafka(own.id()),
             Self::Rejected(message) => MessageId::Rejected(Rc::as_ptr(message)),
         }
     }
 
     fn is_record(&self) -> bool {
         match self {
-            Self::Kafka(own) => !own.message().err.is_error(),
+            Self::Kafka(own) => own.is_record(),
             Self::Rejected(_) => true,
         }
     }
 
     fn topic_handle(&self) -> usize {
         match self {
-            Self::Kafka(own) => own.message().rkt.addr(),
+            Self::Kafka(own) => own.topic_address(),
             Self::Rejected(_) => 0,
         }
     }
@@ -108,7 +60,7 @@ impl Fetched for FetchedMessage {
 
     fn partition(&self) -> i32 {
         match self {
-            Self::Kafka(own) => own.message().partition,
+            Self::Kafka(own) => own.partition(),
             Self::Rejected(message) => message
                 .origin
                 .as_ref()
@@ -118,7 +70,7 @@ impl Fetched for FetchedMessage {
 
     fn offset(&self) -> i64 {
         match self {
-            Self::Kafka(own) => own.message().offset,
+            Self::Kafka(own) => own.offset(),
             Self::Rejected(message) => message.origin.as_ref().map_or(-1, |origin| origin.offset),
         }
     }
@@ -130,7 +82,7 @@ impl Fetched for FetchedMessage {
 
     fn size(&self) -> usize {
         match self {
-            Self::Kafka(own) => own.message().len + own.message().key_len,
+            Self::Kafka(own) => own.size(),
             Self::Rejected(_) => 0,
         }
     }
@@ -147,7 +99,7 @@ impl Record {
         // SAFETY: the message is alive while the record is in flight.
         unsafe {
             match self.id {
-                MessageId::Kafka(raw) => slice((*raw).payload.cast(), (*raw).len),
+                MessageId::Kafka(id) => id.message().value(),
                 MessageId::Rejected(message) => (*message).value(),
             }
         }
@@ -166,10 +118,16 @@ impl Record {
         // SAFETY: as above.
         unsafe {
             match self.id {
-                MessageId::Kafka(raw) => delivery::fetched_headers(raw),
+                MessageId::Kafka(id) => id.headers(),
                 MessageId::Rejected(message) => (*message).headers.clone(),
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(in crate::kafka) fn is_without_headers(&self) -> bool {
+        // SAFETY: as above, and a consumer fetched it.
+        unsafe { matches!(self.id, MessageId::Kafka(id) if id.message().is_without_headers()) }
     }
 
     /// Timestamp in ms; -1 where there is none.
@@ -178,7 +136,7 @@ impl Record {
         // SAFETY: as above.
         unsafe {
             match self.id {
-                MessageId::Kafka(raw) => sys::rd_kafka_message_timestamp(raw, std::ptr::null_mut()),
+                MessageId::Kafka(id) => id.message().timestamp_ms(),
                 MessageId::Rejected(message) => {
                     let origin = (*message).origin.as_ref();
                     origin.map_or(-1, |origin| origin.timestamp_ms)
@@ -191,11 +149,7 @@ impl Record {
 /// The key of a message that is alive for `'a`.
 unsafe fn key<'a>(id: MessageId) -> Option<&'a [u8]> {
     match id {
-        MessageId::Kafka(raw) => slice((*raw).key.cast(), (*raw).key_len),
+        MessageId::Kafka(id) => id.message().key(),
         MessageId::Rejected(message) => (*message).key(),
     }
-}
-
-unsafe fn slice<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
-    (!pointer.is_null()).then(|| std::slice::from_raw_parts(pointer, length))
 }

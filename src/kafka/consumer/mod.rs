@@ -4,7 +4,6 @@
 //! without a result stay in here, never on the stack: a PHP fatal error jumps over the stack, and librdkafka waits for
 //! a client whose messages were not destroyed.
 #![allow(unsafe_code)]
-
 pub mod assignment;
 mod commit;
 mod fetch;
@@ -32,11 +31,11 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::IsError;
-use rdkafka_sys as sys;
+use rdkafka::types::RDKafkaType;
+use rdkafka::TopicPartitionList;
 
 use crate::kafka::client::reachability::Reachability;
-use crate::kafka::client::{self, Conf, TopicPartitionList};
+use crate::kafka::client::{self, Client, Conf, EventQueue};
 
 use self::fetch_wait::FetchWait;
 use self::rebalance::{Event, Events};
@@ -44,7 +43,6 @@ use self::state::State;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::metrics::number::SingleWriterCounter;
-use crate::process;
 use crate::topic::TopicFilter;
 
 /// Maximum wait for a broker on this machine, to detect an embedded broker.
@@ -78,7 +76,7 @@ fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, 
 /// Counters of one consumer; its thread writes them, any thread may read them.
 #[derive(Debug, Default)]
 pub struct Stats {
-    pub reachability: Reachability,
+    pub reachability: Arc<Reachability>,
     /// Records taken from the fetch queue.
     pub consumed: SingleWriterCounter,
     /// Bytes of their keys and values.
@@ -102,12 +100,11 @@ impl Stats {
 }
 
 pub struct Consumer {
-    pub(super) client: *mut sys::rd_kafka_t,
-    queue: *mut sys::rd_kafka_queue_t,
-    pub(super) commits: *mut sys::rd_kafka_queue_t,
+    pub(super) client: Client,
+    queue: EventQueue,
+    pub(super) commits: EventQueue,
     pub(super) config: Arc<BrokerConfig>,
-    generation: u32,
-    events: Box<Events>,
+    events: Arc<Events>,
     state: RefCell<State>,
     pub stats: Arc<Stats>,
     pub(super) reads_from_end: bool,
@@ -158,39 +155,29 @@ impl Consumer {
         let reads_from_end = properties.iter().any(|(name, value)| {
             name == "auto.offset.reset" && matches!(value.as_str(), "latest" | "largest" | "end")
         });
-        let events = Box::<Events>::default();
+        let events = Arc::<Events>::default();
         let mut client = Self::client_with(&properties, &events)?;
         let may_be_embedded = !here && config.is_local();
         let is_embedded = may_be_embedded
-            && client::cluster_id_of_idle(client, LOCAL_PROBE_TIMEOUT)
+            && client
+                .cluster_id_of_idle(LOCAL_PROBE_TIMEOUT)
                 .is_some_and(|id| client::is_mock(&id));
         if is_embedded && shorten_session_timeout(config, &mut properties) {
-            // SAFETY: no other code has it, and it has joined nothing.
-            unsafe { sys::rd_kafka_destroy(client) };
             client = Self::client_with(&properties, &events)?;
         }
         let fetch_wait = FetchWait::new(config, &properties, here || is_embedded);
         let stats = Arc::<Stats>::default();
-        // SAFETY: `close` destroys the client, and keeps the statistics if that does not wait for its threads.
-        if !unsafe { stats.reachability.attach(client) } {
+        if !client.report_responses(&stats.reachability) {
             return Err(Error::configuration(
                 "librdkafka does not report responses to this extension; its version is not compatible.",
             ));
         }
-        // SAFETY: a live client; both queues are destroyed in `close`.
-        let (queue, commits) = unsafe {
-            sys::rd_kafka_poll_set_consumer(client);
-            (
-                sys::rd_kafka_queue_get_consumer(client),
-                sys::rd_kafka_queue_new(client),
-            )
-        };
+        let (queue, commits) = (EventQueue::consumer(&client), EventQueue::new(&client));
         Ok(Self {
             client,
             queue,
             commits,
             config: Arc::clone(config),
-            generation: process::generation(),
             events,
             state: RefCell::default(),
             stats,
@@ -210,19 +197,16 @@ impl Consumer {
         })
     }
 
-    fn client_with(
-        properties: &[(String, String)],
-        events: &Events,
-    ) -> Result<*mut sys::rd_kafka_t> {
+    fn client_with(properties: &[(String, String)], events: &Arc<Events>) -> Result<Client> {
         let mut conf = Conf::new(properties, "consumer_config")?;
-        events.attach(&mut conf);
+        conf.set_consumer_events(events);
         group_protocol::watch(properties, &mut conf)?;
-        conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_CONSUMER)
+        conf.into_client(RDKafkaType::RD_KAFKA_CONSUMER)
     }
 
     /// The client, for transactions.
-    pub(super) fn client(&self) -> *mut sys::rd_kafka_t {
-        self.client
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     #[must_use]
@@ -233,7 +217,7 @@ impl Consumer {
     /// True in a forked child: the client belongs to the parent.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
-        self.generation != process::generation()
+        self.client.is_inherited()
     }
 
     /// Subscribes to these topics, replacing what was subscribed before. `subscriptions` is the hash that goes into the
@@ -245,7 +229,7 @@ impl Consumer {
         let mut list = TopicPartitionList::new();
         for filter in &filters {
             let (TopicFilter::Exact(name) | TopicFilter::Regex(name)) = filter;
-            list.add(name, -1, client::INVALID_OFFSET);
+            list.add_topic_unassigned(name);
         }
         {
             let mut state = self.state.borrow_mut();
@@ -257,23 +241,14 @@ impl Consumer {
             state.filters = filters;
         }
         self.snapshot_topics();
-        // SAFETY: a live client; the list is copied.
-        let code = unsafe {
-            if list.elements().is_empty() {
-                sys::bindings::rd_kafka_unsubscribe(self.client)
-            } else {
-                sys::rd_kafka_subscribe(self.client, list.raw())
-            }
-        };
-        if !code.is_error() {
-            return Ok(());
-        }
-        Err(client::to_error(
-            code.into(),
-            "Kafka's client cannot subscribe",
-            "",
-            &self.config.brokers,
-        ))
+        self.client.subscribe(&list).map_err(|code| {
+            client::to_error(
+                code,
+                "Kafka's client cannot subscribe",
+                "",
+                &self.config.brokers,
+            )
+        })
     }
 
     /// The next rebalance or error to process.
@@ -295,49 +270,35 @@ impl Consumer {
         self.events.closing.store(true, Ordering::Release);
         // librdkafka waits for messages that were not destroyed.
         self.state.borrow_mut().records.clear();
-        // SAFETY: first the group, then the queues, then the client; each once.
-        unsafe {
-            let close_queue = sys::rd_kafka_queue_new(self.client);
-            client::take_error(sys::bindings::rd_kafka_consumer_close_queue(
-                self.client,
-                close_queue,
-            ));
-            while let Some(event) = self.events.next() {
-                if let Event::Assign(_) | Event::Revoke(_) = event {
-                    // The group waits for a response to a pending rebalance. From here on any response revokes
-                    // everything; before the call above, a response to an assignment would have been refused.
-                    sys::bindings::rd_kafka_assign(self.client, std::ptr::null());
-                }
+        let close_queue = EventQueue::new(&self.client);
+        self.client.leave_group(&close_queue);
+        while let Some(event) = self.events.next() {
+            if let Event::Assign(_) | Event::Revoke(_) = event {
+                // The group waits for a response to a pending rebalance. From here on any response revokes everything;
+                // before the call above, a response to an assignment would have been refused.
+                self.client.unassign_all();
             }
-            let until = Instant::now() + crate::clock::bounded(Duration::from_secs(3));
-            let mut closed = false;
-            while !closed && Instant::now() < until {
-                // As messages: prefetched records cannot be served by callbacks.
-                let late = sys::bindings::rd_kafka_consume_queue(close_queue, 50);
-                if !late.is_null() {
-                    sys::rd_kafka_message_destroy(late);
-                }
-                closed = sys::bindings::rd_kafka_consumer_closed(self.client) != 0;
-            }
-            sys::rd_kafka_queue_destroy(close_queue);
-            sys::rd_kafka_queue_destroy(self.queue);
-            sys::rd_kafka_queue_destroy(self.commits);
-            // librdkafka would wait without a bound for a group that was not left in time.
-            let flags = if closed {
-                NO_CONSUMER_CLOSE
-            } else {
-                std::mem::forget(Arc::clone(&self.stats));
-                NO_CONSUMER_CLOSE | IMMEDIATE
-            };
-            sys::bindings::rd_kafka_destroy_flags(self.client, flags);
         }
+        let until = Instant::now() + crate::clock::bounded(Duration::from_secs(3));
+        let mut closed = false;
+        while !closed && Instant::now() < until {
+            // As messages: prefetched records cannot be served by callbacks.
+            drop(close_queue.consume(Duration::from_millis(50)));
+            closed = self.client.has_left_group();
+        }
+        // librdkafka would wait without a bound for a group that was not left in time.
+        self.client.destroy_with(if closed {
+            client::NO_CONSUMER_CLOSE
+        } else {
+            client::NO_CONSUMER_CLOSE | client::IMMEDIATE
+        });
+        drop(close_queue);
+        self.queue.close();
+        self.commits.close();
+        // SAFETY: its queues are closed, its messages gone, and a closed consumer does nothing.
+        unsafe { self.client.end() };
     }
 }
-
-/// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: it was closed within a bound, or has never joined.
-pub(in crate::kafka) const NO_CONSUMER_CLOSE: i32 = 8;
-/// `RD_KAFKA_DESTROY_F_IMMEDIATE`: the client's threads end by themselves, without a join.
-const IMMEDIATE: i32 = 4;
 
 impl Drop for Consumer {
     fn drop(&mut self) {

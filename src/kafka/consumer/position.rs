@@ -1,18 +1,19 @@
 //! The read position: seek, pause and resume.
-#![allow(unsafe_code)]
 
 use std::time::Duration;
 
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
-use rdkafka_sys as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::assignment::{TopicPartition, SHORT_TIMEOUT, TIMEOUT};
 use super::partition::SeekTarget;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
-use crate::kafka::client::{self, TopicPartitionList};
+use crate::kafka::client::{self, partitions_of};
 
+/// librdkafka's offsets for the beginning and the end of a partition.
+pub(super) const OFFSET_BEGINNING: i64 = -2;
+pub(super) const OFFSET_END: i64 = -1;
 /// Interval of retries for a failed seek.
 const SEEK_RETRY_MS: u64 = 500;
 
@@ -103,22 +104,13 @@ impl Consumer {
             return;
         }
         self.fetches_actively();
-        let mut list = TopicPartitionList::new();
-        for (topic, number, offset) in places {
-            list.add(topic, *number, *offset);
-        }
-        let bound = crate::clock::bounded(Duration::from_secs(2)).as_millis();
-        // SAFETY: a live client; the list is ours.
-        unsafe {
-            client::take_error(sys::bindings::rd_kafka_seek_partitions(
-                self.client,
-                list.raw(),
-                i32::try_from(bound).unwrap_or(2000),
-            ));
-        }
+        let bound = crate::clock::bounded(Duration::from_secs(2));
+        let each = places.iter();
+        let each = each.map(|(topic, number, offset)| (topic, *number, *offset));
+        let (sought, _) = self.client.seek(each, bound);
         let mut state = self.state.borrow_mut();
-        for (element, (topic, number, offset)) in list.elements().iter().zip(places) {
-            let succeeded = !element.err.is_error();
+        for (entry, (topic, number, offset)) in sought.iter().zip(places) {
+            let succeeded = entry.error == Code::NoError;
             state
                 .records
                 .sought_back(topic, *number, *offset, succeeded);
@@ -138,8 +130,8 @@ impl Consumer {
             )));
         }
         let offset = match position {
-            Position::Beginning => i64::from(sys::bindings::RD_KAFKA_OFFSET_BEGINNING),
-            Position::End => i64::from(sys::bindings::RD_KAFKA_OFFSET_END),
+            Position::Beginning => OFFSET_BEGINNING,
+            Position::End => OFFSET_END,
             Position::Offset(offset) => offset,
             Position::Time(time) => self.offset_at(topic, partition, time, &place)?,
         };
@@ -161,16 +153,10 @@ impl Consumer {
         offset: i64,
         place: &str,
     ) -> Result<()> {
-        let bound = crate::clock::bounded(Duration::from_secs(5)).as_millis();
-        let bound = i32::try_from(bound).unwrap_or(5000);
-        let mut list = TopicPartitionList::new();
-        list.add(topic, partition, offset);
-        // SAFETY: a live client; the list is ours.
-        let failed = unsafe {
-            let error = sys::bindings::rd_kafka_seek_partitions(self.client, list.raw(), bound);
-            client::take_error(error)
-        };
-        let code = failed.map_or_else(|| list.elements()[0].err.into(), |(code, _)| code);
+        let bound = crate::clock::bounded(Duration::from_secs(5));
+        let (sought, failed) = self.client.seek([(topic, partition, offset)], bound);
+        let of_partition = sought.first().map(|entry| entry.error);
+        let code = failed.or(of_partition).unwrap_or(Code::NoError);
         if code != Code::NoError {
             return Err(client::to_error(code, place, "", &self.config.brokers));
         }
@@ -178,9 +164,9 @@ impl Consumer {
         let mut state = self.state.borrow_mut();
         let commits = state.records.last_commit();
         if let Some(partition) = state.records.find(topic, partition) {
-            let target = match i32::try_from(offset) {
-                Ok(sys::bindings::RD_KAFKA_OFFSET_BEGINNING) => SeekTarget::Beginning,
-                Ok(sys::bindings::RD_KAFKA_OFFSET_END) => SeekTarget::End,
+            let target = match offset {
+                OFFSET_BEGINNING => SeekTarget::Beginning,
+                OFFSET_END => SeekTarget::End,
                 _ => SeekTarget::Offset(offset),
             };
             partition.sought(target, commits);
@@ -189,21 +175,9 @@ impl Consumer {
     }
 
     fn offset_at(&self, topic: &str, partition: i32, time: i64, place: &str) -> Result<i64> {
-        let mut list = TopicPartitionList::new();
-        list.add(topic, partition, time);
-        let bound = i32::try_from(TIMEOUT.as_millis()).unwrap_or(3000);
-        // SAFETY: a live client; the list is ours.
-        let code =
-            unsafe { sys::bindings::rd_kafka_offsets_for_times(self.client, list.raw(), bound) };
-        if code.is_error() {
-            return Err(client::to_error(
-                code.into(),
-                place,
-                "",
-                &self.config.brokers,
-            ));
-        }
-        Ok(list.elements()[0].offset)
+        self.client
+            .offset_for_time(topic, partition, time, TIMEOUT)
+            .map_err(|code| client::to_error(code, place, "", &self.config.brokers))
     }
 
     /// Pauses or resumes fetching; `None`s mean everything assigned.
@@ -234,25 +208,14 @@ impl Consumer {
                 partition.held_back &= !paused;
             }
         }
-        let mut list = TopicPartitionList::new();
-        for (topic, number) in &chosen {
+        let is_held_back = |(topic, number): &&TopicPartition| {
             let mut state = self.state.borrow_mut();
-            let waits = state
-                .records
-                .find(topic, *number)
-                .is_some_and(|one| one.held_back);
-            if !waits {
-                list.add(topic, *number, client::INVALID_OFFSET);
-            }
-        }
-        // SAFETY: a live client; the list is ours.
-        unsafe {
-            if paused {
-                sys::bindings::rd_kafka_pause_partitions(self.client, list.raw());
-            } else {
-                sys::bindings::rd_kafka_resume_partitions(self.client, list.raw());
-            }
-        }
+            let partition = state.records.find(topic, *number);
+            partition.is_some_and(|one| one.held_back)
+        };
+        let changed = chosen.iter().filter(|one| !is_held_back(one)).cloned();
+        let changed: Vec<TopicPartition> = changed.collect();
+        self.client.set_paused(&partitions_of(&changed), paused);
         if !paused {
             return;
         }

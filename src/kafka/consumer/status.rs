@@ -1,12 +1,8 @@
 //! State of a consumer: assignment, lag, reachability.
-#![allow(unsafe_code)]
 
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-use rdkafka::error::IsError;
-use rdkafka_sys as sys;
 
 use super::partition::Partition;
 use super::Consumer;
@@ -101,23 +97,7 @@ impl Consumer {
     }
 
     fn watermarks(&self, topic: &str, number: i32) -> (i64, i64) {
-        let topic = client::c_string(topic);
-        let (mut low, mut high) = (-1, -1);
-        // SAFETY: a live client; answers from memory, without asking Kafka.
-        let code = unsafe {
-            sys::bindings::rd_kafka_get_watermark_offsets(
-                self.client,
-                topic.as_ptr(),
-                number,
-                &raw mut low,
-                &raw mut high,
-            )
-        };
-        if code.is_error() {
-            (-1, -1)
-        } else {
-            (low, high)
-        }
+        client::known_watermarks(&self.client, topic, number).unwrap_or((-1, -1))
     }
 
     /// Number of assigned partitions.
@@ -159,7 +139,7 @@ impl Consumer {
     }
 
     fn topics(&self, bound: Duration) -> Option<HashSet<String>> {
-        client::topics(self.client, bound)
+        self.client.topic_names(bound)
     }
 
     /// True if a broker has responded recently, see [`Reachability`](client::reachability::Reachability).
@@ -174,23 +154,8 @@ impl Consumer {
         if self.connected_at.get().is_none() && self.is_connected() {
             self.connected_at.set(Some(Instant::now()));
         }
-        // SAFETY: a live client.
-        if !unsafe { self.stats.reachability.probe_due(self.client, false) } {
-            return;
-        }
-        let mut metadata = std::ptr::null();
-        // SAFETY: a live client; the response is destroyed immediately.
-        unsafe {
-            let code = sys::bindings::rd_kafka_metadata(
-                self.client,
-                0,
-                std::ptr::null_mut(),
-                &raw mut metadata,
-                50,
-            );
-            if !code.is_error() {
-                sys::bindings::rd_kafka_metadata_destroy(metadata);
-            }
+        if self.stats.reachability.probe_due(&self.client, false) {
+            client::request_metadata(&self.client, None, Duration::from_millis(50));
         }
     }
 
@@ -206,7 +171,7 @@ impl Consumer {
         if self.state.borrow().waiting_for.is_empty() {
             return;
         }
-        if let Some(topics) = client::topics(self.client, Duration::from_secs(1)) {
+        if let Some(topics) = self.client.topic_names(Duration::from_secs(1)) {
             self.state
                 .borrow_mut()
                 .waiting_for
@@ -356,21 +321,7 @@ impl Consumer {
 
     /// The first offset of a partition and the one after its last record; `None` where Kafka does not answer in time.
     fn query_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
-        let topic = client::c_string(topic);
-        let bound = crate::clock::bounded(TIMEOUT).as_millis();
-        let (mut low, mut high) = (-1, -1);
-        // SAFETY: a live client; the results are written before it returns.
-        let code = unsafe {
-            sys::bindings::rd_kafka_query_watermark_offsets(
-                self.client,
-                topic.as_ptr(),
-                number,
-                &raw mut low,
-                &raw mut high,
-                i32::try_from(bound).unwrap_or(1000),
-            )
-        };
-        (!code.is_error()).then_some((low, high))
+        client::query_watermarks(&self.client, topic, number, crate::clock::bounded(TIMEOUT))
     }
 }
 

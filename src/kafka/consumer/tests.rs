@@ -1,14 +1,10 @@
 //! Settings that the brokers cannot serve are errors, and no wait is silent.
-#![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
-
-use rdkafka_sys as sys;
 
 use super::Consumer;
 use crate::config::{testing, Value};
 use crate::error::{Error, Kind};
-use crate::kafka::client;
 use crate::kafka::embedded::EmbeddedCluster;
 use crate::process;
 use crate::topic::TopicFilter;
@@ -169,11 +165,9 @@ fn the_metadata_of_many_topics_is_not_read_each_second() {
     let config = testing::config(&[("brokers", Value::from(cluster.address()))]);
     let interval = |filters: &[TopicFilter]| {
         let consumer = Consumer::start(&config, filters, false).expect("a consumer");
-        // SAFETY: the configuration of a live client.
-        unsafe {
-            let conf = sys::bindings::rd_kafka_conf(consumer.client);
-            client::property(conf, "topic.metadata.refresh.interval.ms")
-        }
+        consumer
+            .client()
+            .property("topic.metadata.refresh.interval.ms")
     };
     let topics = |count: usize| -> Vec<TopicFilter> {
         let names = (0..count).map(|n| format!("topic{n}"));

@@ -1,9 +1,6 @@
 //! Fault injection: error responses, dropped connections, latency, an unavailable broker, failing topics.
 
-use std::ffi::CStr;
-
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
 
 use super::EmbeddedCluster;
 use crate::config::nearest;
@@ -123,21 +120,10 @@ fn hint(word: &str, known: &[&str]) -> String {
 
 /// The errors a broker can return, plus `_TRANSPORT`, under librdkafka's names.
 fn errors() -> Vec<(&'static str, Code)> {
-    let mut table = std::ptr::null();
-    let mut count = 0usize;
-    // SAFETY: a static table of `count` entries with static names; gaps have none.
-    unsafe {
-        sys::bindings::rd_kafka_get_err_descs(&raw mut table, &raw mut count);
-        std::slice::from_raw_parts(table, count)
-            .iter()
-            .filter(|entry| !entry.name.is_null())
-            .filter_map(|entry| {
-                let name = CStr::from_ptr(entry.name).to_str().ok()?;
-                let sent_by_brokers = !name.starts_with('_') || name == "_TRANSPORT";
-                (sent_by_brokers && name != "NO_ERROR").then_some((name, entry.code.into()))
-            })
-            .collect()
-    }
+    let sent_by_brokers = |name: &str| !name.starts_with('_') || name == "_TRANSPORT";
+    let mut names = client::error_names();
+    names.retain(|(name, _)| sent_by_brokers(name) && *name != "NO_ERROR");
+    names
 }
 
 impl EmbeddedCluster {
@@ -146,17 +132,7 @@ impl EmbeddedCluster {
     /// # Errors
     /// Connection: the broker is stopped, or belongs to a parent process.
     pub fn fail_next(&self, request: RequestKind, fault: Fault, times: usize) -> Result<()> {
-        self.check()?;
-        let list = vec![client::raw_code(fault.0); times];
-        // SAFETY: a live cluster; the list is copied.
-        unsafe {
-            sys::bindings::rd_kafka_mock_push_request_errors_array(
-                self.cluster,
-                request.0,
-                list.len(),
-                list.as_ptr(),
-            );
-        }
+        self.cluster()?.push_errors(request.0, fault.0, times);
         Ok(())
     }
 
@@ -165,11 +141,8 @@ impl EmbeddedCluster {
     /// # Errors
     /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn set_latency(&self, ms: i32) -> Result<()> {
-        self.check()?;
-        // SAFETY: a live cluster; -1 means all its brokers.
-        let code =
-            unsafe { sys::bindings::rd_kafka_mock_broker_set_rtt(self.cluster, -1, ms.max(0)) };
-        self.check_result(code.into(), "set the latency")
+        let code = self.cluster()?.set_latency(ms.max(0));
+        self.check_result(code, "set the latency")
     }
 
     /// `false` drops every connection and accepts none until it is set to `true`; the data is kept.
@@ -177,16 +150,8 @@ impl EmbeddedCluster {
     /// # Errors
     /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn set_up(&self, up: bool) -> Result<()> {
-        self.check()?;
-        // SAFETY: as above.
-        let code = unsafe {
-            if up {
-                sys::bindings::rd_kafka_mock_broker_set_up(self.cluster, -1)
-            } else {
-                sys::bindings::rd_kafka_mock_broker_set_down(self.cluster, -1)
-            }
-        };
-        self.check_result(code.into(), "change its availability")
+        let code = self.cluster()?.set_up(up);
+        self.check_result(code, "change its availability")
     }
 
     /// Every request for the topic fails with this error until it is `None`. Creates the topic if it does not exist.
@@ -195,14 +160,13 @@ impl EmbeddedCluster {
     /// Connection: see [`EmbeddedCluster::fail_next`]. InvalidChannel: not a valid topic name.
     pub fn fail_topic(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
         crate::topic::validate_kafka_topic(topic)?;
-        self.check()?;
+        drop(self.cluster()?);
         let mut failing = self.failing_topics.lock();
         failing.retain(|known| known != topic);
         if fault.is_some() {
             failing.push(topic.to_owned());
         }
-        self.set_topic_error(topic, fault);
-        Ok(())
+        self.set_topic_error(topic, fault)
     }
 
     /// Removes all faults: the broker is up, without latency, and serves all requests.
@@ -210,29 +174,20 @@ impl EmbeddedCluster {
     /// # Errors
     /// Connection: see [`EmbeddedCluster::fail_next`].
     pub fn clear_faults(&self) -> Result<()> {
-        self.check()?;
-        for (_, key) in REQUESTS {
-            // SAFETY: a live cluster.
-            unsafe { sys::bindings::rd_kafka_mock_clear_request_errors(self.cluster, *key) };
+        for (_, request) in REQUESTS {
+            self.cluster()?.clear_errors(*request);
         }
         for topic in std::mem::take(&mut *self.failing_topics.lock()) {
-            self.set_topic_error(&topic, None);
+            self.set_topic_error(&topic, None)?;
         }
         self.set_latency(0)?;
         self.set_up(true)
     }
 
-    fn set_topic_error(&self, topic: &str, fault: Option<Fault>) {
-        let name = client::c_string(topic);
+    fn set_topic_error(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
         let code = fault.map_or(Code::NoError, |fault| fault.0);
-        // SAFETY: a live cluster; the name is copied.
-        unsafe {
-            sys::bindings::rd_kafka_mock_topic_set_error(
-                self.cluster,
-                name.as_ptr(),
-                client::raw_code(code),
-            );
-        }
+        self.cluster()?.set_topic_error(topic, code);
+        Ok(())
     }
 
     fn check_result(&self, code: Code, action: &str) -> Result<()> {

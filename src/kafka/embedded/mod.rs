@@ -6,26 +6,24 @@
 //!
 //! Transactional requests succeed as on Kafka, but records of a transaction are visible immediately and remain after an
 //! abort: the mock cluster writes no control records that a consumer could use to skip them.
-#![allow(unsafe_code)]
 
 mod faults;
 mod forwarder;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use once_cell::sync::Lazy;
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
 
 pub use faults::{Fault, RequestKind, MAX_LATENCY_MS, MAX_TIMES};
 
 use self::forwarder::Forwarder;
-use super::client::{self, Conf};
+use super::client::{self, MockCluster};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;
@@ -39,8 +37,8 @@ static STARTED: Lazy<Mutex<Vec<Arc<EmbeddedCluster>>>> = Lazy::new(Mutex::defaul
 
 /// A running mock cluster of one broker.
 pub struct EmbeddedCluster {
-    client: *mut sys::rd_kafka_t,
-    cluster: *mut sys::bindings::rd_kafka_mock_cluster_t,
+    /// `None` after the stop.
+    cluster: Mutex<Option<MockCluster>>,
     address: String,
     forwarder: Option<Forwarder>,
     generation: u32,
@@ -49,58 +47,35 @@ pub struct EmbeddedCluster {
     failing_topics: Mutex<Vec<String>>,
 }
 
-// SAFETY: the mock cluster's functions take its own lock.
-unsafe impl Send for EmbeddedCluster {}
-unsafe impl Sync for EmbeddedCluster {}
-
 impl EmbeddedCluster {
     /// Starts a cluster. `port` 0 selects a free port.
     ///
     /// # Errors
     /// Connection: the port is in use, or the address does not belong to this machine.
     pub fn start(host: &str, port: u16) -> Result<Arc<Self>> {
-        let client =
-            Conf::silent().into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
-        // SAFETY: a live client; the cluster lives on it until `stop`.
-        let cluster = unsafe { sys::bindings::rd_kafka_mock_cluster_new(client, 1) };
-        if cluster.is_null() {
-            // SAFETY: ours.
-            unsafe { sys::rd_kafka_destroy(client) };
+        let Some(cluster) = MockCluster::start()? else {
             return Err(Error::connection(
                 "librdkafka could not start its mock cluster.",
             ));
-        }
-        // SAFETY: valid until the cluster is destroyed. By default the first join of a group would wait 3 s.
-        let inner = unsafe {
-            sys::bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
-            CStr::from_ptr(sys::bindings::rd_kafka_mock_cluster_bootstraps(cluster))
         };
-        let inner = inner.to_string_lossy().into_owned();
-        let mut embedded = Self {
-            client,
-            cluster,
-            address: inner.clone(),
-            forwarder: None,
+        // By default the first join of a group would wait 3 s.
+        cluster.set_rebalance_delay(Duration::ZERO);
+        let mut address = cluster.address();
+        let mut forwarder = None;
+        if port != 0 || host != "127.0.0.1" {
+            let started = Forwarder::start(host, port, &address)?;
+            cluster.advertise(host, started.port);
+            address = format!("{host}:{}", started.port);
+            forwarder = Some(started);
+        }
+        let embedded = Arc::new(Self {
+            cluster: Mutex::new(Some(cluster)),
+            address,
+            forwarder,
             generation: process::generation(),
             stopped: AtomicBool::new(false),
             failing_topics: Mutex::default(),
-        };
-        if port != 0 || host != "127.0.0.1" {
-            let forwarder = Forwarder::start(host, port, &inner)?;
-            let c_host = client::c_string(host);
-            // SAFETY: a live cluster; broker ids begin at 1.
-            unsafe {
-                sys::bindings::rd_kafka_mock_broker_set_host_port(
-                    cluster,
-                    1,
-                    c_host.as_ptr(),
-                    i32::from(forwarder.port),
-                );
-            }
-            embedded.address = format!("{host}:{}", forwarder.port);
-            embedded.forwarder = Some(forwarder);
-        }
-        let embedded = Arc::new(embedded);
+        });
         let mut started = STARTED.lock();
         started.retain(|other| !other.is_stopped());
         started.push(Arc::clone(&embedded));
@@ -110,8 +85,8 @@ impl EmbeddedCluster {
     /// Limits the versions of a request that the broker supports, as an older Kafka would.
     #[cfg(test)]
     pub(crate) fn set_api_versions(&self, key: i16, first: i16, last: i16) {
-        // SAFETY: a live cluster.
-        unsafe { sys::bindings::rd_kafka_mock_set_apiversion(self.cluster, key, first, last) };
+        let cluster = self.cluster().expect("a running cluster");
+        cluster.set_api_versions(key, first, last);
     }
 
     /// `host:port`, for `brokers`.
@@ -126,18 +101,7 @@ impl EmbeddedCluster {
     /// Configuration: the mock cluster rejects it. Connection: the cluster is stopped.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<bool> {
         crate::topic::validate_kafka_topic(topic)?;
-        self.check()?;
-        let name = client::c_string(topic);
-        // SAFETY: a live cluster.
-        let code = unsafe {
-            sys::bindings::rd_kafka_mock_topic_create(
-                self.cluster,
-                name.as_ptr(),
-                partitions.max(1),
-                1,
-            )
-        };
-        match Code::from(code) {
+        match self.cluster()?.create_topic(topic, partitions.max(1)) {
             Code::NoError => Ok(true),
             Code::TopicAlreadyExists => Ok(false),
             code => Err(Error::configuration(format!(
@@ -149,7 +113,7 @@ impl EmbeddedCluster {
 
     /// The mock cluster can be changed only while it runs, and only in the process that started it: a fork has no copy
     /// of its thread.
-    fn check(&self) -> Result<()> {
+    fn cluster(&self) -> Result<MappedMutexGuard<'_, MockCluster>> {
         if self.generation != process::generation() {
             return Err(Error::connection(format!(
                 "The embedded broker at {} belongs to the parent process, which alone can change it. \
@@ -157,13 +121,12 @@ impl EmbeddedCluster {
                 self.address
             )));
         }
-        if self.stopped.load(Ordering::Acquire) {
-            return Err(Error::connection(format!(
+        MutexGuard::try_map(self.cluster.lock(), Option::as_mut).map_err(|_| {
+            Error::connection(format!(
                 "The embedded broker at {} is stopped. Start another one with EmbeddedBroker::start().",
                 self.address
-            )));
-        }
-        Ok(())
+            ))
+        })
     }
 
     fn is_stopped(&self) -> bool {
@@ -178,11 +141,7 @@ impl EmbeddedCluster {
         if let Some(forwarder) = &self.forwarder {
             forwarder.stop();
         }
-        // SAFETY: alive until here, and `stopped` lets this run once.
-        unsafe {
-            sys::bindings::rd_kafka_mock_cluster_destroy(self.cluster);
-            sys::rd_kafka_destroy(self.client);
-        }
+        drop(self.cluster.lock().take());
     }
 }
 

@@ -1,10 +1,10 @@
 //! Parsing of request and error names, and a transaction on the mock cluster, which exactly-once depends on.
-#![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::kafka::client::take_error;
+use crate::kafka::client::{produce, CallError, Client, Conf, Outgoing, TopicHandle};
+use rdkafka::types::RDKafkaType;
 
 #[test]
 fn requests_and_errors_are_parsed_by_kafka_name_in_any_case() {
@@ -45,60 +45,38 @@ fn an_unknown_name_suggests_the_nearest() {
     assert!(Fault::parse("NO_ERROR").is_err());
 }
 
-/// A transactional producer on the C API.
-struct Transactional(*mut sys::rd_kafka_t);
-
-impl Transactional {
-    fn start(address: &str) -> Self {
-        let mut conf = Conf::empty();
-        for (name, value) in [
-            ("bootstrap.servers", address),
-            ("transactional.id", "tests"),
-            ("linger.ms", "0"),
-        ] {
-            conf.set(name, value, "test").unwrap();
-        }
-        let client = conf
-            .into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)
-            .unwrap();
-        let own = Self(client);
-        // SAFETY: a live client.
-        own.expect(unsafe { sys::rd_kafka_init_transactions(client, 10_000) });
-        own
+fn transactional(address: &str) -> Client {
+    let mut conf = Conf::empty();
+    for (name, value) in [
+        ("bootstrap.servers", address),
+        ("transactional.id", "tests"),
+        ("linger.ms", "0"),
+    ] {
+        conf.set(name, value, "test").unwrap();
     }
-
-    fn expect(&self, error: *mut sys::rd_kafka_error_t) {
-        // SAFETY: the error is owned here.
-        let error = unsafe { take_error(error) };
-        assert!(error.is_none(), "{error:?} of {:?}", self.0);
-    }
-
-    fn send(&self, topic: &str, value: &str) {
-        let name = client::c_string(topic);
-        // SAFETY: live objects; the value is copied (flag 2), and the handle dropped.
-        unsafe {
-            let handle = sys::rd_kafka_topic_new(self.0, name.as_ptr(), std::ptr::null_mut());
-            let status = sys::rd_kafka_produce(
-                handle,
-                0,
-                2,
-                value.as_ptr().cast_mut().cast(),
-                value.len(),
-                std::ptr::null(),
-                0,
-                std::ptr::null_mut(),
-            );
-            assert_eq!(status, 0);
-            sys::rd_kafka_topic_destroy(handle);
-        }
-    }
+    let client = conf.into_client(RDKafkaType::RD_KAFKA_PRODUCER).unwrap();
+    expect(client.init_transactions(TEN_SECONDS));
+    client
 }
 
-impl Drop for Transactional {
-    fn drop(&mut self) {
-        // SAFETY: ours.
-        unsafe { sys::rd_kafka_destroy(self.0) };
-    }
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+fn expect(result: std::result::Result<(), CallError>) {
+    let reason = result.err().map(|error| error.reason);
+    assert_eq!(reason, None);
+}
+
+fn send(client: &Client, topic: &str, value: &str) {
+    let handle = TopicHandle::new(client, topic).unwrap();
+    let message = Outgoing {
+        partition: Some(0),
+        key: None,
+        value: Some(value.as_bytes()),
+        headers: &[],
+        timestamp_ms: 0,
+        opaque: 0,
+    };
+    assert_eq!(produce(&handle, &message), Code::NoError);
 }
 
 #[test]
@@ -113,18 +91,15 @@ fn transactions_are_answered_and_survive_faults() {
         embedded.fail_next(request, fault, 1).unwrap();
     };
     fail("InitProducerId", "COORDINATOR_LOAD_IN_PROGRESS");
-    let producer = Transactional::start(embedded.address());
-    // SAFETY: a live client.
-    unsafe {
-        producer.expect(sys::rd_kafka_begin_transaction(producer.0));
-        fail("AddPartitionsToTxn", "CONCURRENT_TRANSACTIONS");
-        fail("EndTxn", "NOT_COORDINATOR");
-        producer.send("t", "committed");
-        producer.expect(sys::rd_kafka_commit_transaction(producer.0, 10_000));
-        producer.expect(sys::rd_kafka_begin_transaction(producer.0));
-        producer.send("t", "aborted");
-        producer.expect(sys::rd_kafka_abort_transaction(producer.0, 10_000));
-    }
+    let producer = transactional(embedded.address());
+    expect(producer.begin_transaction());
+    fail("AddPartitionsToTxn", "CONCURRENT_TRANSACTIONS");
+    fail("EndTxn", "NOT_COORDINATOR");
+    send(&producer, "t", "committed");
+    expect(producer.commit_transaction(TEN_SECONDS));
+    expect(producer.begin_transaction());
+    send(&producer, "t", "aborted");
+    expect(producer.abort_transaction(TEN_SECONDS));
     drop(producer);
     embedded.stop();
 }

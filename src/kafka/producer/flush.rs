@@ -1,10 +1,7 @@
 //! Waits for acknowledgements with a time limit: on demand, at the end of a request, at the end of the process.
-#![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use rdkafka_sys as sys;
 
 use super::{in_flight, poller, Producer};
 use crate::clock;
@@ -43,13 +40,7 @@ impl Producer {
             // In slices: messages that wait for their topic are not in librdkafka's queue.
             let slice = remaining.min(Duration::from_millis(50));
             let before = Instant::now();
-            // SAFETY: a live client.
-            unsafe {
-                sys::rd_kafka_flush(
-                    self.client,
-                    i32::try_from(slice.as_millis().max(1)).unwrap_or(50),
-                )
-            };
+            self.client.flush(slice.max(Duration::from_millis(1)));
             if self.waiting() > 0 && before.elapsed() < Duration::from_micros(500) {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -233,20 +224,13 @@ impl Producer {
 
     /// Purges messages that are queued, but not those in flight.
     pub(super) fn purge_queue(&self) {
-        // SAFETY: a live client.
-        unsafe { sys::rd_kafka_purge(self.client, sys::bindings::RD_KAFKA_PURGE_F_QUEUE) };
+        self.client.purge(false);
         self.pending.lock().drain();
         self.gated.lock().drain();
     }
 
     pub(super) fn purge(&self) {
-        // SAFETY: a live client.
-        unsafe {
-            sys::rd_kafka_purge(
-                self.client,
-                sys::bindings::RD_KAFKA_PURGE_F_QUEUE | sys::bindings::RD_KAFKA_PURGE_F_INFLIGHT,
-            )
-        };
+        self.client.purge(true);
         self.pending.lock().drain();
         self.gated.lock().drain();
         poller::wake(self);

@@ -3,21 +3,17 @@
 //! Delivery reports are enabled for failures only, because a report per success would cost more than sending. An
 //! interceptor sees the acknowledgements in librdkafka's threads, at the cost of one relaxed store per message. The
 //! last 4096 messages can be named.
-#![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka_sys as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::topic_gate;
 use super::PINNED;
-use crate::kafka::client::{self, REFUSED_BATCH};
+use crate::kafka::client::{NativeClient, NativeMessage, OnAcknowledgement, REFUSED_BATCH};
 use crate::process::ProcessCounters;
 use crate::spool::Journal;
 
@@ -74,17 +70,13 @@ pub fn is_too_large(code: Code) -> bool {
 /// error does that: raised here, in the thread that sends for the partition, it keeps librdkafka from sending anything
 /// else, and the client that takes over sends everything in order. A single message is refused for its own size, and
 /// the client continues. The size of a batch is not visible here, so two single messages refused in a row also stop it.
-///
-/// # Safety
-/// `client` must be alive.
-unsafe fn stop_after_refused_batch(client: *mut sys::rd_kafka_t, code: Code) {
-    let key = client as usize;
+fn stop_after_refused_batch(client: &NativeClient, code: Code) {
+    let key = client.address();
     let (last, count) = REFUSED.get();
     let count = if last == key { count + 1 } else { 1 };
     REFUSED.set((key, count));
     if count == 2 || is_innocent(code) {
-        let reason = client::c_string(REFUSED_BATCH);
-        sys::bindings::rd_kafka_test_fatal_error(client, client::raw_code(code), reason.as_ptr());
+        client.raise_fatal_error(code, REFUSED_BATCH);
     }
 }
 
@@ -112,8 +104,7 @@ struct Acked {
     completed: AtomicU64,
 }
 
-/// Tracks the messages of one client. Shared with librdkafka's threads, so its address is stable until the client is
-/// destroyed.
+/// Tracks the messages of one client. Shared with librdkafka's threads.
 pub struct InFlight {
     sent: Sent,
     acked: Acked,
@@ -274,20 +265,6 @@ impl InFlight {
         self.refusals.lock().remove(&opaque)
     }
 
-    /// Registers for the acknowledgements of `client`.
-    ///
-    /// # Safety
-    /// `client` must be a live producer and `self` must outlive it at this address.
-    pub unsafe fn attach(&self, client: *mut sys::rd_kafka_t) -> bool {
-        let result = sys::bindings::rd_kafka_interceptor_add_on_acknowledgement(
-            client,
-            c"toporia_realtime".as_ptr(),
-            Some(on_acknowledgement),
-            client::opaque(self),
-        );
-        !result.is_error()
-    }
-
     #[inline]
     fn on_acknowledged(&self, opaque: u64, failed: bool) {
         if failed {
@@ -324,37 +301,33 @@ impl InFlightSlot {
     }
 }
 
-unsafe extern "C" fn on_acknowledgement(
-    client: *mut sys::rd_kafka_t,
-    message: *mut sys::rd_kafka_message_t,
-    in_flight: *mut c_void,
-) -> RDKafkaRespErr {
-    let in_flight = &*in_flight.cast::<InFlight>();
-    let opaque = (*message)._private as u64;
-    let failed = (*message).err.is_error();
-    let mut code = Code::NoError;
-    let mut has_text = false;
-    if failed {
-        code = (*message).err.into();
-        // Copied here, because the text belongs to the response, which is destroyed before the delivery report is read.
-        let text = sys::bindings::rd_kafka_message_produce_errstr(message);
-        if !text.is_null() {
-            let text = client::text(text);
-            has_text = !text.is_empty();
-            code = refusal_code(code, &text);
-            in_flight.refusals.lock().insert(opaque, text);
+impl OnAcknowledgement for InFlight {
+    #[inline]
+    fn on_acknowledgement(&self, client: &NativeClient, message: &NativeMessage) {
+        let opaque = message.opaque();
+        let failed = !message.is_record();
+        let mut code = Code::NoError;
+        let mut has_text = false;
+        if failed {
+            code = message.code();
+            // Copied here, because the text belongs to the response, which is destroyed before the delivery report is
+            // read.
+            if let Some(text) = message.refusal_text() {
+                has_text = !text.is_empty();
+                code = refusal_code(code, &text);
+                self.refusals.lock().insert(opaque, text);
+            }
+        }
+        if failed && !self.transactional && (refuses_batch(code, has_text) || is_innocent(code)) {
+            stop_after_refused_batch(client, code);
+        } else if REFUSED.get().1 > 0 {
+            REFUSED.set((0, 0));
+        }
+        self.on_acknowledged(opaque, failed);
+        if topic_gate::on_outcome(message) {
+            client.wake();
         }
     }
-    if failed && !in_flight.transactional && (refuses_batch(code, has_text) || is_innocent(code)) {
-        stop_after_refused_batch(client, code);
-    } else if REFUSED.get().1 > 0 {
-        REFUSED.set((0, 0));
-    }
-    in_flight.on_acknowledged(opaque, failed);
-    if topic_gate::on_outcome(message) {
-        client::wake(client);
-    }
-    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! A producer client: queues messages, tracks those in flight, flushes with a time limit, and spools or reports the
 //! rest on close.
-#![allow(unsafe_code)]
 
 pub mod delivery;
 mod delivery_failure;
@@ -27,13 +26,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
+use rdkafka::types::RDKafkaType;
 
 use self::in_flight::InFlight;
 use self::pool::PRODUCERS;
 use self::record::{produce_gated, Passed};
 use crate::kafka::client::reachability::Reachability;
-use crate::kafka::client::{self, Conf, REFUSED_BATCH};
+use crate::kafka::client::{self, Client, Conf, REFUSED_BATCH};
 use crate::kafka::producer::delivery::DeliveryFailures;
 
 use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
@@ -53,16 +52,15 @@ pub const PINNED: u64 = 1 << 62;
 
 /// A librdkafka producer and its polling thread.
 pub struct Producer {
-    pub(super) client: *mut sys::rd_kafka_t,
+    pub(super) client: Client,
     pub(super) config: Arc<BrokerConfig>,
-    generation: u32,
     pub(super) topics: Mutex<TopicCache>,
     pub(super) pending: Mutex<PendingTopicQueue>,
     /// Messages behind the first one of their partition, see [`topic_gate`].
     pub(super) gated: Mutex<PendingTopicQueue>,
     /// Limit of messages that are not acknowledged while some are in `gated`: librdkafka's own.
     max_gated: u64,
-    pub(super) in_flight: Box<InFlight>,
+    pub(super) in_flight: Arc<InFlight>,
     pub(in crate::kafka) failures: DeliveryFailures,
     pub(super) spool: Option<Spool>,
     /// librdkafka reported a fatal error: another client takes over.
@@ -87,7 +85,7 @@ pub struct Producer {
     pub(in crate::kafka) aborting: AtomicBool,
     /// Sends in transactions: its messages are never sent again by another client.
     pub(super) transactional: bool,
-    pub(super) reachability: Box<Reachability>,
+    pub(super) reachability: Arc<Reachability>,
     /// The flush of a request timed out: later requests do not wait until a broker responds.
     suspended: AtomicBool,
     /// Too many clients are closing: this one waits less for an unreachable broker.
@@ -102,10 +100,6 @@ pub struct Producer {
     tracking_callback_sends: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
-
-// SAFETY: librdkafka's clients may be used from any thread; everything else is behind locks and atomics.
-unsafe impl Send for Producer {}
-unsafe impl Sync for Producer {}
 
 impl Producer {
     /// Creates the client and starts its thread. librdkafka connects when there is something to send.
@@ -158,9 +152,7 @@ impl Producer {
             conf.set("max.in.flight", "1", "producer_config")?;
         }
         conf.set("delivery.report.only.error", "true", "producer_config")?;
-        let events = sys::bindings::RD_KAFKA_EVENT_DR | sys::bindings::RD_KAFKA_EVENT_ERROR;
-        // SAFETY: the conf is ours.
-        unsafe { sys::bindings::rd_kafka_conf_set_events(conf.raw(), events) };
+        conf.report_events(true);
         let spool = match &config.spool {
             Some(directory) if !transactional => {
                 let key = SpoolKey {
@@ -176,7 +168,7 @@ impl Producer {
         };
         let is_journaled = config.spool_always || termination::serves_requests();
         let journal = (spool.is_some() && is_journaled).then(Journal::default);
-        let in_flight = Box::new(InFlight::new(
+        let in_flight = Arc::new(InFlight::new(
             &process::current().counters,
             journal,
             transactional,
@@ -189,22 +181,18 @@ impl Producer {
             .and_then(|most| most.parse().ok())
             .filter(|most| *most > 0)
             .unwrap_or(MAX_PENDING_MESSAGES as u64);
-        let client = conf.into_client(sys::bindings::rd_kafka_type_t::RD_KAFKA_PRODUCER)?;
-        let reachability = Box::<Reachability>::default();
-        // SAFETY: the client was just created, and both boxes are dropped after it.
-        if !unsafe { in_flight.attach(client) && reachability.attach(client) } {
-            // SAFETY: not shared yet.
-            unsafe { sys::rd_kafka_destroy(client) };
+        let client = conf.into_client(RDKafkaType::RD_KAFKA_PRODUCER)?;
+        let reachability = Arc::<Reachability>::default();
+        if !client.report_acknowledgements(&in_flight) || !client.report_responses(&reachability) {
             return Err(Error::configuration(
                 "librdkafka does not report acknowledgements and responses to this extension; its version is not \
                  compatible.",
             ));
         }
         let producer = Arc::new(Self {
+            topics: Mutex::new(TopicCache::new(&client, &config, partitioner)),
             client,
-            topics: Mutex::new(TopicCache::new(client, &config, partitioner)),
             config,
-            generation: process::generation(),
             pending: Mutex::default(),
             gated: Mutex::default(),
             max_gated,
@@ -242,15 +230,15 @@ impl Producer {
         &self.config
     }
 
-    /// The raw client, for transactional calls.
-    pub(in crate::kafka) fn client(&self) -> *mut sys::rd_kafka_t {
-        self.client
+    /// The client, for transactional calls.
+    pub(in crate::kafka) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// True in a forked child: the client belongs to the parent.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
-        self.generation != process::generation()
+        self.client.is_inherited()
     }
 
     /// True after a fatal error, an eviction or a fork: get another client from [`pool::ProducerPool`].
@@ -259,7 +247,7 @@ impl Producer {
     pub fn needs_replacement(&self) -> bool {
         self.fatal.load(Ordering::Acquire)
             || self.evicted.load(Ordering::Acquire)
-            || self.generation != process::generation()
+            || self.client.is_inherited()
     }
 
     /// True after a fatal error of the client.
@@ -275,8 +263,10 @@ impl Producer {
     /// If librdkafka was stopped because of a refused batch, waits until its size is known.
     pub(super) fn await_refused_batch(&self, bound: Duration) {
         if !self.is_fatal()
-            || client::fatal_reason(self.client)
-                .is_none_or(|reason| !reason.contains(REFUSED_BATCH))
+            || self
+                .client
+                .fatal_error()
+                .is_none_or(|(_, reason)| !reason.contains(REFUSED_BATCH))
         {
             return;
         }
@@ -312,9 +302,10 @@ impl Producer {
                 let number = topic.number;
                 let sequence = self.in_flight.track(message.id, number);
                 self.journal_write(message, sequence)?;
-                let (handle, gate) = topics.last_handle();
-                // SAFETY: the handle is alive while the cache is locked.
-                let passed = unsafe { produce_gated(self.client, handle, gate, message, sequence) };
+                let passed = match topics.last_outlet() {
+                    Some((handle, gate)) => produce_gated(handle, gate, message, sequence),
+                    None => Passed::Produced(Code::InvalidTopic),
+                };
                 let code = match passed {
                     Passed::Produced(code) => code,
                     Passed::Waits(gate) => {
@@ -489,17 +480,5 @@ impl Producer {
     #[must_use]
     pub fn spool(&self) -> Option<&Spool> {
         self.spool.as_ref()
-    }
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        if self.generation != process::generation() {
-            // Created before a fork: its threads exist only in the parent. Leaked on purpose.
-            return;
-        }
-        self.topics.lock().clear();
-        // SAFETY: the last owner; every handle and message is gone.
-        unsafe { sys::rd_kafka_destroy(self.client) };
     }
 }

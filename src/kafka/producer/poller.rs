@@ -1,6 +1,5 @@
 //! The thread of a producer client: handles delivery failures, sends messages whose topic had to be looked up, and
 //! replays the spool once Kafka responds.
-#![allow(unsafe_code)]
 
 mod pending;
 mod warm_up;
@@ -11,8 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
-use rdkafka_sys as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::delivery_failure::spool_or_report;
 use super::in_flight::{is_innocent, is_too_large, refuses_batch};
@@ -21,26 +19,25 @@ use super::topic_cache::PendingMessage;
 use super::topic_lookup::TopicLookup;
 use super::{Producer, REPLAY};
 use crate::error::Result;
-use crate::kafka::client::{self, EventQueue, REFUSED_BATCH};
+use crate::kafka::client::{self, ClientEvent, EventQueue, REFUSED_BATCH};
 use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process::{self, termination};
 use crate::spool::SpoolRecord;
 
-/// Poll timeout when idle, in ms. Events and [`wake`] interrupt it.
-const IDLE_MS: i32 = 250;
+/// Poll timeout when idle. Events and [`wake`] interrupt it.
+const IDLE: Duration = Duration::from_millis(250);
 /// While a lookup or a replay is in progress.
-const BUSY_MS: i32 = 5;
+const BUSY: Duration = Duration::from_millis(5);
 /// With a journal: acknowledgements are recorded at this interval.
-const JOURNAL_MS: i32 = 50;
+const JOURNAL: Duration = Duration::from_millis(50);
 /// Starts the thread. It keeps the client alive until [`Producer::close`].
 pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
     process::spawn("rt-producer", move || Poller::new(&producer).run())
 }
 
 pub fn wake(producer: &Producer) {
-    // SAFETY: a live client.
-    unsafe { client::wake(producer.client) };
+    producer.client.wake();
 }
 
 /// Longest wait for requests in flight after a batch was refused; also for delivery reports when the client is closed.
@@ -74,35 +71,28 @@ impl<'a> Poller<'a> {
             unsent: Vec::new(),
             refused_batch: false,
             started: Instant::now(),
-            keep_alive_responses: EventQueue::new(producer.client),
+            keep_alive_responses: EventQueue::new(&producer.client),
         }
     }
 
     fn run(mut self) {
-        // SAFETY: a live client; the reference is released below.
-        let queue = unsafe { sys::rd_kafka_queue_get_main(self.producer.client) };
+        let queue = EventQueue::main(&self.producer.client);
         let (mut purged, mut purged_at_close) = (false, false);
         let mut quiet_since = Instant::now();
         loop {
             let wait = match (self.needs_warm_up(), self.is_busy()) {
-                (true, _) => 1,
-                (_, true) => BUSY_MS,
-                _ if self.producer.is_journal_busy() => JOURNAL_MS,
-                _ => IDLE_MS,
+                (true, _) => Duration::from_millis(1),
+                (_, true) => BUSY,
+                _ if self.producer.is_journal_busy() => JOURNAL,
+                _ => IDLE,
             };
-            // SAFETY: the queue and its events are used by this thread alone.
-            let event = unsafe { sys::rd_kafka_queue_poll(queue, wait) };
-            if event.is_null() {
-                if self.producer.waiting() > 0 {
-                    termination::check_again();
-                }
-            } else {
+            let event = queue.poll(wait);
+            let is_quiet = event.is_none();
+            if let Some(event) = event {
                 quiet_since = Instant::now();
-                // SAFETY: just polled, destroyed once.
-                unsafe {
-                    self.on_event(event);
-                    sys::rd_kafka_event_destroy(event);
-                }
+                self.on_event(&event);
+            } else if self.producer.waiting() > 0 {
+                termination::check_again();
             }
             self.report_drained(quiet_since.elapsed());
             if self.producer.fatal.load(Ordering::Acquire) {
@@ -120,10 +110,9 @@ impl<'a> Poller<'a> {
                         quiet_since = Instant::now();
                     }
                 }
-                // SAFETY: a live client.
-                let empty = unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
+                let empty = self.producer.client.queued() == 0;
                 let late = quiet_since.elapsed() > 2 * IN_FLIGHT_WAIT;
-                if event.is_null()
+                if is_quiet
                     && (empty || late)
                     && self.producer.pending.lock().drained.is_empty()
                     && self.producer.gated.lock().drained.is_empty()
@@ -146,8 +135,7 @@ impl<'a> Poller<'a> {
                 self.producer.prune_journal(false);
             }
         }
-        // SAFETY: obtained above.
-        unsafe { sys::rd_kafka_queue_destroy(queue) };
+        drop(queue);
         self.replay.release_claim();
         self.hand_over();
     }
@@ -156,8 +144,8 @@ impl<'a> Poller<'a> {
     /// awaited, because the broker may have stored them; librdkafka moves the rejected ones back to the queue.
     fn purge_after_fatal_error(&mut self, purged: &mut bool, quiet: Duration) {
         if !*purged {
-            let reason = client::fatal_reason(self.producer.client);
-            self.refused_batch |= reason.is_some_and(|reason| reason.contains(REFUSED_BATCH));
+            let error = self.producer.client.fatal_error();
+            self.refused_batch |= error.is_some_and(|(_, reason)| reason.contains(REFUSED_BATCH));
         }
         let wait = self.refused_batch && quiet < IN_FLIGHT_WAIT;
         if wait {
@@ -179,48 +167,30 @@ impl<'a> Poller<'a> {
             || self.producer.fatal.load(Ordering::Relaxed)
     }
 
-    /// # Safety
-    /// `event` must be alive.
-    unsafe fn on_event(&mut self, event: *mut sys::rd_kafka_event_t) {
-        match sys::rd_kafka_event_type(event) {
-            sys::bindings::RD_KAFKA_EVENT_DR => {
-                let mut reports = Vec::new();
-                let count = sys::bindings::rd_kafka_event_message_count(event);
-                loop {
-                    let message = sys::rd_kafka_event_message_next(event);
-                    if message.is_null() {
-                        break;
-                    }
-                    if (*message).err.is_error() {
-                        reports.push(delivery::undelivered(message, &self.producer.in_flight));
-                    }
-                }
-                // One event has the messages of one batch.
-                let is_refused = |report: &Undelivered| {
-                    let has_text = report.record.reason != client::describe(report.code);
-                    refuses_batch(report.code, has_text)
-                };
-                if count > 1 && reports.iter().all(is_refused) {
-                    self.on_refused_batch(reports);
-                } else if reports.iter().any(|report| is_innocent(report.code))
-                    && !self.producer.transactional
-                {
-                    self.on_invalid_records(reports);
-                } else {
-                    self.on_failures(reports);
-                }
+    fn on_event(&mut self, event: &ClientEvent) {
+        if let Some((code, reason)) = event.client_error() {
+            return self.on_error(code, &reason);
+        }
+        let (mut reports, mut count) = (Vec::new(), 0);
+        event.each_delivery(|message| {
+            count += 1;
+            if !message.is_record() {
+                reports.push(delivery::undelivered(message, &self.producer.in_flight));
             }
-            sys::bindings::RD_KAFKA_EVENT_ERROR => {
-                // A fatal error comes with the code of its cause.
-                let code = if sys::bindings::rd_kafka_event_error_is_fatal(event) == 0 {
-                    sys::rd_kafka_event_error(event).into()
-                } else {
-                    Code::Fatal
-                };
-                let reason = client::text(sys::rd_kafka_event_error_string(event));
-                self.on_error(code, &reason);
-            }
-            _ => {}
+        });
+        // One event has the messages of one batch.
+        let is_refused = |report: &Undelivered| {
+            let has_text = report.record.reason != client::describe(report.code);
+            refuses_batch(report.code, has_text)
+        };
+        if count > 1 && reports.iter().all(is_refused) {
+            self.on_refused_batch(reports);
+        } else if reports.iter().any(|report| is_innocent(report.code))
+            && !self.producer.transactional
+        {
+            self.on_invalid_records(reports);
+        } else {
+            self.on_failures(reports);
         }
     }
 
@@ -349,8 +319,7 @@ impl<'a> Poller<'a> {
     fn report_drained(&mut self, quiet: Duration) {
         let pending = std::mem::take(&mut self.producer.pending.lock().drained);
         // Behind the first message of their partition, which librdkafka reports.
-        // SAFETY: a live client.
-        let is_reported = || unsafe { sys::rd_kafka_outq_len(self.producer.client) } == 0;
+        let is_reported = || self.producer.client.queued() == 0;
         let gated = {
             let mut gated = self.producer.gated.lock();
             let waits = gated.drained.is_empty() || (quiet <= 2 * IN_FLIGHT_WAIT && !is_reported());

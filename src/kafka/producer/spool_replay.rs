@@ -154,7 +154,7 @@ impl SpoolReplay {
                 self.next = Some(Instant::now() + QUICK_INTERVAL);
             }
             // For the next attempt.
-            drop(client::cluster_id_of_idle(producer.client, METADATA_WAIT));
+            drop(producer.client.cluster_id_of_idle(METADATA_WAIT));
         }
         false
     }
@@ -257,7 +257,7 @@ pub(super) fn note_cluster(producer: &Producer, spool: &Spool) -> bool {
     if spool.has_cluster() {
         return true;
     }
-    match client::cluster_id(producer.client, Duration::ZERO) {
+    match producer.client.cluster_id(Duration::ZERO) {
         Some(id) if client::is_mock(&id) => true,
         Some(id) => {
             spool.set_cluster(&id);
@@ -280,16 +280,16 @@ fn claim(spool: &Spool) -> Option<Claim> {
     })
 }
 
-#[allow(unsafe_code)]
 fn enqueue(producer: &Producer, record: &SpoolRecord, opaque: u64) -> Code {
     let mut topics = producer.topics.lock();
-    let handle = topics.handle(&record.topic);
     let topic = topics.get(&record.topic);
     // A topic that must be created first is created by its first new message; until then the broker's auto-creation
     // applies.
     if matches!(topic.readiness, Readiness::Missing(_)) {
         topic.readiness = Readiness::Unknown;
     }
-    // SAFETY: the handle is alive while the cache is locked.
-    unsafe { produce(producer.client, handle, &record.outgoing(), opaque) }
+    match topics.outlet(&record.topic) {
+        Some((handle, _)) => produce(handle, &record.outgoing(), opaque),
+        None => Code::InvalidTopic,
+    }
 }

@@ -4,17 +4,15 @@ use crate::kafka::producer::pool::PRODUCERS;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-
 use super::pool::ProducerPool;
 use super::Producer;
 use crate::config::{testing, BrokerConfig, Value};
 use crate::error::Kind;
-use crate::kafka::consumer::{Consumer, MessageId};
+use crate::kafka::consumer::Consumer;
 use crate::kafka::embedded::EmbeddedCluster;
 use crate::message::ProducerRecord;
 use crate::topic::TopicFilter;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 fn config(brokers: &str, more: &[(&str, Value)]) -> Arc<BrokerConfig> {
     let mut settings = vec![("brokers", Value::from(brokers))];
@@ -82,14 +80,8 @@ fn a_client_with_a_fatal_error_is_replaced_without_loss() {
     for (n, value) in sent.iter().enumerate() {
         let id = format!("id-{n}");
         if n == 100 {
-            // SAFETY: a live client; librdkafka provides this call for tests.
-            unsafe {
-                sys::bindings::rd_kafka_test_fatal_error(
-                    first.client,
-                    crate::kafka::client::raw_code(Code::OutOfOrderSequenceNumber),
-                    c"tried by a test".as_ptr(),
-                );
-            }
+            let code = Code::OutOfOrderSequenceNumber;
+            first.client.raise_fatal_error(code, "tried by a test");
         }
         let outgoing = message(&id, "fatal", value.as_bytes());
         let now = pool.get(&config).expect("a client");
@@ -271,12 +263,7 @@ fn a_record_without_headers_is_recognised_in_the_message_of_librdkafka() {
         consumer.fetch(Duration::from_millis(50), 10);
         let _ = consumer.serve_events(&NoopListener);
         while let Some(record) = consumer.next() {
-            let MessageId::Kafka(raw) = record.id else {
-                panic!("a record of librdkafka");
-            };
-            // SAFETY: the record is in flight.
-            let is_without = unsafe { super::delivery::is_without_headers(raw) };
-            found.push((is_without, record.headers().len()));
+            found.push((record.is_without_headers(), record.headers().len()));
             consumer.complete(&record);
         }
     }

@@ -3,17 +3,14 @@
 //! A topic of `topic_mapping` must be created before librdkafka requests its metadata, because that makes the broker
 //! create it with its own number of partitions. Until then its messages wait in the queue, in order; `broadcast()` does
 //! not wait.
-#![allow(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
-
 use super::topic_gate::TopicGate;
 use crate::config::BrokerConfig;
-use crate::kafka::client;
+use crate::kafka::client::{Client, TopicHandle};
 use crate::message::ProducerRecord;
 use crate::spool::SpoolRecord;
 
@@ -47,25 +44,17 @@ enum Opening {
 }
 
 pub struct CachedTopic {
-    handle: *mut sys::rd_kafka_topic_t,
+    /// With a handle, librdkafka requests metadata, and brokers auto-create the topic: made once the topic is ready.
+    handle: Option<TopicHandle>,
     name: Box<str>,
     pub number: u32,
     pub readiness: Readiness,
     used: u64,
 }
 
-impl CachedTopic {
-    fn release(self) {
-        if !self.handle.is_null() {
-            // SAFETY: ours; messages in the queue keep their own reference.
-            unsafe { sys::rd_kafka_topic_destroy(self.handle) };
-        }
-    }
-}
-
 /// All topics of one client.
 pub struct TopicCache {
-    client: *mut sys::rd_kafka_t,
+    client: Client,
     config: Arc<BrokerConfig>,
     index: HashMap<Box<str>, usize>,
     handles: Vec<CachedTopic>,
@@ -82,7 +71,7 @@ pub struct TopicCache {
     /// The partitioner, for clients that hold back messages behind the first one of a partition.
     partitioner: Option<String>,
     /// By topic number, as librdkafka keeps a topic as long as there are messages for it.
-    gates: Vec<Option<Box<TopicGate>>>,
+    gates: Vec<Option<Arc<TopicGate>>>,
     last: usize,
     /// The slot at which the search for the next handle to drop begins.
     hand: usize,
@@ -93,13 +82,9 @@ impl TopicCache {
     /// A missing topic is looked up again after this time.
     pub const FORGET_MISSING: Duration = Duration::from_secs(5);
 
-    pub fn new(
-        client: *mut sys::rd_kafka_t,
-        config: &Arc<BrokerConfig>,
-        partitioner: Option<String>,
-    ) -> Self {
+    pub fn new(client: &Client, config: &Arc<BrokerConfig>, partitioner: Option<String>) -> Self {
         Self {
-            client,
+            client: client.clone(),
             config: Arc::clone(config),
             index: HashMap::new(),
             handles: Vec::new(),
@@ -140,7 +125,7 @@ impl TopicCache {
     fn open(&mut self, name: &str) -> usize {
         let number = self.number(name);
         let topic = CachedTopic {
-            handle: std::ptr::null_mut(),
+            handle: None,
             name: name.into(),
             number,
             readiness: self.first_readiness(name, number),
@@ -153,7 +138,6 @@ impl TopicCache {
             let slot = self.least_used();
             let old = std::mem::replace(&mut self.handles[slot], topic);
             self.index.remove(&old.name);
-            old.release();
             slot
         };
         self.index.insert(name.into(), slot);
@@ -248,7 +232,7 @@ impl TopicCache {
 
     /// A topic librdkafka already knows, so that requesting its metadata creates nothing new.
     pub fn any_ready(&self) -> Option<&str> {
-        let ready = self.handles.iter().find(|topic| !topic.handle.is_null());
+        let ready = self.handles.iter().find(|topic| topic.handle.is_some());
         ready.map(|topic| &*topic.name)
     }
 
@@ -259,32 +243,28 @@ impl TopicCache {
             .map_or_else(String::new, ToString::to_string)
     }
 
-    /// librdkafka's handle. Created only once the topic is ready: with a handle, librdkafka requests metadata, and
-    /// brokers auto-create the topic.
+    /// The handle of a topic, and its gate if this client has gates; `None`: librdkafka rejects the name.
     #[inline]
-    pub fn handle(&mut self, name: &str) -> *mut sys::rd_kafka_topic_t {
-        let topic = self.get(name);
-        if topic.handle.is_null() {
-            return self.open_handle(name);
-        }
-        topic.handle
+    pub fn outlet(&mut self, name: &str) -> Option<(&TopicHandle, Option<&TopicGate>)> {
+        self.get(name);
+        self.last_outlet()
     }
 
     /// Handle and gate of the topic that [`TopicCache::get`] has returned last.
     #[inline]
-    pub fn last_handle(&mut self) -> (*mut sys::rd_kafka_topic_t, Option<&TopicGate>) {
-        let topic = &self.handles[self.last];
-        let (number, mut handle) = (topic.number, topic.handle);
-        if handle.is_null() {
-            let name = topic.name.clone();
-            handle = self.open_handle(&name);
+    pub fn last_outlet(&mut self) -> Option<(&TopicHandle, Option<&TopicGate>)> {
+        if self.handles[self.last].handle.is_none() {
+            let name = self.handles[self.last].name.clone();
+            self.open_handle(&name);
         }
-        (handle, self.gate(number))
+        let topic = &self.handles[self.last];
+        let gate = self.gates[topic.number as usize].as_deref();
+        Some((topic.handle.as_ref()?, gate))
     }
 
     #[cold]
-    fn open_handle(&mut self, name: &str) -> *mut sys::rd_kafka_topic_t {
-        let (client, number) = (self.client, self.number(name));
+    fn open_handle(&mut self, name: &str) {
+        let number = self.number(name);
         if let Some(partitioner) = &self.partitioner {
             let gate = &mut self.gates[number as usize];
             if gate.is_none() {
@@ -295,41 +275,15 @@ impl TopicCache {
                 self.opening.push(number);
             }
         }
-        let c_name = client::c_string(name);
-        // SAFETY: a live client, which is destroyed before this cache; its default topic configuration is used.
-        let handle = unsafe {
-            match self.gate(number) {
-                Some(gate) => gate.open_topic(client, &c_name),
-                None => {
-                    sys::bindings::rd_kafka_topic_new(client, c_name.as_ptr(), std::ptr::null_mut())
-                }
-            }
+        let handle = match &self.gates[number as usize] {
+            Some(gate) => gate.open_topic(&self.client, name),
+            None => TopicHandle::new(&self.client, name),
         };
         self.get(name).handle = handle;
-        handle
-    }
-
-    /// The gate of a topic that has a handle, if this client has gates.
-    #[inline]
-    pub fn gate(&self, number: u32) -> Option<&TopicGate> {
-        self.gates.get(number as usize)?.as_deref()
-    }
-
-    /// As [`TopicCache::gate`], by name.
-    pub fn gate_of(&self, name: &str) -> Option<&TopicGate> {
-        self.numbers.get(name).and_then(|&number| self.gate(number))
     }
 
     pub fn set_readiness(&mut self, name: &str, readiness: Readiness) {
         self.get(name).readiness = readiness;
-    }
-
-    pub fn clear(&mut self) {
-        self.index.clear();
-        self.last = 0;
-        for topic in self.handles.drain(..) {
-            topic.release();
-        }
     }
 }
 

@@ -6,28 +6,18 @@
 //! refused one.
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka_sys as sys;
 
 use super::REPLAY;
-use crate::kafka::client;
+use crate::kafka::client::{
+    self, keyed_partitioner, Client, NativeMessage, NativePartitioner, Partitioner, TopicHandle,
+};
 
 /// Messages for partitions from this number on are not held back.
 const MAX_PARTITIONS: usize = 1024;
-
-/// A partitioner of librdkafka.
-type Partitioner = unsafe extern "C" fn(
-    *const sys::rd_kafka_topic_t,
-    *const c_void,
-    usize,
-    i32,
-    *mut c_void,
-    *mut c_void,
-) -> i32;
 
 /// A set of partitions.
 struct Partitions([AtomicU64; MAX_PARTITIONS / 64]);
@@ -74,7 +64,7 @@ impl Partitions {
 /// librdkafka's threads only note outcomes. They take effect under the lock of the topic cache: in
 /// [`TopicGate::release`], or where no message waits, as a later message must not overtake one that does.
 pub struct TopicGate {
-    partitioner: Partitioner,
+    partitioner: NativePartitioner,
     /// The first message to the topic was sent; until it has an outcome, the partitions of others are unknown.
     first_sent: AtomicBool,
     first_refused: AtomicBool,
@@ -101,10 +91,10 @@ pub struct TopicGate {
 
 impl TopicGate {
     /// `None` for a partitioner that keeps no order.
-    pub fn new(partitioner: &str) -> Option<Box<Self>> {
+    pub fn new(partitioner: &str) -> Option<Arc<Self>> {
         let no = || AtomicBool::new(false);
-        Some(Box::new(Self {
-            partitioner: partitioner_of(partitioner)?,
+        Some(Arc::new(Self {
+            partitioner: keyed_partitioner(partitioner)?,
             first_sent: no(),
             first_refused: no(),
             has_outcome: no(),
@@ -225,12 +215,12 @@ impl TopicGate {
 
     /// A message has its outcome; true if messages wait for that.
     #[inline]
-    fn on_outcome(&self, partition: i32, code: RDKafkaRespErr) -> bool {
+    fn on_outcome(&self, partition: i32, code: impl FnOnce() -> Code) -> bool {
         let place = place(partition);
         if place.is_some_and(|place| self.open.has(place)) {
             return false;
         }
-        let code = Code::from(code);
+        let code = code();
         match place {
             Some(place) if code == Code::NoError => {
                 self.acked.add(place);
@@ -249,18 +239,8 @@ impl TopicGate {
     }
 
     /// The handle of a topic whose keyed messages ask the gate.
-    ///
-    /// # Safety
-    /// `client` must be alive, and must be destroyed before the gate.
-    pub unsafe fn open_topic(
-        &self,
-        client: *mut sys::rd_kafka_t,
-        name: &std::ffi::CStr,
-    ) -> *mut sys::rd_kafka_topic_t {
-        let conf = sys::bindings::rd_kafka_default_topic_conf_dup(client);
-        sys::bindings::rd_kafka_topic_conf_set_opaque(conf, client::opaque(self));
-        sys::bindings::rd_kafka_topic_conf_set_partitioner_cb(conf, Some(partition));
-        sys::bindings::rd_kafka_topic_new(client, name.as_ptr(), conf)
+    pub fn open_topic(self: &Arc<Self>, client: &Client, name: &str) -> Option<TopicHandle> {
+        TopicHandle::with_partitioner(client, name, self)
     }
 }
 
@@ -270,62 +250,41 @@ fn place(partition: i32) -> Option<usize> {
         .filter(|&place| place < MAX_PARTITIONS)
 }
 
-fn partitioner_of(name: &str) -> Option<Partitioner> {
-    use sys::bindings as b;
-    Some(match name {
-        "murmur2_random" => b::rd_kafka_msg_partitioner_murmur2_random,
-        "murmur2" => b::rd_kafka_msg_partitioner_murmur2,
-        "consistent" => b::rd_kafka_msg_partitioner_consistent,
-        "consistent_random" => b::rd_kafka_msg_partitioner_consistent_random,
-        "fnv1a" => b::rd_kafka_msg_partitioner_fnv1a,
-        "fnv1a_random" => b::rd_kafka_msg_partitioner_fnv1a_random,
-        _ => return None,
-    })
-}
-
 /// The outcome of a message, told to the gate of its topic; true if messages wait for that.
-///
-/// # Safety
-/// `message` must be alive, and its topic opened by [`TopicGate::open_topic`] or without an opaque.
 #[inline]
-pub unsafe fn on_outcome(message: *const sys::rd_kafka_message_t) -> bool {
-    let topic = (*message).rkt;
-    if topic.is_null() {
-        return false;
-    }
-    let gate = sys::bindings::rd_kafka_topic_opaque(topic).cast::<TopicGate>();
-    !gate.is_null() && (*gate).on_outcome((*message).partition, (*message).err)
+pub fn on_outcome(message: &NativeMessage) -> bool {
+    // SAFETY: the topics of a producer have a gate, or no partitioner of ours.
+    let gate = unsafe { message.partitioner::<TopicGate>() };
+    gate.is_some_and(|gate| gate.on_outcome(message.partition(), || message.code()))
 }
 
-/// The configured partitioner; a partition that must wait is answered with one that does not exist, which librdkafka
-/// refuses. Messages without a key keep no order across partitions, and those of a spool are sent in small batches.
-unsafe extern "C" fn partition(
-    topic: *const sys::rd_kafka_topic_t,
-    key: *const c_void,
-    length: usize,
-    count: i32,
-    gate: *mut c_void,
-    opaque: *mut c_void,
-) -> i32 {
-    let gate = &*gate.cast::<TopicGate>();
-    let chosen = (gate.partitioner)(topic, key, length, count, std::ptr::null_mut(), opaque);
-    let is_free = key.is_null() || opaque as u64 & REPLAY != 0;
-    if is_free || gate.admits_to(chosen) {
-        chosen
-    } else {
-        count
+impl Partitioner for TopicGate {
+    fn native(&self) -> NativePartitioner {
+        self.partitioner
+    }
+
+    /// A partition that must wait is answered with one that does not exist, which librdkafka refuses. Messages without
+    /// a key keep no order across partitions, and those of a spool are sent in small batches.
+    #[inline]
+    fn decide(&self, chosen: i32, count: i32, has_key: bool, opaque: u64) -> i32 {
+        let is_free = !has_key || opaque & REPLAY != 0;
+        if is_free || self.admits_to(chosen) {
+            chosen
+        } else {
+            count
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Ordering, RDKafkaRespErr, TopicGate};
+    use super::{Arc, Code, Ordering, TopicGate};
 
-    const ACKED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-    const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-    const TIMED_OUT: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT;
+    const ACKED: Code = Code::NoError;
+    const TOO_LARGE: Code = Code::MessageSizeTooLarge;
+    const TIMED_OUT: Code = Code::MessageTimedOut;
 
-    fn gate() -> Box<TopicGate> {
+    fn gate() -> Arc<TopicGate> {
         TopicGate::new("murmur2_random").expect("a known partitioner")
     }
 
@@ -337,7 +296,7 @@ mod tests {
         assert!(gate.admits_to(3));
         assert!(!gate.admits(None));
         gate.waiting.store(1, Ordering::Release);
-        assert!(gate.on_outcome(3, ACKED));
+        assert!(gate.on_outcome(3, || ACKED));
         // The message that waits comes first.
         assert!(!gate.admits(None));
         assert!(gate.release());
@@ -350,12 +309,12 @@ mod tests {
     fn so_is_the_first_one_of_each_partition() {
         let gate = gate();
         assert!(gate.admits(Some(0)));
-        gate.on_outcome(0, ACKED);
+        gate.on_outcome(0, || ACKED);
         assert!(gate.admits(Some(1)));
         assert!(!gate.admits(Some(1)));
         assert!(gate.admits(Some(0)));
         gate.waiting.store(1, Ordering::Release);
-        assert!(gate.on_outcome(1, ACKED));
+        assert!(gate.on_outcome(1, || ACKED));
         assert!(!gate.admits(Some(1)));
         assert!(gate.release());
         assert!(gate.admits(Some(1)));
@@ -366,11 +325,11 @@ mod tests {
     fn after_a_refusal_the_next_one_is_the_first() {
         let gate = gate();
         assert!(gate.admits(None) && gate.admits_to(0));
-        gate.on_outcome(0, TOO_LARGE);
+        gate.on_outcome(0, || TOO_LARGE);
         assert!(gate.admits(None) && gate.admits_to(0));
         assert!(!gate.admits_to(0));
         gate.waiting.store(1, Ordering::Release);
-        gate.on_outcome(0, TOO_LARGE);
+        gate.on_outcome(0, || TOO_LARGE);
         assert!(!gate.admits_to(0));
         assert!(gate.release());
         assert!(gate.admits_to(0));
@@ -382,7 +341,7 @@ mod tests {
         let gate = gate();
         assert!(gate.admits(None));
         gate.waiting.store(1, Ordering::Release);
-        gate.on_outcome(-1, RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC);
+        gate.on_outcome(-1, || Code::UnknownTopic);
         assert!(!gate.admits(None));
         assert!(gate.release());
         assert!(gate.admits(None));
@@ -395,7 +354,7 @@ mod tests {
         assert!(gate.admits(None));
         gate.was_not_sent(None);
         assert!(gate.admits(Some(0)));
-        gate.on_outcome(0, ACKED);
+        gate.on_outcome(0, || ACKED);
         assert!(gate.admits(Some(1)));
         gate.was_not_sent(Some(1));
         assert!(gate.admits(Some(1)));
@@ -407,7 +366,7 @@ mod tests {
         let gate = gate();
         assert!(gate.admits(None));
         gate.waiting.store(1, Ordering::Release);
-        gate.on_outcome(-1, TIMED_OUT);
+        gate.on_outcome(-1, || TIMED_OUT);
         assert!(!gate.admits(None));
         assert!(gate.release());
         assert!(gate.admits(None) && gate.admits_to(0) && gate.admits_to(0));

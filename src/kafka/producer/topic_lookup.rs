@@ -1,17 +1,13 @@
 //! Looks up and creates topics through the admin API without blocking the calling thread.
-#![allow(unsafe_code)]
 
-use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_admin_op_t as Operation;
 
 use super::topic_cache::Readiness;
 use crate::config::BrokerConfig;
-use crate::kafka::client::{self, AdminOptions, ClientEvent, EventQueue};
+use crate::kafka::client::{self, AdminRequests, Client, ClientEvent, EventQueue, TopicToCreate};
 use crate::log::Level;
 use crate::process;
 
@@ -23,21 +19,17 @@ const CONNECT_WAIT: Duration = Duration::from_millis(20);
 
 /// A topic being looked up (auto_create_topics off) or created (on).
 pub struct TopicLookup {
-    client: *mut sys::rd_kafka_t,
+    client: Client,
     config: Arc<BrokerConfig>,
     topic: String,
     queue: EventQueue,
     requested_at: Option<Instant>,
 }
 
-// SAFETY: used by the one thread that owns it.
-unsafe impl Send for TopicLookup {}
-
 impl TopicLookup {
-    /// `client` must outlive the lookup.
-    pub fn start(client: *mut sys::rd_kafka_t, config: &Arc<BrokerConfig>, topic: String) -> Self {
+    pub fn start(client: &Client, config: &Arc<BrokerConfig>, topic: String) -> Self {
         Self {
-            client,
+            client: client.clone(),
             config: Arc::clone(config),
             topic,
             queue: EventQueue::new(client),
@@ -55,7 +47,7 @@ impl TopicLookup {
             if let Some(embedded) = crate::kafka::embedded::local(&self.config.brokers) {
                 return Some(self.create_on_embedded(&embedded));
             }
-            match client::cluster_id(self.client, CONNECT_WAIT) {
+            match self.client.cluster_id(CONNECT_WAIT) {
                 None => return None,
                 // An embedded broker of another process: no admin API and no controller. It creates topics by itself.
                 Some(id) if client::is_mock(&id) => return Some(Readiness::Ready),
@@ -94,71 +86,25 @@ impl TopicLookup {
     }
 
     fn send_request(&self) {
-        let name = client::c_string(&self.topic);
-        if self.config.auto_create_topics {
-            let kind = Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS;
-            self.create(
-                &name,
-                &AdminOptions::new(self.client, kind, REQUEST_TIMEOUT),
-            );
-            return;
+        let requests = AdminRequests::new(&self.client, &self.queue, REQUEST_TIMEOUT);
+        if !self.config.auto_create_topics {
+            return requests.describe_topics(&[&self.topic], false);
         }
-        let kind = Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let options = AdminOptions::new(self.client, kind, REQUEST_TIMEOUT);
-        let mut names = [name.as_ptr()];
-        // SAFETY: the collection is ours; the request copies what it needs.
-        unsafe {
-            let topics =
-                sys::bindings::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-            sys::bindings::rd_kafka_DescribeTopics(
-                self.client,
-                topics,
-                options.raw(),
-                self.queue.raw(),
-            );
-            sys::bindings::rd_kafka_TopicCollection_destroy(topics);
-        }
-    }
-
-    fn create(&self, name: &std::ffi::CStr, options: &AdminOptions) {
         let spec = self.config.topics.spec_for_topic(&self.topic);
-        // -1 selects the broker's default (Kafka 2.4 and later).
-        let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(-1);
-        let replication = spec.and_then(|spec| spec.replication).unwrap_or(-1);
-        let mut reason = [0 as c_char; 256];
-        // SAFETY: the topic is ours until it is destroyed; the request copies what it needs.
-        unsafe {
-            let new = sys::rd_kafka_NewTopic_new(
-                name.as_ptr(),
-                partitions,
-                replication,
-                reason.as_mut_ptr(),
-                reason.len(),
+        let retention = spec.and_then(|spec| spec.retention_ms);
+        let config = retention.map(|ms| ("retention.ms", ms.to_string()));
+        let to_create = TopicToCreate {
+            name: &self.topic,
+            partitions: spec.and_then(|spec| spec.partitions).unwrap_or(-1),
+            replication: spec.and_then(|spec| spec.replication).unwrap_or(-1),
+            config: config.into_iter().collect(),
+            validate_only: false,
+        };
+        if let Err(reason) = requests.create_topic(&to_create) {
+            process::current().log.write(
+                Level::Error,
+                format!("Topic \"{}\" cannot be created: {reason}.", self.topic),
             );
-            if new.is_null() {
-                process::current().log.write(
-                    Level::Error,
-                    format!(
-                        "Topic \"{}\" cannot be created: {}.",
-                        self.topic,
-                        client::text(reason.as_ptr())
-                    ),
-                );
-                return;
-            }
-            if let Some(retention) = spec.and_then(|spec| spec.retention_ms) {
-                let value = client::c_string(&retention.to_string());
-                sys::rd_kafka_NewTopic_set_config(new, c"retention.ms".as_ptr(), value.as_ptr());
-            }
-            let mut list = [new];
-            sys::rd_kafka_CreateTopics(
-                self.client,
-                list.as_mut_ptr(),
-                1,
-                options.raw(),
-                self.queue.raw(),
-            );
-            sys::rd_kafka_NewTopic_destroy(new);
         }
     }
 
@@ -167,35 +113,13 @@ impl TopicLookup {
         if let Some((code, reason)) = response.error() {
             return self.readiness_for(code, &reason);
         }
-        let event = response.raw();
-        let mut count = 0usize;
-        // SAFETY: the result lives as long as the response.
-        unsafe {
-            if self.config.auto_create_topics {
-                let result = sys::rd_kafka_event_CreateTopics_result(event);
-                let topics = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
-                if count == 0 {
-                    return Some(Readiness::Ready);
-                }
-                let code = sys::rd_kafka_topic_result_error(*topics).into();
-                self.readiness_for(
-                    code,
-                    &client::text(sys::rd_kafka_topic_result_error_string(*topics)),
-                )
-            } else {
-                let result = sys::bindings::rd_kafka_event_DescribeTopics_result(event);
-                let topics =
-                    sys::bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-                if count == 0 {
-                    return Some(Readiness::Missing(Instant::now()));
-                }
-                let error = sys::bindings::rd_kafka_TopicDescription_error(*topics);
-                if error.is_null() {
-                    return Some(Readiness::Ready);
-                }
-                let code = sys::rd_kafka_error_code(error).into();
-                self.readiness_for(code, &client::text(sys::rd_kafka_error_string(error)))
-            }
+        if self.config.auto_create_topics {
+            let (code, reason) = response.topic_result();
+            return self.readiness_for(code, &reason);
+        }
+        match response.described_topics().first() {
+            Some(topic) => self.readiness_for(topic.error, &topic.error_text),
+            None => Some(Readiness::Missing(Instant::now())),
         }
     }
 

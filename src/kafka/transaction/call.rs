@@ -10,17 +10,15 @@
 //! request applies to the transaction that is open by then and commits or aborts part of it. Without a response, the
 //! caller therefore continues with another client, whose new epoch makes Kafka reject requests that are still in
 //! flight.
-#![allow(unsafe_code)]
 
 use std::sync::mpsc::{sync_channel, RecvTimeoutError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
-
 use super::error::TransactionError;
 use super::POLL_INTERVAL;
 use crate::clock;
+use crate::kafka::client::{CallError, NativeClient};
 use crate::kafka::producer::Producer;
 use crate::process;
 
@@ -29,17 +27,9 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Longest wait for Kafka once the process was asked to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Runs the call on the client with a timeout in milliseconds.
+/// Runs the call on the client with a timeout.
 pub(super) type TransactionCall =
-    Box<dyn FnOnce(*mut sys::rd_kafka_t, i32) -> Option<TransactionError> + Send>;
-
-/// A call whose only arguments are client and timeout.
-pub(super) fn simple_call(
-    call: unsafe extern "C" fn(*mut sys::rd_kafka_t, i32) -> *mut sys::rd_kafka_error_t,
-) -> TransactionCall {
-    // SAFETY: `call_with_timeout` keeps the client alive; the error is ours.
-    Box::new(move |client, wait| unsafe { TransactionError::take(call(client, wait)) })
-}
+    Box<dyn FnOnce(&NativeClient, Duration) -> Result<(), CallError> + Send>;
 
 /// Waits until the call returns, `until` is reached, or the shutdown deadline has passed.
 pub(super) fn call_with_timeout(
@@ -50,22 +40,21 @@ pub(super) fn call_with_timeout(
     let mut until = until;
     apply_shutdown_deadline(&mut until);
     let left = until.saturating_duration_since(Instant::now());
-    let wait = i32::try_from(left.as_millis().max(1)).unwrap_or(i32::MAX);
+    let wait = left.max(Duration::from_millis(1));
     let (sender, response) = sync_channel(1);
     let own = Arc::clone(producer);
     let thread = process::spawn("rt-transaction", move || {
-        let error = step(own.client(), wait);
+        let result = step(own.client(), wait);
         // Released before the result is sent: the receiver may expect to hold the last reference.
         drop(own);
-        let _ = sender.send(error);
+        let _ = sender.send(result);
     });
     if let Err(error) = thread {
         return Err(TransactionError::no_response(error.message()));
     }
     loop {
         match response.recv_timeout(POLL_INTERVAL) {
-            Ok(None) => return Ok(()),
-            Ok(Some(error)) => return Err(error),
+            Ok(result) => return result.map_err(TransactionError::from),
             Err(RecvTimeoutError::Timeout) => {
                 apply_shutdown_deadline(&mut until);
                 if Instant::now() < until + GRACE {

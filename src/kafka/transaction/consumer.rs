@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
+use rdkafka::TopicPartitionList;
 
-use super::call::{call_with_timeout, simple_call, TransactionCall};
+use super::call::{call_with_timeout, TransactionCall};
 use super::error::TransactionError;
 use super::{current, TransactionalProducer, ABORT_TIMEOUT, POLL_INTERVAL};
 use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};
-use crate::kafka::client;
+use crate::kafka::client::{self, GroupMetadata, NativeClient};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::producer::Producer;
 
@@ -62,22 +62,12 @@ pub struct TransactionalConsumer<'a> {
     pub transaction: &'a TransactionalProducer,
 }
 
-/// Owned `rd_kafka_consumer_group_metadata_t`.
-struct GroupMetadata(*mut sys::rd_kafka_consumer_group_metadata_t);
-
 /// Offsets and group metadata that a transaction commits; read only.
-struct TransactionOffsets(client::TopicPartitionList, GroupMetadata);
+struct TransactionOffsets(TopicPartitionList, GroupMetadata);
 
 // SAFETY: both are plain data of librdkafka with a single owner, and are not changed any more.
 unsafe impl Send for TransactionOffsets {}
 unsafe impl Sync for TransactionOffsets {}
-
-impl Drop for GroupMetadata {
-    fn drop(&mut self) {
-        // SAFETY: ours.
-        unsafe { sys::bindings::rd_kafka_consumer_group_metadata_destroy(self.0) };
-    }
-}
 
 /// Why a transaction must be aborted.
 enum CommitError {
@@ -92,21 +82,9 @@ impl TransactionalConsumer<'_> {
     /// must not send them.
     fn membership(&self) -> Option<GroupMetadata> {
         let client = self.consumer.client();
-        // SAFETY: a live consumer; the strings live as long as the metadata.
-        unsafe {
-            let member = GroupMetadata(sys::bindings::rd_kafka_consumer_group_metadata(client));
-            if member.0.is_null() {
-                return None;
-            }
-            let name = client::text(sys::bindings::rd_kafka_consumer_group_metadata_member_id(
-                member.0,
-            ));
-            let generation =
-                sys::bindings::rd_kafka_consumer_group_metadata_generation_id(member.0);
-            // Checked last: if the assignment is lost after this, the generation is stale and Kafka rejects it.
-            let lost = sys::bindings::rd_kafka_assignment_lost(client) != 0;
-            (!name.is_empty() && generation >= 0 && !lost).then_some(member)
-        }
+        let member = GroupMetadata::of(client)?;
+        // Checked last: if the assignment is lost after this, the generation is stale and Kafka rejects it.
+        (!client.has_lost_assignment()).then_some(member)
     }
 
     fn send_offsets(
@@ -115,7 +93,7 @@ impl TransactionalConsumer<'_> {
         until: Instant,
     ) -> std::result::Result<Option<Arc<TransactionOffsets>>, CommitError> {
         let offsets = self.consumer.offsets();
-        if offsets.elements().is_empty() {
+        if offsets.count() == 0 {
             return Ok(None);
         }
         let Some(member) = self.membership() else {
@@ -125,15 +103,7 @@ impl TransactionalConsumer<'_> {
         let own = Arc::clone(&sent);
         let step: TransactionCall = Box::new(move |client, wait| {
             let TransactionOffsets(offsets, member) = &*own;
-            // SAFETY: a live producer; the list and the metadata are copied.
-            unsafe {
-                TransactionError::take(sys::bindings::rd_kafka_send_offsets_to_transaction(
-                    client,
-                    offsets.raw(),
-                    member.0,
-                    wait,
-                ))
-            }
+            client.send_offsets_to_transaction(offsets, member, wait)
         });
         call_with_timeout(producer, until, step).map_err(CommitError::Refused)?;
         Ok(Some(sent))
@@ -221,11 +191,8 @@ impl Transactions for TransactionalConsumer<'_> {
             return Ok(false);
         }
         let producer = transaction.producer();
-        // SAFETY: a live producer.
-        let refused = unsafe {
-            TransactionError::take(sys::bindings::rd_kafka_begin_transaction(producer.client()))
-        };
-        if let Some(error) = refused {
+        if let Err(error) = producer.client().begin_transaction() {
+            let error = TransactionError::from(error);
             transaction.abandon_client("The Kafka client cannot begin transaction", &error)?;
             return Ok(false);
         }
@@ -280,7 +247,7 @@ impl Transactions for TransactionalConsumer<'_> {
             Ok(offsets) => offsets,
             Err(error) => return self.on_commit_error(&error),
         };
-        let step = simple_call(sys::bindings::rd_kafka_commit_transaction);
+        let step = Box::new(NativeClient::commit_transaction);
         if let Err(error) = call_with_timeout(&producer, until, step) {
             return self.on_commit_error(&CommitError::Refused(error));
         }

@@ -1,10 +1,8 @@
 //! Errors of transactional calls.
-#![allow(unsafe_code)]
 
-use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
-use rdkafka_sys as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
-use crate::kafka::client;
+use crate::kafka::client::{CallError, NativeClient};
 
 /// The error of a transactional call.
 pub(super) struct TransactionError {
@@ -15,53 +13,33 @@ pub(super) struct TransactionError {
     retriable: bool,
 }
 
-impl TransactionError {
-    /// Takes ownership of the error object; `None` for null.
-    ///
-    /// # Safety
-    /// `error` must be null or an error object owned by the caller.
-    pub unsafe fn take(error: *mut sys::rd_kafka_error_t) -> Option<Self> {
-        if error.is_null() {
-            return None;
+impl From<CallError> for TransactionError {
+    fn from(error: CallError) -> Self {
+        Self {
+            code: error.code,
+            reason: error.reason,
+            is_fatal: error.is_fatal,
+            retriable: error.is_retriable,
         }
-        let is_fatal = sys::bindings::rd_kafka_error_is_fatal(error) != 0;
-        let retriable = sys::bindings::rd_kafka_error_is_retriable(error) != 0;
-        let (code, reason) = client::take_error(error)?;
-        Some(Self {
+    }
+}
+
+impl TransactionError {
+    /// The fatal error of the client, if it has one.
+    pub fn of(client: &NativeClient) -> Option<Self> {
+        client.fatal_error().map(|(code, reason)| Self {
             code,
             reason,
-            is_fatal,
-            retriable,
+            is_fatal: true,
+            retriable: false,
         })
-    }
-
-    /// The fatal error of the client, if it has one.
-    pub fn of(client: *mut sys::rd_kafka_t) -> Option<Self> {
-        let mut text = [0; 512];
-        // SAFETY: a live client; the buffer is ours and ends in NUL.
-        unsafe {
-            let code = sys::bindings::rd_kafka_fatal_error(client, text.as_mut_ptr(), text.len());
-            code.is_error().then(|| Self {
-                code: code.into(),
-                reason: client::text(text.as_ptr()),
-                is_fatal: true,
-                retriable: false,
-            })
-        }
     }
 
     /// The error of the open transaction, if it can only be aborted: another begin is refused with it, and changes
     /// nothing while the transaction is open.
-    pub fn of_transaction(client: *mut sys::rd_kafka_t) -> Option<Self> {
-        // SAFETY: a live client; the error is ours.
-        unsafe {
-            let error = sys::bindings::rd_kafka_begin_transaction(client);
-            if error.is_null() {
-                return None;
-            }
-            let must_abort = sys::bindings::rd_kafka_error_txn_requires_abort(error) != 0;
-            Self::take(error).filter(|error| must_abort || error.is_fatal)
-        }
+    pub fn of_transaction(client: &NativeClient) -> Option<Self> {
+        let error = client.begin_transaction().err()?;
+        (error.requires_abort || error.is_fatal).then(|| error.into())
     }
 
     /// The outcome of the call is unknown, and the client cannot be used any more.

@@ -1,7 +1,6 @@
 //! Transactions: messages sent by a worker's callbacks and the offsets of the handled records become visible together
 //! or not at all. The worker's producer has a transactional.id; a client that initializes the same id fences the
 //! previous one.
-#![allow(unsafe_code)]
 
 mod call;
 mod consumer;
@@ -15,15 +14,13 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
-
 pub use self::consumer::{TransactionOutcome, TransactionalConsumer, Transactions};
 pub use self::current::{clear, current_for, save_current};
 
-use self::call::{call_with_timeout, simple_call};
+use self::call::call_with_timeout;
 use self::error::TransactionError;
 use self::transactional_id::TransactionalIdLock;
-use super::client;
+use super::client::{self, NativeClient};
 use super::producer::Producer;
 use crate::clock;
 use crate::config::BrokerConfig;
@@ -222,7 +219,7 @@ impl TransactionalProducer {
         // The coordinator rejects an abort of partitions it does not know yet; waiting for the last produce requests
         // adds them.
         producer.wait_for_delivery(Instant::now() + clock::bounded(SHORT_WAIT));
-        let step = simple_call(sys::bindings::rd_kafka_abort_transaction);
+        let step = Box::new(NativeClient::abort_transaction);
         call_with_timeout(&producer, until, step)?;
         producer.wait_for_delivery(Instant::now() + clock::bounded(Duration::from_secs(2)));
         producer.failures.take();
@@ -235,24 +232,21 @@ impl TransactionalProducer {
         if self.client_failed.get() {
             self.start_new_client()?;
         }
-        let client = self.producer().client();
-        let wait = i32::try_from(SHORT_WAIT.as_millis()).unwrap_or(500);
-        // SAFETY: a live producer.
-        match unsafe {
-            TransactionError::take(sys::bindings::rd_kafka_init_transactions(client, wait))
-        } {
-            None => {
+        let producer = self.producer();
+        let result = producer.client().init_transactions(SHORT_WAIT);
+        match result.map_err(TransactionError::from) {
+            Ok(()) => {
                 if self.id_lock.borrow().is_some() && !self.orphans_checked.replace(true) {
                     orphans::abort_orphans(&self.config, self.timeout_ms());
                 }
                 self.ready.set(true);
                 Ok(true)
             }
-            Some(error) if error.is_retriable() => Ok(false),
-            Some(error) if error.is_fenced() => self
+            Err(error) if error.is_retriable() => Ok(false),
+            Err(error) if error.is_fenced() => self
                 .abandon_client("Kafka did not initialize transactional.id", &error)
                 .map(|()| false),
-            Some(error) => {
+            Err(error) => {
                 Err(self.fatal_error("Kafka did not initialize transactional.id", &error))
             }
         }

@@ -6,12 +6,11 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
-
-use super::call::{call_with_timeout, simple_call};
+use super::call::call_with_timeout;
 use super::transactional_id::TransactionalIdLock;
 use crate::clock;
 use crate::config::BrokerConfig;
+use crate::kafka::client::NativeClient;
 use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::process;
@@ -32,7 +31,7 @@ pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
         else {
             continue;
         };
-        let step = simple_call(sys::bindings::rd_kafka_init_transactions);
+        let step = Box::new(NativeClient::init_transactions);
         let outcome = call_with_timeout(&producer, until, step);
         producer.aborting.store(true, Ordering::Release);
         producer.close(Instant::now());

@@ -1,5 +1,4 @@
 //! Sends messages that waited for their topic, or for the client that replaces one with a fatal error.
-#![allow(unsafe_code)]
 
 use crate::kafka::producer::pool::PRODUCERS;
 use std::collections::VecDeque;
@@ -8,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
 
 use super::Poller;
-use crate::kafka::client;
+use crate::kafka::client::{self, TopicHandle};
 use crate::kafka::producer::delivery::Undelivered;
 use crate::kafka::producer::delivery_failure::spool_or_report;
 use crate::kafka::producer::in_flight::InFlight;
@@ -37,9 +35,7 @@ impl Poller<'_> {
                 // A handle would create the topic.
                 continue;
             }
-            let handle = topics.handle(&topic);
-            // SAFETY: the handle is alive while the cache is locked.
-            let failed = unsafe { send_messages(producer, &topics, handle, messages) };
+            let failed = send_messages(producer, &mut topics, &topic, messages);
             drop(topics);
             self.report_or_keep(failed);
         }
@@ -54,7 +50,7 @@ impl Poller<'_> {
             let topic = pending.next_topic(|topic| !topics.is_queued(topic));
             drop((pending, topics));
             self.lookup =
-                topic.map(|topic| TopicLookup::start(producer.client, &producer.config, topic));
+                topic.map(|topic| TopicLookup::start(&producer.client, &producer.config, topic));
         }
         let Some(lookup) = self.lookup.as_mut() else {
             return;
@@ -70,17 +66,11 @@ impl Poller<'_> {
             let mut topics = producer.topics.lock();
             let messages = producer.pending.lock().take(&topic);
             topics.set_readiness(&topic, readiness);
-            let handle = if matches!(readiness, Readiness::Ready) {
-                topics.handle(&topic)
+            if matches!(readiness, Readiness::Ready) {
+                failed.extend(send_messages(producer, &mut topics, &topic, messages));
             } else {
-                std::ptr::null_mut()
-            };
-            if handle.is_null() {
                 let code = Code::UnknownTopicOrPartition;
                 failed.extend(messages.into_iter().map(|message| refused(message, code)));
-            } else {
-                // SAFETY: the handle is alive while the cache is locked.
-                failed.extend(unsafe { send_messages(producer, &topics, handle, messages) });
             }
         }
         self.report_or_keep(failed);
@@ -97,15 +87,12 @@ impl Poller<'_> {
             let mut topics = producer.topics.lock();
             let waiting = producer.gated.lock().topics();
             for topic in waiting {
-                let handle = topics.handle(&topic);
-                let number = topics.get(&topic).number;
-                let Some(gate) = topics.gate(number) else {
+                let Some((_, Some(gate))) = topics.outlet(&topic) else {
                     continue;
                 };
                 if gate.release() {
                     let messages = producer.gated.lock().take(&topic);
-                    // SAFETY: the handle is alive while the cache is locked.
-                    failed.extend(unsafe { send_messages(producer, &topics, handle, messages) });
+                    failed.extend(send_messages(producer, &mut topics, &topic, messages));
                 }
             }
         }
@@ -126,9 +113,7 @@ impl Poller<'_> {
             for topic in waiting {
                 if matches!(topics.get(&topic).readiness, Readiness::Ready) {
                     let messages = producer.pending.lock().take(&topic);
-                    let handle = topics.handle(&topic);
-                    // SAFETY: the handle is alive while the cache is locked.
-                    failed.extend(unsafe { send_messages(producer, &topics, handle, messages) });
+                    failed.extend(send_messages(producer, &mut topics, &topic, messages));
                 }
             }
             producer.held.store(false, Ordering::Release);
@@ -195,18 +180,19 @@ impl Poller<'_> {
 
 /// Sends messages that waited, or lets them wait behind the first one of their partition; returns those that
 /// librdkafka does not accept.
-///
-/// # Safety
-/// `handle` must be alive.
-unsafe fn send_messages(
+fn send_messages(
     producer: &Producer,
-    topics: &TopicCache,
-    handle: *mut sys::rd_kafka_topic_t,
+    topics: &mut TopicCache,
+    topic: &str,
     messages: VecDeque<PendingMessage>,
 ) -> Vec<Undelivered> {
+    let Some((handle, gate)) = topics.outlet(topic) else {
+        let code = Code::UnknownTopicOrPartition;
+        let refused = messages.into_iter().map(|message| refused(message, code));
+        return refused.collect();
+    };
     let mut failed = Vec::new();
     for message in messages {
-        let gate = topics.gate_of(&message.record.topic);
         match send_record(producer, handle, gate, &message.record, message.sequence) {
             Passed::Produced(Code::NoError) => {}
             Passed::Produced(code) => failed.push(refused(message, code)),
@@ -231,18 +217,15 @@ fn refused(message: PendingMessage, code: Code) -> Undelivered {
 }
 
 /// Sends a stored record; waits for a full queue until the client is closed.
-///
-/// # Safety
-/// `handle` must be alive.
-unsafe fn send_record<'a>(
+fn send_record<'a>(
     producer: &Producer,
-    handle: *mut sys::rd_kafka_topic_t,
+    handle: &TopicHandle,
     gate: Option<&'a TopicGate>,
     record: &SpoolRecord,
     opaque: u64,
 ) -> Passed<'a> {
     loop {
-        let passed = produce_gated(producer.client, handle, gate, &record.outgoing(), opaque);
+        let passed = produce_gated(handle, gate, &record.outgoing(), opaque);
         let full = matches!(passed, Passed::Produced(Code::QueueFull));
         if !full || producer.closing.load(Ordering::Acquire) {
             return passed;

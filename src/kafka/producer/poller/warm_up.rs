@@ -1,16 +1,13 @@
 //! Requests made by the thread itself: to speed up the first acknowledgement of a new client, and to detect that Kafka
 //! is back.
-#![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rdkafka::error::IsError;
-use rdkafka_sys as sys;
-use sys::bindings::{rd_kafka_OffsetSpec_t as Spec, rd_kafka_admin_op_t as Operation};
+use rdkafka::Offset;
 
 use super::Poller;
-use crate::kafka::client::{self, AdminOptions, TopicPartitionList};
+use crate::kafka::client::{self, offsets_of, AdminRequests};
 
 /// Time limit for speeding up the first acknowledgement.
 const WARM_UP_TIME: Duration = Duration::from_secs(2);
@@ -40,46 +37,18 @@ impl Poller<'_> {
         if !self.needs_warm_up() {
             return;
         }
-        let topic = self
-            .producer
-            .topics
-            .lock()
-            .any_ready()
-            .map(client::c_string);
+        let topic = self.producer.topics.lock().any_ready().map(str::to_owned);
         if let Some(topic) = topic {
-            let (mut low, mut high) = (0, 0);
-            // SAFETY: a live client; the result is not used.
-            unsafe {
-                sys::bindings::rd_kafka_query_watermark_offsets(
-                    self.producer.client,
-                    topic.as_ptr(),
-                    0,
-                    &raw mut low,
-                    &raw mut high,
-                    10,
-                );
-            }
+            let bound = Duration::from_millis(10);
+            // The result is not used.
+            client::query_watermarks(&self.producer.client, &topic, 0, bound);
         }
         self.ask_for_metadata();
     }
 
     /// Requests metadata of the topics in use; true if a broker responds.
     pub(super) fn ask_for_metadata(&self) -> bool {
-        let mut metadata = std::ptr::null();
-        // SAFETY: a live client; the response is destroyed here, only the request matters.
-        unsafe {
-            let code = sys::bindings::rd_kafka_metadata(
-                self.producer.client,
-                0,
-                std::ptr::null_mut(),
-                &raw mut metadata,
-                50,
-            );
-            if !code.is_error() {
-                sys::bindings::rd_kafka_metadata_destroy(metadata);
-            }
-            !code.is_error()
-        }
+        client::request_metadata(&self.producer.client, None, Duration::from_millis(50))
     }
 
     /// Sends a request if no broker has responded for a while, or if requests of PHP do not wait for Kafka and leave
@@ -88,8 +57,7 @@ impl Poller<'_> {
         while self.keep_alive_responses.poll(Duration::ZERO).is_some() {}
         let suspended = self.producer.is_suspended();
         let reachability = &self.producer.reachability;
-        // SAFETY: a live client.
-        if !unsafe { reachability.probe_due(self.producer.client, suspended) } {
+        if !reachability.probe_due(&self.producer.client, suspended) {
             return;
         }
         if !suspended && self.producer.is_reachable() {
@@ -110,19 +78,8 @@ impl Poller<'_> {
 
     /// Unlike a metadata request, this never creates a topic that was deleted.
     fn ask_for_offset(&self, topic: &str) {
-        let client = self.producer.client;
-        let mut requested = TopicPartitionList::new();
-        requested.add(topic, 0, Spec::RD_KAFKA_OFFSET_SPEC_LATEST as i64);
-        let kind = Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-        let options = AdminOptions::new(client, kind, KEEP_ALIVE_TIMEOUT);
-        // SAFETY: live objects; the request copies what it needs.
-        unsafe {
-            sys::bindings::rd_kafka_ListOffsets(
-                client,
-                requested.raw(),
-                options.raw(),
-                self.keep_alive_responses.raw(),
-            );
-        }
+        let requested = offsets_of([(topic, 0, Offset::End.to_raw().unwrap_or(-1))]);
+        let (client, queue) = (&self.producer.client, &self.keep_alive_responses);
+        AdminRequests::new(client, queue, KEEP_ALIVE_TIMEOUT).list_offsets(&requested, false);
     }
 }

@@ -1,0 +1,296 @@
+//! Messages of librdkafka: fetched records, errors and ends of partitions, and the messages of delivery reports.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void, CStr};
+use std::ops::Deref;
+use std::ptr::{null, null_mut};
+
+use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka_sys as sys;
+use sys::bindings::rd_kafka_timestamp_type_t as TimestampType;
+
+use super::text;
+
+/// Key, value, and header values of a message: bytes or null.
+///
+/// # Safety
+/// `pointer` must be null or point at `length` bytes that live as long as the slice is used.
+#[inline]
+pub(super) unsafe fn bytes<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
+    (!pointer.is_null()).then(|| std::slice::from_raw_parts(pointer, length))
+}
+
+/// The beginning of the message that librdkafka keeps behind its public struct (`rd_kafka_msg_t`), as far as
+/// [`NativeMessage::is_without_headers`] needs it. The bundled version is pinned, and a test notices another layout.
+#[repr(C)]
+struct FetchedLayout {
+    message: sys::rd_kafka_message_t,
+    link: [*const c_void; 2],
+    flags: i32,
+    timestamp_type: i32,
+    timestamp: i64,
+    parsed_headers: *const c_void,
+    status: i32,
+    broker: i32,
+    headers_size: i32,
+    headers: *const u8,
+}
+
+/// A live message of librdkafka.
+#[repr(transparent)]
+pub struct NativeMessage(sys::rd_kafka_message_t);
+
+impl NativeMessage {
+    /// # Safety
+    /// `raw` must be null or alive as long as the result is used.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(raw: *const sys::rd_kafka_message_t) -> Option<&'a Self> {
+        raw.cast::<Self>().as_ref()
+    }
+
+    const fn raw(&self) -> *const sys::rd_kafka_message_t {
+        &raw const self.0
+    }
+
+    /// False for an error, or the end of a partition.
+    #[inline]
+    pub fn is_record(&self) -> bool {
+        !self.0.err.is_error()
+    }
+
+    pub fn code(&self) -> Code {
+        self.0.err.into()
+    }
+
+    /// librdkafka's text for an error.
+    pub(in crate::kafka) fn error_text(&self) -> String {
+        // SAFETY: a live message.
+        unsafe { text(sys::rd_kafka_message_errstr(self.raw())) }
+    }
+
+    /// The broker's own text for the refusal of the message; only while its acknowledgement is handled.
+    pub(in crate::kafka) fn refusal_text(&self) -> Option<String> {
+        // SAFETY: a live message.
+        let refusal = unsafe { sys::bindings::rd_kafka_message_produce_errstr(self.raw()) };
+        // SAFETY: null or a text that lives as long as the acknowledgement.
+        (!refusal.is_null()).then(|| unsafe { text(refusal) })
+    }
+
+    /// Identifies the topic, see `TopicHandle::address()`.
+    #[inline]
+    pub fn topic_address(&self) -> usize {
+        self.0.rkt.addr()
+    }
+
+    pub fn topic(&self) -> String {
+        if self.0.rkt.is_null() {
+            return String::new();
+        }
+        // SAFETY: the topic handle of a message lives as long as the message.
+        unsafe { text(sys::rd_kafka_topic_name(self.0.rkt)) }
+    }
+
+    /// The partitioner with which the topic was opened.
+    ///
+    /// # Safety
+    /// All topics of the client that have a partitioner must have a `P`.
+    #[inline]
+    pub(in crate::kafka) unsafe fn partitioner<P: super::Partitioner>(&self) -> Option<&P> {
+        if self.0.rkt.is_null() {
+            return None;
+        }
+        let partitioner = sys::bindings::rd_kafka_topic_opaque(self.0.rkt);
+        partitioner.cast::<P>().as_ref()
+    }
+
+    #[inline]
+    pub fn partition(&self) -> i32 {
+        self.0.partition
+    }
+
+    #[inline]
+    pub fn offset(&self) -> i64 {
+        self.0.offset
+    }
+
+    /// The number that was sent with the message.
+    #[inline]
+    pub(in crate::kafka) fn opaque(&self) -> u64 {
+        self.0._private as u64
+    }
+
+    /// `None` for no key.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        // SAFETY: pointer and length of the key, alive with the message.
+        unsafe { bytes(self.0.key.cast(), self.0.key_len) }
+    }
+
+    /// `None` for a tombstone.
+    #[inline]
+    pub fn value(&self) -> Option<&[u8]> {
+        // SAFETY: pointer and length of the value, alive with the message.
+        unsafe { bytes(self.0.payload.cast(), self.0.len) }
+    }
+
+    /// Bytes of key and value.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.0.len + self.0.key_len
+    }
+
+    /// Kafka's timestamp, Unix ms; -1 if there is none.
+    pub fn timestamp_ms(&self) -> i64 {
+        // SAFETY: a live message.
+        unsafe { sys::rd_kafka_message_timestamp(self.raw(), null_mut()) }
+    }
+
+    /// The timestamp if the broker set it, Unix ms.
+    pub(crate) fn append_time_ms(&self) -> Option<u64> {
+        let mut kind = TimestampType::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: a live message.
+        let ms = unsafe { sys::rd_kafka_message_timestamp(self.raw(), &raw mut kind) };
+        (kind == TimestampType::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
+            .then(|| u64::try_from(ms).ok())
+            .flatten()
+    }
+
+    /// µs since the message was sent.
+    pub(in crate::kafka) fn age_us(&self) -> i64 {
+        // SAFETY: a live message.
+        unsafe { sys::bindings::rd_kafka_message_latency(self.raw()) }.max(0)
+    }
+
+    /// True for a fetched record that has no headers. librdkafka finds that out by allocating and freeing a parser,
+    /// which costs more than the rest of a record's way to its callback. In Kafka's format the headers begin with their
+    /// number, directly behind the value.
+    ///
+    /// False where that is not known: the record of an old format, or a message that was not fetched.
+    ///
+    /// # Safety
+    /// The message must be a record that a consumer fetched.
+    #[inline]
+    pub(in crate::kafka) unsafe fn is_without_headers(&self) -> bool {
+        // librdkafka allocates such a message inside an operation, which is larger than this layout.
+        let fetched = &*self.raw().cast::<FetchedLayout>();
+        let value = fetched.message.payload.cast_const().cast::<u8>();
+        !value.is_null()
+            && fetched.parsed_headers.is_null()
+            && fetched.headers_size == 1
+            && fetched.headers == value.wrapping_add(fetched.message.len)
+            && *fetched.headers == 0
+    }
+
+    /// Passes on name and value of each header, in order.
+    pub fn each_header(&self, mut with: impl FnMut(&CStr, Option<&[u8]>)) {
+        let mut list = null_mut();
+        let (mut name, mut value, mut size): (*const c_char, _, usize) = (null(), null(), 0);
+        // SAFETY: a live message; names and values live as long as it.
+        unsafe {
+            if sys::bindings::rd_kafka_message_headers(self.raw(), &raw mut list).is_error() {
+                return;
+            }
+            for place in 0.. {
+                let code = sys::bindings::rd_kafka_header_get_all(
+                    list,
+                    place,
+                    &raw mut name,
+                    &raw mut value,
+                    &raw mut size,
+                );
+                if code.is_error() {
+                    return;
+                }
+                with(CStr::from_ptr(name), bytes(value.cast(), size));
+            }
+        }
+    }
+
+    /// All headers, in order.
+    pub fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let mut all = Vec::new();
+        self.each_header(|name, value| {
+            let name = name.to_string_lossy().into_owned();
+            all.push((name, value.map(<[u8]>::to_vec)));
+        });
+        all
+    }
+}
+
+/// A message that a consumer fetched: destroyed when it is dropped.
+#[derive(Debug)]
+pub struct KafkaMessage(*mut sys::rd_kafka_message_t);
+
+// SAFETY: a message has one owner, and librdkafka's calls on it may be made from any thread.
+unsafe impl Send for KafkaMessage {}
+
+impl KafkaMessage {
+    /// Takes ownership of a message; `None` for null.
+    ///
+    /// # Safety
+    /// `raw` must be null, or come from a consumer and not be destroyed elsewhere.
+    #[inline]
+    pub(super) unsafe fn from_raw(raw: *mut sys::rd_kafka_message_t) -> Option<Self> {
+        (!raw.is_null()).then(|| Self(raw))
+    }
+
+    /// Refers to the message without owning it.
+    #[inline]
+    pub fn id(&self) -> NativeMessageId {
+        NativeMessageId(self.0)
+    }
+
+    /// As [`NativeMessage::each_header`], fast for a record without headers.
+    pub fn each_header(&self, with: impl FnMut(&CStr, Option<&[u8]>)) {
+        // SAFETY: a consumer fetched it.
+        if !self.is_record() || !unsafe { self.is_without_headers() } {
+            NativeMessage::each_header(self, with);
+        }
+    }
+}
+
+impl Deref for KafkaMessage {
+    type Target = NativeMessage;
+
+    #[inline]
+    fn deref(&self) -> &NativeMessage {
+        // SAFETY: alive until it is dropped.
+        unsafe { &*self.0.cast() }
+    }
+}
+
+impl Drop for KafkaMessage {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: owned, destroyed once.
+        unsafe { sys::rd_kafka_message_destroy(self.0) };
+    }
+}
+
+/// Refers to a [`KafkaMessage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NativeMessageId(*mut sys::rd_kafka_message_t);
+
+impl NativeMessageId {
+    /// The message.
+    ///
+    /// # Safety
+    /// It must not be dropped as long as the result is used.
+    #[inline]
+    pub(in crate::kafka) unsafe fn message<'a>(self) -> &'a NativeMessage {
+        &*self.0.cast()
+    }
+
+    /// All headers, fast for a record without headers.
+    ///
+    /// # Safety
+    /// It must be a record that was not dropped.
+    #[inline]
+    pub(in crate::kafka) unsafe fn headers(self) -> Vec<(String, Option<Vec<u8>>)> {
+        let message = self.message();
+        if message.is_without_headers() {
+            return Vec::new();
+        }
+        message.headers()
+    }
+}
