@@ -14,7 +14,7 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Support\Environment;
 
 /**
- * Reports all errors found by the extension, not only the first.
+ * Reports all unknown settings, and the first value that the extension refuses.
  */
 final class ConfigurationCheck implements Check
 {

@@ -136,7 +136,13 @@ final class GroupCheck implements Check
             );
         }
         $remedy = 'Start every worker of a group with the same --channels; other channels need another --group.';
-        ['members' => $topics, 'fingerprints' => $lists] = $context->admin()->subscriptions((string) $context->group);
+        try {
+            $found = $context->admin()->subscriptions((string) $context->group);
+        } catch (RealtimeException) {
+            // Every broker is asked, and one of them may be down; the lag is known nevertheless.
+            return;
+        }
+        ['members' => $topics, 'fingerprints' => $lists] = $found;
         $each = array_unique(array_map(
             static fn (array $topics): string => $topics === [] ? '(nothing)' : Text::names($topics),
             $topics

@@ -28,6 +28,7 @@ final class RoundTripCheck implements Check
     private const SETTINGS = ['message.timestamp.type' => 'LogAppendTime', 'retention.ms' => 600_000];
     private const WARNING_SECONDS = 2.0;
     private const ERROR_SECONDS = 300.0;
+    private const BROKER = 'the broker that stamped the record';
 
     public function name(): string
     {
@@ -161,24 +162,20 @@ final class RoundTripCheck implements Check
             default => 0.0,
         };
 
-        return self::clockFinding($behind, 'the broker that stamped the record', false);
+        return self::clockFinding($behind);
     }
 
     /**
-     * @param float $behind seconds that this machine's clock is behind the other one; negative: ahead
-     * @param string $whose owner of the other clock: `the cluster's controller`
-     * @param bool $exact false: the other time is in whole seconds
+     * @param float $behind seconds that this machine's clock is behind that of the broker, roughly; negative: ahead
      */
-    public static function clockFinding(float $behind, string $whose, bool $exact = true): Finding
+    public static function clockFinding(float $behind): Finding
     {
         $off = abs($behind);
         $facts = ['behind_seconds' => round($behind, 3)];
         if ($off < self::WARNING_SECONDS) {
-            $within = $exact ? 'to ' . max(1, (int) round($off * 1000)) . ' ms' : 'within two seconds';
-
-            return Finding::ok('clock', "agrees with $whose ($within)", $facts);
+            return Finding::ok('clock', 'agrees with ' . self::BROKER . ' (within two seconds)', $facts);
         }
-        $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . $whose;
+        $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . self::BROKER;
         $remedy = 'Compare `date -u` on both machines; on the wrong one: `timedatectl set-ntp true` (chrony or '
             . 'systemd-timesyncd).';
 
