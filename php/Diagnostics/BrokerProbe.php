@@ -21,6 +21,8 @@ final class BrokerProbe
     public const API = 'API';
     public const SASL = 'SASL';
 
+    /** librdkafka's name of the error. */
+    private const TIMED_OUT = '_TIMED_OUT';
     private const PROTOCOL = 'security.protocol (KAFKA_SECURITY_PROTOCOL)';
 
     /** @var list<string> successful steps: `TCP 2 ms`, `TLSv1.3` */
@@ -60,7 +62,8 @@ final class BrokerProbe
         [$this->step, $this->reason, $this->remedy] = $failed === null ? [null, '', '']
             : $this->explain(
                 // The broker has told its API versions, and closes the connection at the first request.
-                isset($found['steps'][self::API]) && !$this->usesSasl() ? self::SASL : $failed['step'],
+                isset($found['steps'][self::API]) && !$this->usesSasl() && $failed['error'] !== self::TIMED_OUT
+                    ? self::SASL : $failed['step'],
                 $failed['error'],
                 $failed['text'],
                 $timeout
@@ -129,8 +132,8 @@ final class BrokerProbe
     private function explain(string $step, string $error, string $text, float $timeout): array
     {
         // Without a token the client does not connect; the text says why there is none.
-        $hasNoToken = $error === '_TIMED_OUT' && $step === self::SASL && !str_starts_with($text, 'no response');
-        $isSilent = $error === '_TIMED_OUT' && !$hasNoToken;
+        $hasNoToken = $error === self::TIMED_OUT && $step === self::SASL && !str_starts_with($text, 'no response');
+        $isSilent = $error === self::TIMED_OUT && !$hasNoToken;
         $host = trim($this->host, '[]');
         if ($step === self::DNS) {
             return [$step, "the name $host cannot be resolved here",

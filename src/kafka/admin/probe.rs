@@ -89,7 +89,8 @@ impl ProbeClient {
         timeout: Duration,
     ) -> crate::error::Result<Self> {
         let mut properties = config.consumer_properties();
-        let timeout = timeout.as_millis().clamp(1000, 60_000).to_string();
+        // Longer than all steps together: which of them is late is decided here.
+        let timeout = (timeout.as_millis() * 5).clamp(1000, 600_000).to_string();
         let ours = [
             ("bootstrap.servers", address),
             ("debug", "broker,feature,metadata"),
