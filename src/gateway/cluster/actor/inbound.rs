@@ -112,8 +112,12 @@ impl Actor {
         }
     }
 
-    /// Sends the due announcements.
+    /// Sends the due announcements. Changes that are not announced are taken too: channels that clients occupy and
+    /// vacate would fill the table.
     pub(super) fn announce_channels(&mut self) {
+        if !self.hello_sent || self.draining {
+            self.take_changed_channels();
+        }
         if self.announcements_due_in() != Some(Duration::ZERO) {
             return;
         }

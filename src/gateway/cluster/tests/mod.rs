@@ -138,6 +138,26 @@ fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
 }
 
 #[test]
+fn channels_that_are_vacated_before_kafka_is_reached_are_forgotten() {
+    let config = config("127.0.0.1:1", &unique("unreachable"));
+    let hub = Hub::new(Arc::default(), Arc::default());
+    let gateways = Gateways::new(&config);
+    let keys = Keys::new(&["4f9c1d7a20b86e35f1a7c9d2e4b60837"], "tests");
+    let timing = Timing::of(hub.settings());
+    gateways
+        .start(&hub, &Arc::default(), keys, timing)
+        .expect("a thread");
+    for channel in ["user.1", "user.2"] {
+        gateways.occupied(channel, 1);
+        gateways.occupied(channel, 0);
+    }
+    until("they are forgotten", || {
+        gateways.status.changed_channels.lock().is_empty()
+    });
+    gateways.stop();
+}
+
+#[test]
 fn records_with_a_wrong_signature_are_ignored() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("forged"));
