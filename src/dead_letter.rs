@@ -9,7 +9,6 @@ use crate::error::{Error, Kind, Result};
 use crate::ids;
 use crate::kafka::consumer::Record;
 use crate::kafka::producer::pool::PRODUCERS;
-
 use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
 use crate::log::Level;

@@ -21,9 +21,8 @@
 //! | `zend.rs` | the engine's structures, as far as the others need them |
 //!
 //! Both run on the thread of the PHP request. `encode` runs user code (`jsonSerialize()`, property hooks, destructors),
-//! which
-//! may throw, exit, come back in here, or end in a fatal error that jumps over every Rust frame: nothing is locked or
-//! borrowed while it runs.
+//! which may throw, exit, come back in here, or end in a fatal error that jumps over every Rust frame: nothing is
+//! locked or borrowed while it runs.
 
 // The engine counts in 32 and 64 bits, signed and unsigned; every cast here is between types that the value is known to
 // fit.
