@@ -314,6 +314,20 @@ impl Spool {
         Ok(None)
     }
 
+    /// Deletes what processes that are gone left without a record. A process does so when it ends, because it may not have
+    /// claimed anything.
+    pub fn sweep(&self) {
+        for path in directory::list(&self.dir).unwrap_or_default() {
+            let locked = LockedFile::open(&path, OpenMode::Existing);
+            if let Ok(Some(locked)) = locked {
+                let is_idle = locked.file().and_then(format::is_idle);
+                if is_idle.unwrap_or_default() {
+                    let _ = std::fs::remove_file(&path);
+                }
+            }
+        }
+    }
+
     /// Number of files that [`Spool::claim`] found in use when it last returned `None`.
     #[must_use]
     pub fn files_in_use(&self) -> usize {

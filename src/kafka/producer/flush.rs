@@ -300,5 +300,8 @@ impl Producer {
             );
         }
         self.close_journal();
+        if let Some(spool) = &self.spool {
+            spool.sweep();
+        }
     }
 }

@@ -210,6 +210,14 @@ fn idle_files_of_killed_processes_are_removed_and_what_was_written_after_is_sent
         assert_eq!(child.wait(), -libc::SIGKILL);
     }
     let spool = temp.spool();
+    let files = |spool: &Spool| {
+        super::super::directory::list(spool.directory())
+            .unwrap()
+            .len()
+    };
+    assert_eq!(files(&spool), 2);
+    spool.sweep();
+    assert_eq!(files(&spool), 1, "that with a message");
     assert_eq!(drain(&spool), ["2"]);
     assert_eq!(names(spool.directory()), ["about.json"]);
     assert!(spool.take_notices().is_empty());
