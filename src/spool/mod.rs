@@ -314,8 +314,8 @@ impl Spool {
         Ok(None)
     }
 
-    /// Deletes what processes that are gone left without a record. A process does so when it ends, because it may not have
-    /// claimed anything.
+    /// Deletes what processes that are gone left without a record. A process does so when it ends, because it may not
+    /// have claimed anything.
     pub fn sweep(&self) {
         for path in directory::list(&self.dir).unwrap_or_default() {
             let locked = LockedFile::open(&path, OpenMode::Existing);

@@ -304,23 +304,6 @@ fn is_read_as_meant(value: &str, effective: &str) -> bool {
             .is_ok_and(|meant| (meant - effective_number).abs() <= effective_number.abs() * 1e-5)
 }
 
-/// The effective value of a property, also of a client that exists already.
-///
-/// # Safety
-/// `conf` must be alive.
-pub(super) unsafe fn property(conf: *const sys::rd_kafka_conf_t, name: &str) -> Option<String> {
-    let name = c_string(name);
-    let mut size = 0;
-    let known = sys::rd_kafka_conf_get(conf, name.as_ptr(), std::ptr::null_mut(), &raw mut size);
-    if known != sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
-        return None;
-    }
-    let mut buffer: Vec<c_char> = vec![0; size.max(1)];
-    sys::rd_kafka_conf_get(conf, name.as_ptr(), buffer.as_mut_ptr(), &raw mut size);
-    // librdkafka wrote a NUL-terminated text, or nothing.
-    Some(text(buffer.as_ptr()))
-}
-
 /// `1.000` may mean a thousand: groups of three digits after a number from 1 to 999.
 fn is_grouped(value: &str) -> bool {
     let mut groups = value.split('.');

@@ -62,7 +62,7 @@ impl NativeClient {
     /// The effective value of a property.
     pub(crate) fn property(&self, name: &str) -> Option<String> {
         // SAFETY: the configuration of a live client.
-        unsafe { super::conf::property(sys::bindings::rd_kafka_conf(self.0), name) }
+        unsafe { property(sys::bindings::rd_kafka_conf(self.0), name) }
     }
 
     /// Changes a number that librdkafka reads for each request, in another thread. For other properties it has no
@@ -325,4 +325,21 @@ impl Drop for Owned {
     fn drop(&mut self) {
         self.destroy();
     }
+}
+
+/// The effective value of a property, also of a client that exists already.
+///
+/// # Safety
+/// `conf` must be alive.
+unsafe fn property(conf: *const sys::rd_kafka_conf_t, name: &str) -> Option<String> {
+    let name = c_string(name);
+    let mut size = 0;
+    let known = sys::rd_kafka_conf_get(conf, name.as_ptr(), std::ptr::null_mut(), &raw mut size);
+    if known != sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+        return None;
+    }
+    let mut buffer: Vec<c_char> = vec![0; size.max(1)];
+    sys::rd_kafka_conf_get(conf, name.as_ptr(), buffer.as_mut_ptr(), &raw mut size);
+    // librdkafka wrote a NUL-terminated text, or nothing.
+    Some(text(buffer.as_ptr()))
 }

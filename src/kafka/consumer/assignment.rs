@@ -32,6 +32,8 @@ pub trait RebalanceListener {
     fn revoked(&self, partitions: &[TopicPartition], lost: bool) -> Result<(), Self::Abort>;
 }
 
+/// librdkafka's offset for the beginning of a partition.
+pub(super) const OFFSET_BEGINNING: i64 = -2;
 /// Maximum wait for Kafka between two records.
 pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum wait for metadata or committed offsets.
@@ -86,7 +88,7 @@ impl Consumer {
                     .restore_crash_counts(&metadata.crashes);
                 if *offset < 0 && self.reads_from_end && state.is_late(topic) {
                     // The topic appeared after subscribing: every record in it is new.
-                    let beginning = super::position::OFFSET_BEGINNING;
+                    let beginning = OFFSET_BEGINNING;
                     state.seeks.insert((topic.clone(), *number), beginning);
                 }
             }

@@ -6,9 +6,8 @@
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::rebalance::Events;
 use crate::error::Error;
-use crate::kafka::client::{self, Conf};
+use crate::kafka::client::{self, Conf, ConsumerEvents};
 
 /// The end of librdkafka's debug line.
 const NOT_SUPPORTED: &str = "ConsumerGroupHeartbeatRequest not supported by broker";
@@ -17,7 +16,10 @@ const NOT_SUPPORTED: &str = "ConsumerGroupHeartbeatRequest not supported by brok
 ///
 /// # Errors
 /// Configuration: librdkafka refuses the debug context.
-pub(super) fn watch(properties: &[(String, String)], conf: &mut Conf) -> crate::error::Result<()> {
+pub(super) fn watch<E: ConsumerEvents>(
+    properties: &[(String, String)],
+    conf: &mut Conf,
+) -> crate::error::Result<()> {
     let value = |name: &str| properties.iter().find(|(known, _)| known == name);
     if value("group.protocol").is_none_or(|(_, protocol)| protocol != "consumer") {
         return Ok(());
@@ -25,7 +27,7 @@ pub(super) fn watch(properties: &[(String, String)], conf: &mut Conf) -> crate::
     let contexts = value("debug").map(|(_, contexts)| contexts.as_str());
     let ours = contexts.map_or_else(|| "cgrp".to_owned(), |theirs| format!("{theirs},cgrp"));
     conf.set("debug", &ours, "consumer_config")?;
-    conf.watch_debug_lines::<Events>(contexts.is_some());
+    conf.watch_debug_lines::<E>(contexts.is_some());
     Ok(())
 }
 

@@ -200,7 +200,7 @@ impl Consumer {
     fn client_with(properties: &[(String, String)], events: &Arc<Events>) -> Result<Client> {
         let mut conf = Conf::new(properties, "consumer_config")?;
         conf.set_consumer_events(events);
-        group_protocol::watch(properties, &mut conf)?;
+        group_protocol::watch::<Events>(properties, &mut conf)?;
         conf.into_client(RDKafkaType::RD_KAFKA_CONSUMER)
     }
 

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::assignment::{TopicPartition, SHORT_TIMEOUT, TIMEOUT};
+use super::assignment::{TopicPartition, OFFSET_BEGINNING, SHORT_TIMEOUT, TIMEOUT};
 use super::partition::SeekTarget;
 use super::Consumer;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, partitions_of};
 
-/// librdkafka's offsets for the beginning and the end of a partition.
-pub(super) const OFFSET_BEGINNING: i64 = -2;
+/// librdkafka's offset for the end of a partition.
 pub(super) const OFFSET_END: i64 = -1;
 /// Interval of retries for a failed seek.
 const SEEK_RETRY_MS: u64 = 500;
