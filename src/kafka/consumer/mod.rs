@@ -109,6 +109,8 @@ pub struct Consumer {
     pub stats: Arc<Stats>,
     pub(super) reads_from_end: bool,
     pub(super) reports_eof: bool,
+    /// A missing topic is not found by the periodic refresh of metadata within a second.
+    refreshes_slowly: bool,
     pub(super) last_commit: Cell<u64>,
     refreshed: Cell<Instant>,
     /// Time of the last rewind or attempt at one.
@@ -142,8 +144,9 @@ impl Consumer {
         properties.push(("enable.partition.eof".to_owned(), reports_eof.to_string()));
         crate::kafka::embedded::resolve(config, &mut properties)?;
         let refresh = "topic.metadata.refresh.interval.ms";
-        let slowly = status::refreshes_slowly(filters);
-        if !slowly && config.consumer_overrides.get(refresh).is_none() {
+        let refreshes_slowly =
+            status::refreshes_slowly(filters) || config.consumer_overrides.get(refresh).is_some();
+        if !refreshes_slowly {
             // A missing topic is queried every second.
             properties.retain(|(name, _)| name != refresh);
             properties.push((refresh.to_owned(), "1000".to_owned()));
@@ -183,6 +186,7 @@ impl Consumer {
             stats,
             reads_from_end,
             reports_eof,
+            refreshes_slowly,
             last_commit: Cell::new(crate::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
             last_rewind: Cell::new(0),
@@ -237,7 +241,9 @@ impl Consumer {
             if state.filters == filters {
                 return Ok(());
             }
-            state.waiting_for.clear();
+            // librdkafka reports a missing topic once, also if it is subscribed again.
+            let is_wanted = |topic: &String| filters.contains(&TopicFilter::Exact(topic.clone()));
+            state.waiting_for.retain(is_wanted);
             state.filters = filters;
         }
         self.snapshot_topics();

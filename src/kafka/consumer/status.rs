@@ -207,7 +207,7 @@ impl Consumer {
         self.state.borrow().waiting_for.iter().cloned().collect()
     }
 
-    /// The periodic refresh may be slow ([`refreshes_slowly`], or an interval set by the application); a missing exact
+    /// Where the periodic refresh is slow ([`refreshes_slowly`], or an interval of the application), a missing exact
     /// topic is still queried every second.
     pub(super) fn refresh_missing(&self) {
         let due = self.refreshed.get().elapsed() >= Duration::from_secs(1);
@@ -215,13 +215,7 @@ impl Consumer {
             return;
         }
         self.refreshed.set(Instant::now());
-        let wanted = {
-            let state = self.state.borrow();
-            let refresh = "topic.metadata.refresh.interval.ms";
-            let own_pace = self.config.consumer_overrides.get(refresh).is_some();
-            !state.waiting_for.is_empty() && (own_pace || refreshes_slowly(&state.filters))
-        };
-        if wanted {
+        if self.refreshes_slowly && !self.state.borrow().waiting_for.is_empty() {
             // A full list makes librdkafka evaluate its subscription again.
             drop(self.topics(Duration::from_millis(200)));
         }

@@ -90,6 +90,18 @@ final class TopicCreatedLaterBrokerTest extends ConsumingTestCase
         self::assertLessThan(3.0, microtime(true) - $appeared);
     }
 
+    public function testATopicIsFoundAsQuicklyAfterAPatternWasUnsubscribed(): void
+    {
+        $broker = $this->broker()->subscribe('order.*')->subscribe('user.1');
+        self::assertNull($broker->poll(500));
+        $broker->unsubscribe('order.*');
+        self::assertNull($broker->poll(700));
+        $this->publish('user.1', [1]);
+        $appeared = microtime(true);
+        self::assertNotNull($broker->poll(15_000));
+        self::assertLessThan(3.0, microtime(true) - $appeared);
+    }
+
     public function testOtherTopicsAreHandledWhileOneIsMissing(): void
     {
         $this->publish('here', [1]);
