@@ -54,11 +54,11 @@ pub fn ack(broker: &Broker, this: &Zval, message: &Message) -> Result<(), CallEr
         origin,
         consumer,
     };
-    match call.results()? {
+    closing_later(broker, || match call.results()? {
         Results::Refused(error) => call.undelivered(error),
         Results::Closed => Ok(()),
         Results::Accepted => call.complete(),
-    }
+    })
 }
 
 /// `Broker::nack()`. Does nothing for a message that is acknowledged already or waits for its redelivery.
@@ -83,20 +83,34 @@ pub fn nack(
         origin,
         consumer,
     };
-    // The results of an attempt that failed do not count.
-    if matches!(call.results()?, Results::Closed) {
-        return Ok(());
+    closing_later(broker, || {
+        // The results of an attempt that failed do not count.
+        if matches!(call.results()?, Results::Closed) {
+            return Ok(());
+        }
+        let why = why.map(Zval::dereference).filter(|why| why.is_object());
+        let config = &broker.config;
+        let decision = match why {
+            Some(why) => retry::decide(broker, &message.inner, why).map_err(abort)?,
+            None => Decision {
+                wait: retry::configured(config).delay(origin.counted_attempt()),
+                ..Decision::give_up(FailureKind::Other)
+            },
+        };
+        call.fail(why, decision)
+    })
+}
+
+/// A hook, retry strategy or signal handler that closes the broker takes effect after the call: the message gets its
+/// result first, and a closed consumer must not be used.
+fn closing_later<T>(broker: &Broker, call: impl FnOnce() -> T) -> T {
+    let was_polling = broker.polling.replace(true);
+    let result = call();
+    broker.polling.set(was_polling);
+    if broker.closing.get() && !was_polling && !broker.consuming.get() {
+        broker.leave();
     }
-    let why = why.map(Zval::dereference).filter(|why| why.is_object());
-    let config = &broker.config;
-    let decision = match why {
-        Some(why) => retry::decide(broker, &message.inner, why).map_err(abort)?,
-        None => Decision {
-            wait: retry::configured(config).delay(origin.counted_attempt()),
-            ..Decision::give_up(FailureKind::Other)
-        },
-    };
-    call.fail(why, decision)
+    result
 }
 
 fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a Origin, Error> {
@@ -142,18 +156,6 @@ impl Call<'_> {
     /// Waits as a member of the group, until Kafka has acknowledged or refused everything, or for `limit`.
     fn await_results(&self, limit: Option<Duration>) -> Result<Results, CallError> {
         let until = limit.map(|limit| Instant::now() + limit);
-        let broker = self.broker;
-        // A signal handler that closes the broker is to take effect after this call.
-        let was_polling = broker.polling.replace(true);
-        let results = self.await_until(until);
-        broker.polling.set(was_polling);
-        if broker.closing.get() && !was_polling {
-            broker.leave();
-        }
-        results
-    }
-
-    fn await_until(&self, until: Option<Instant>) -> Result<Results, CallError> {
         let php = PhpHandler::new(self.broker, self.this);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));

@@ -189,6 +189,20 @@ final class PollBrokerTest extends ConsumingTestCase
         self::assertSame([], $this->rest('user.1'));
     }
 
+    public function testABrokerClosedByAHookOfNackClosesAfterTheDeadLetter(): void
+    {
+        $this->publish('user.1', [1, 2]);
+        $broker = $this->broker()->subscribe('user.1');
+        $broker->onFailed(static fn () => $broker->close());
+        [$message] = $this->poll($broker, 1);
+        $broker->nack($message, new PermanentException('never'));
+        $broker->nack($message);
+        self::assertCount(1, $this->consumeAll('dlq.' . $this->channelTopic('user.1'), 1));
+        self::assertSame([2], $this->rest('user.1'), 'the offset of the first message is committed');
+        $this->expectExceptionMessage('is closed');
+        $broker->poll(0);
+    }
+
     public function testNackTwiceDeliversItOnceMore(): void
     {
         $this->publish('user.1', [1]);
