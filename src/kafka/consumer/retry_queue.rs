@@ -1,7 +1,8 @@
 //! Records that wait for a retry: a failed record holds back later records of its key in its partition, and no others.
 //! A record without a key waits alone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -37,8 +38,14 @@ struct Waiting<R> {
     due: Option<Instant>,
 }
 
+/// The order in which queues are due: since when their first record is due, when it last failed, and their number.
+type Order = (Instant, Option<Instant>, u64);
+
 #[derive(Debug)]
 struct Queue<R> {
+    number: u64,
+    /// Its key in [`RetryQueue::due`].
+    order: Option<Order>,
     /// In the order of their offsets.
     waiting: VecDeque<Waiting<R>>,
     /// The offsets of records that were handed out again and are not done with: later ones wait for them.
@@ -47,22 +54,27 @@ struct Queue<R> {
     failed: Option<Instant>,
 }
 
-impl<R> Default for Queue<R> {
-    fn default() -> Self {
+impl<R> Queue<R> {
+    const fn new(number: u64) -> Self {
         Self {
+            number,
+            order: None,
             waiting: VecDeque::new(),
             in_flight: Vec::new(),
             failed: None,
         }
     }
-}
 
-impl<R> Queue<R> {
-    /// When its first record is due; `None` while that waits for a record in flight.
-    fn due(&self) -> Option<Instant> {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Its place among those that are due; `None` while its first record waits for a record in flight.
+    fn current_order(&self) -> Option<Order> {
         let first = self.waiting.front()?;
         let is_blocked = self.in_flight.iter().any(|offset| *offset < first.offset);
-        first.due.filter(|_| !is_blocked)
+        let due = first.due.filter(|_| !is_blocked)?;
+        Some((due, self.failed, self.number))
     }
 
     /// The place of a waiting record, or where it would be.
@@ -86,16 +98,19 @@ impl<R> Queue<R> {
 #[derive(Debug)]
 pub struct RetryQueue<R> {
     queues: HashMap<KeyQueue, Queue<R>>,
+    /// The queues whose first record may be handed out once it is due.
+    due: BTreeMap<Order, KeyQueue>,
     len: usize,
-    next_due: Option<Instant>,
+    created: u64,
 }
 
 impl<R> Default for RetryQueue<R> {
     fn default() -> Self {
         Self {
             queues: HashMap::new(),
+            due: BTreeMap::new(),
             len: 0,
-            next_due: None,
+            created: 0,
         }
     }
 }
@@ -116,8 +131,8 @@ impl<R> RetryQueue<R> {
 
     /// When the first retry is due.
     #[must_use]
-    pub const fn next_due(&self) -> Option<Instant> {
-        self.next_due
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.keys().next().map(|(due, ..)| *due)
     }
 
     /// True where records of this queue wait or are in flight.
@@ -143,78 +158,89 @@ impl<R> RetryQueue<R> {
         due: Instant,
         failed: Option<Instant>,
     ) {
-        let queue = self.queues.entry(queue).or_default();
-        queue.in_flight.retain(|other| *other != offset);
-        queue.insert(offset, record, Some(due));
-        queue.failed = failed.or(queue.failed);
-        self.update();
+        let name = queue.clone();
+        if let Entry::Vacant(new) = self.queues.entry(queue) {
+            self.created += 1;
+            new.insert(Queue::new(self.created));
+        }
+        self.change(&name, |queue| {
+            queue.in_flight.retain(|other| *other != offset);
+            queue.insert(offset, record, Some(due));
+            queue.failed = failed.or(queue.failed);
+        });
     }
 
     /// A later record waits behind the others of its queue.
     pub fn follow(&mut self, queue: &KeyQueue, offset: i64, record: R) {
-        if let Some(queue) = self.queues.get_mut(queue) {
-            queue.insert(offset, record, None);
-            self.len += 1;
-        }
+        self.change(queue, |queue| queue.insert(offset, record, None));
     }
 
     /// The record that has been due for longest; among equals one that has not failed, or whose failure is longest ago.
     /// Later ones of its queue wait until [`RetryQueue::finish`] or [`RetryQueue::schedule`].
     pub fn take_due(&mut self, now: Instant) -> Option<(KeyQueue, R)> {
-        self.next_due.filter(|due| *due <= now)?;
-        let due = self.queues.iter();
-        let due = due.filter_map(|(name, queue)| Some(((queue.due()?, queue.failed), name)));
-        let (_, name) = due.min_by_key(|(order, _)| *order)?;
+        let ((due, ..), name) = self.due.first_key_value()?;
+        if *due > now {
+            return None;
+        }
         let name = name.clone();
-        let queue = self.queues.get_mut(&name)?;
-        let Waiting { offset, record, .. } = queue.waiting.pop_front()?;
-        queue.in_flight.push(offset);
-        self.update();
+        let record = self.change(&name, |queue| {
+            let Waiting { offset, record, .. } = queue.waiting.pop_front()?;
+            queue.in_flight.push(offset);
+            Some(record)
+        })??;
         Some((name, record))
     }
 
     /// A record is done with: the next one of its queue is due now, unless that waits for its own retry.
     pub fn finish(&mut self, name: &KeyQueue, offset: i64, now: Instant) {
-        let Some(queue) = self.queues.get_mut(name) else {
-            return;
-        };
-        queue.in_flight.retain(|other| *other != offset);
-        if let Ok(place) = queue.place(offset) {
-            queue.waiting.remove(place);
-        }
-        queue.failed = None;
-        match queue.waiting.front_mut() {
-            Some(first) => {
+        self.change(name, |queue| {
+            queue.in_flight.retain(|other| *other != offset);
+            if let Ok(place) = queue.place(offset) {
+                queue.waiting.remove(place);
+            }
+            queue.failed = None;
+            if let Some(first) = queue.waiting.front_mut() {
                 first.due.get_or_insert(now);
             }
-            None if queue.in_flight.is_empty() => {
-                self.queues.remove(name);
-            }
-            None => {}
-        }
-        self.update();
+        });
     }
 
     /// Drops the records of a partition from `offset` on.
     pub fn discard(&mut self, slot: usize, offset: i64) {
-        self.queues.retain(|name, queue| {
-            if name.slot == slot {
+        let names = self.queues.keys().filter(|name| name.slot == slot);
+        let names: Vec<KeyQueue> = names.cloned().collect();
+        for name in names {
+            self.change(&name, |queue| {
                 queue.waiting.retain(|other| other.offset < offset);
                 queue.in_flight.retain(|other| *other < offset);
-            }
-            !queue.waiting.is_empty() || !queue.in_flight.is_empty()
-        });
-        self.update();
+            });
+        }
     }
 
     pub fn clear(&mut self) {
-        self.queues.clear();
-        self.update();
+        *self = Self::default();
     }
 
-    fn update(&mut self) {
-        self.len = self.queues.values().map(|queue| queue.waiting.len()).sum();
-        self.next_due = self.queues.values().filter_map(Queue::due).min();
+    /// Changes a queue, and with it the number of waiting records and the order of the queues: a walk through all of
+    /// them would take longer than the record. Empty queues are removed.
+    fn change<T>(&mut self, name: &KeyQueue, change: impl FnOnce(&mut Queue<R>) -> T) -> Option<T> {
+        let queue = self.queues.get_mut(name)?;
+        let before = queue.waiting.len();
+        let result = change(queue);
+        self.len = self.len - before + queue.waiting.len();
+        let order = queue.current_order();
+        if order != queue.order {
+            if let Some(old) = std::mem::replace(&mut queue.order, order) {
+                self.due.remove(&old);
+            }
+            if let Some(order) = order {
+                self.due.insert(order, name.clone());
+            }
+        }
+        if queue.is_empty() {
+            self.queues.remove(name);
+        }
+        Some(result)
     }
 }
 
@@ -322,6 +348,36 @@ mod tests {
         retries.discard(0, i64::MIN);
         retries.discard(1, i64::MIN);
         assert!(retries.is_empty());
+    }
+
+    #[test]
+    fn many_waiting_keys_do_not_slow_each_other_down() {
+        const KEYS: i64 = 100_000;
+        let now = Instant::now();
+        let mut retries = RetryQueue::default();
+        for offset in 0..KEYS {
+            let due = now + Duration::from_millis(u64::try_from(offset % 100).expect("small"));
+            retries.schedule(
+                KeyQueue::of(0, None, offset),
+                offset,
+                offset,
+                due,
+                Some(now),
+            );
+        }
+        let due = now + Duration::from_secs(1);
+        for left in (0..KEYS).rev() {
+            let (name, offset) = retries.take_due(due).expect("due");
+            retries.finish(&name, offset, due);
+            assert_eq!(i64::try_from(retries.len()), Ok(left));
+        }
+        assert!(retries.is_empty() && retries.next_due().is_none());
+        // Minutes, if each change walked through all keys.
+        assert!(
+            now.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            now.elapsed()
+        );
     }
 
     #[test]
