@@ -163,8 +163,8 @@ impl Node {
             user_info: None,
         };
         let socket = socket.parse().expect("an id");
-        self.kafka.cluster().joined(channel, socket, &member, true);
         self.kafka.cluster().occupied(channel, 1);
+        self.kafka.cluster().joined(channel, socket, &member, true);
     }
 
     pub(crate) fn leave(&self, channel: &str, socket: &str) {

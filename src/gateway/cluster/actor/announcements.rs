@@ -66,6 +66,16 @@ impl ChannelAnnouncements {
         })
     }
 
+    /// The announcement of a channel that others do not know yet, before its first member is announced.
+    pub fn take_first(&mut self, channel: &str, now: Instant) -> Option<Announcement> {
+        let is_first = self.waiting.contains(channel) && !self.announced.contains_key(channel);
+        if !is_first || !self.rate.take(now) {
+            return None;
+        }
+        self.waiting.remove(channel);
+        Some(self.announce(channel.to_owned()))
+    }
+
     /// The announcements that are due.
     pub fn take_due(&mut self, now: Instant) -> Vec<Announcement> {
         let mut due = Vec::new();
@@ -156,6 +166,21 @@ mod tests {
         assert!(channels.is_waiting());
         assert_eq!(channels.due_in(now), Duration::from_millis(1));
         assert_eq!(channels.take_due(now + INTERVAL).len(), 24);
+    }
+
+    #[test]
+    fn an_unknown_channel_is_announced_before_its_first_member() {
+        let now = Instant::now();
+        let mut channels = ChannelAnnouncements::new(now);
+        assert_eq!(channels.take_first("a", now), None);
+        channels.set("a".to_owned(), 1);
+        channels.set("b".to_owned(), 1);
+        assert_eq!(channels.take_first("a", now), Some(("a".to_owned(), 1)));
+        assert_eq!(channels.take_due(now), [("b".to_owned(), 1)]);
+        // The number of a known channel waits for the others.
+        channels.set("a".to_owned(), 2);
+        assert_eq!(channels.take_first("a", now), None);
+        assert!(channels.is_waiting());
     }
 
     #[test]

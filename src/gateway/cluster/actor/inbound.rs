@@ -76,6 +76,13 @@ impl Actor {
     pub(super) fn joined(&mut self, channel: String, socket: SocketId, member: Member) {
         let channel_members = self.members.entry(channel.clone()).or_default();
         channel_members.insert(socket, member.clone());
+        if self.hello_sent && !self.draining {
+            // Webhooks report a channel before its members.
+            self.take_changed_channels();
+            if let Some((c, n)) = self.channels.take_first(&channel, Instant::now()) {
+                self.send(Body::Occupied { c, n });
+            }
+        }
         self.send_if_active(Body::Join(PresenceMember {
             c: channel,
             s: socket,
