@@ -2,8 +2,7 @@
 //!
 //! `client` has safe functions for the C API, and alone calls it. `producer` and `consumer` are the two kinds of
 //! client, `standalone_consumer` is a consumer without a group, `transaction` combines a consumer and a producer,
-//! `admin` serves admin calls. `embedded` is the development broker, `dead_letter` builds dead-letter records, `oauth`
-//! has the tokens of SASL OAUTHBEARER.
+//! `admin` serves admin calls. `embedded` is the development broker, `oauth` has the tokens of SASL OAUTHBEARER.
 
 pub mod admin;
 pub mod client;

@@ -48,13 +48,13 @@ impl Conf {
         let native = ClientConfig::new().create_native_config();
         let native = native.expect("librdkafka's defaults are valid");
         let conf = native.ptr();
-        // SAFETY: the conf is ours; the callback is a static function.
+        // SAFETY: the conf is ours; the callbacks are static functions.
         unsafe {
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            super::resolve::set_resolve_callback(conf);
+            #[cfg(test)]
+            super::connectivity::set_connect_callback(conf);
         }
-        super::resolve::set_resolve_callback(conf);
-        #[cfg(test)]
-        super::connectivity::set_connect_callback(conf);
         Self {
             native,
             token_source: None,

@@ -36,10 +36,12 @@ pub(crate) fn allow_connections() {
 }
 
 /// Installs the connect callback.
-pub(super) fn set_connect_callback(conf: *mut RDKafkaConf) {
+///
+/// # Safety
+/// `conf` must be alive.
+pub(super) unsafe fn set_connect_callback(conf: *mut RDKafkaConf) {
     if ENABLED.load(Ordering::Acquire) {
-        // SAFETY: the conf is alive and the callback static.
-        unsafe { rd_kafka_conf_set_connect_cb(conf, Some(connect)) };
+        rd_kafka_conf_set_connect_cb(conf, Some(connect));
     }
 }
 

@@ -52,13 +52,15 @@ extern "C" fn after_fork() {
 }
 
 /// Installs the resolve callback.
-pub(super) fn set_resolve_callback(conf: *mut RDKafkaConf) {
+///
+/// # Safety
+/// `conf` must be alive.
+pub(super) unsafe fn set_resolve_callback(conf: *mut RDKafkaConf) {
     AT_FORK.call_once(|| {
         // SAFETY: the handlers touch an atomic and sleep. A failure (no memory) leaves the risk described above.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
     });
-    // SAFETY: the conf is alive and the callback static.
-    unsafe { rd_kafka_conf_set_resolve_cb(conf, Some(resolve)) };
+    rd_kafka_conf_set_resolve_cb(conf, Some(resolve));
 }
 
 /// `getaddrinfo`, or `freeaddrinfo` if both node and service are null: librdkafka's contract for this callback.

@@ -1,5 +1,4 @@
 //! Fetching records in batches and handing them out one by one.
-#![allow(unsafe_code)]
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
