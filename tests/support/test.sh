@@ -20,7 +20,7 @@ REPORTS="$ROOT/build/test-output"
 # The tests wait more than they compute: in parallel they take the time of the longest job, even on two cores.
 EMBEDDED_PARTS=2
 KAFKA_PARTS=2
-CHECK_PARTS=6
+CHECK_PARTS=8
 retried=() # tests that passed only when they ran again, alone
 
 # Runs at every exit, so that no broker and no database keeps running.
