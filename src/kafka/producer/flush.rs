@@ -37,16 +37,14 @@ impl Producer {
             if remaining.is_zero() {
                 return false;
             }
+            let slice = remaining.min(Duration::from_millis(50));
+            let before = Instant::now();
             // Messages that wait for their topic are not in librdkafka's queue. A flush of an empty queue returns
             // immediately and leaves a wake-up with each broker thread, which serves one of these per turn: every
             // millisecond one more would keep the requests for the topic behind them waiting.
-            if self.client.queued() == 0 {
-                std::thread::sleep(Duration::from_millis(1));
-                continue;
+            if self.client.queued() > 0 {
+                self.client.flush(slice.max(Duration::from_millis(1)));
             }
-            let slice = remaining.min(Duration::from_millis(50));
-            let before = Instant::now();
-            self.client.flush(slice.max(Duration::from_millis(1)));
             if self.waiting() > 0 && before.elapsed() < Duration::from_micros(500) {
                 std::thread::sleep(Duration::from_millis(1));
             }
