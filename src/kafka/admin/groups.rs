@@ -4,27 +4,10 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::{is_transient, Admin, AdminCall, AdminResult, PollInterrupts};
 use crate::error::Error;
-use crate::kafka::client::{BrokerNode, DescribedGroup, GroupListing, GroupMember};
+use crate::kafka::client::{GroupDescription, GroupListing};
 
 /// Maximum length of a group name: Kafka's protocol uses 15 bits.
 const MAX_GROUP_NAME_BYTES: usize = 32_767;
-
-/// Result of DescribeConsumerGroups for one group.
-#[derive(Debug, Clone)]
-pub struct GroupDescription {
-    pub group: String,
-    /// Set if the group could not be described.
-    pub error: Option<Error>,
-    pub state: String,
-    pub kind: String,
-    /// Partition assignor; empty without members.
-    pub assignor: String,
-    pub coordinator: Option<BrokerNode>,
-    /// Sorted by member id.
-    pub members: Vec<GroupMember>,
-    /// The caller's authorized operations on the group; `None` if the broker does not report them.
-    pub authorized_operations: Option<Vec<&'static str>>,
-}
 
 impl Admin {
     /// Lists the consumer groups visible to the caller, sorted by name.
@@ -89,29 +72,19 @@ impl Admin {
         }
         let response = self.request(&call, action, |request| request.describe_groups(&names))?;
         let found = response.described_groups().into_iter();
-        Ok(found.map(|group| self.description(group)).collect())
-    }
-
-    fn description(&self, found: DescribedGroup) -> GroupDescription {
-        let missing = found.error == Code::GroupIdNotFound;
-        let error = (found.error != Code::NoError && !missing).then(|| {
-            let action = format!("Consumer group \"{}\" cannot be described", found.group);
-            self.response_error(found.error, &action, &found.error_text)
-        });
-        GroupDescription {
-            group: found.group,
-            error,
-            state: if missing {
-                "Dead".to_owned()
-            } else {
-                found.state
+        let judged = found.map(|(group, (code, detail))| match code {
+            Code::NoError => group,
+            Code::GroupIdNotFound => GroupDescription {
+                state: "Dead".to_owned(),
+                ..group
             },
-            kind: found.kind,
-            assignor: found.assignor,
-            coordinator: found.coordinator,
-            members: found.members,
-            authorized_operations: found.authorized_operations,
-        }
+            _ => {
+                let action = format!("Consumer group \"{}\" cannot be described", group.group);
+                let error = Some(self.response_error(code, &action, &detail));
+                GroupDescription { error, ..group }
+            }
+        });
+        Ok(judged.collect())
     }
 }
 

@@ -17,11 +17,10 @@ mod topic_offsets;
 mod topic_reader;
 mod topics;
 
-pub use super::client::{BrokerNode, GroupListing, GroupMember};
+pub use super::client::{BrokerNode, GroupDescription, GroupListing, GroupMember};
 pub use cluster::ClusterDescription;
 pub use committed_offsets::{CommittedOffset, GroupOffsets};
 use errors::{is_transient, is_unknown_topic};
-pub use groups::GroupDescription;
 pub use offsets::OffsetRange;
 pub use probe::{probe, BrokerProbe};
 pub use subscriptions::GroupSubscriptions;

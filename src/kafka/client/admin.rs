@@ -19,6 +19,7 @@ use sys::bindings::{
 use super::handle::{ms, Client, NativeClient};
 use super::partitions::{read_element, read_list, PartitionEntry};
 use super::{c_string, take_error, text, ClientEvent, EventQueue};
+use crate::error::Error;
 
 /// A broker's advertised address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +78,11 @@ pub struct GroupMember {
 }
 
 /// Result of DescribeConsumerGroups for one group.
-pub(crate) struct DescribedGroup {
+#[derive(Debug, Clone)]
+pub struct GroupDescription {
     pub group: String,
-    pub error: Code,
-    pub error_text: String,
+    /// Set if the group could not be described.
+    pub error: Option<Error>,
     pub state: String,
     pub kind: String,
     /// Partition assignor; empty without members.
@@ -401,7 +403,8 @@ impl ClientEvent {
         }
     }
 
-    pub fn described_groups(&self) -> Vec<DescribedGroup> {
+    /// The groups, each with Kafka's response for it; their `error` is not set.
+    pub fn described_groups(&self) -> Vec<(GroupDescription, (Code, String))> {
         let mut count = 0;
         // SAFETY: as above.
         unsafe {
@@ -660,8 +663,8 @@ unsafe fn listing(group: *const bindings::rd_kafka_ConsumerGroupListing_t) -> Gr
 
 unsafe fn described_group(
     group: *const bindings::rd_kafka_ConsumerGroupDescription_t,
-) -> DescribedGroup {
-    let (error, error_text) = code(bindings::rd_kafka_ConsumerGroupDescription_error(group));
+) -> (GroupDescription, (Code, String)) {
+    let response = code(bindings::rd_kafka_ConsumerGroupDescription_error(group));
     let mut count = 0;
     let list =
         bindings::rd_kafka_ConsumerGroupDescription_authorized_operations(group, &raw mut count);
@@ -678,17 +681,17 @@ unsafe fn described_group(
     let kind = bindings::rd_kafka_ConsumerGroupDescription_type(group);
     let assignor = bindings::rd_kafka_ConsumerGroupDescription_partition_assignor(group);
     let coordinator = bindings::rd_kafka_ConsumerGroupDescription_coordinator(group);
-    DescribedGroup {
+    let description = GroupDescription {
         group: text(bindings::rd_kafka_ConsumerGroupDescription_group_id(group)),
-        error,
-        error_text,
+        error: None,
         state: text(bindings::rd_kafka_consumer_group_state_name(state)),
         kind: text(bindings::rd_kafka_consumer_group_type_name(kind)),
         assignor: text(assignor),
         coordinator: node(coordinator),
         members,
         authorized_operations: authorized_operations(list, count),
-    }
+    };
+    (description, response)
 }
 
 unsafe fn member(member: *const bindings::rd_kafka_MemberDescription_t) -> GroupMember {

@@ -28,8 +28,8 @@ mod transaction;
 
 use std::ffi::{c_char, c_void, CStr, CString};
 
-pub(crate) use admin::{AdminRequests, DescribedGroup, DescribedTopic, TopicToCreate};
-pub use admin::{BrokerNode, GroupListing, GroupMember};
+pub(crate) use admin::{AdminRequests, DescribedTopic, TopicToCreate};
+pub use admin::{BrokerNode, GroupDescription, GroupListing, GroupMember};
 pub use conf::Conf;
 pub(in crate::kafka) use conf::LogLines;
 pub(crate) use errors::REFUSED_BATCH;
