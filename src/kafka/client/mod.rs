@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod admin;
+mod admin_results;
 #[cfg(target_os = "linux")]
 mod busy_poll;
 mod conf;
@@ -28,8 +29,9 @@ mod transaction;
 
 use std::ffi::{c_char, c_void, CStr, CString};
 
-pub(crate) use admin::{AdminRequests, DescribedTopic, TopicToCreate};
-pub use admin::{BrokerNode, GroupDescription, GroupListing, GroupMember};
+pub(crate) use admin::{AdminRequests, TopicToCreate};
+pub(crate) use admin_results::DescribedTopic;
+pub use admin_results::{BrokerNode, GroupDescription, GroupListing, GroupMember};
 pub use conf::Conf;
 pub(in crate::kafka) use conf::LogLines;
 pub(crate) use errors::REFUSED_BATCH;
