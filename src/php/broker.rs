@@ -2,7 +2,6 @@
 
 mod methods;
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -21,6 +20,7 @@ use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::Subscriptions;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::transaction::TransactionalProducer;
 use crate::process;
 use crate::worker::consumers::ConsumerMetrics;

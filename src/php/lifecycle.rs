@@ -1,7 +1,5 @@
 //! Startup and shutdown of requests and of the process, and the messages that are flushed, spooled or reported there.
 
-use crate::kafka::producer::pool::PRODUCERS;
-use crate::monitoring::MONITORING;
 use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +12,10 @@ use ext_php_rs::zend::try_catch;
 use super::broker::Broker;
 use super::{debug_info, gc, logging, native, signals, signatures, state, token, zend};
 use crate::fiber::Fibers;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::{embedded, transaction};
 use crate::log::Level;
+use crate::monitoring::MONITORING;
 use crate::process::termination;
 use crate::{fiber, loop_guard, process};
 

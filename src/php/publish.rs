@@ -1,6 +1,5 @@
 //! Sending, shared by `Realtime` and `Broker`: topic, envelope, headers, hop count, and the wait of `produce: sync`.
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use super::{arguments, json, message, signals, tracing, zend};
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
 use crate::error::{Error, Kind};
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
 use crate::message::{Header, Message, ProducerRecord};

@@ -1,6 +1,5 @@
 //! `Toporia\Realtime\Realtime`: the static API for controllers, configuration and fakes.
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use super::{arrays, binary, fakes, interfaces, json, logging, publish, state, tr
 use crate::envelope::headers;
 use crate::error::Error;
 use crate::kafka::producer::metrics::kind_name;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::message::Header;
 use crate::message::Message as Inner;
 use crate::process;

@@ -1,6 +1,5 @@
 //! How consuming ends: dead letters, aborting the open transaction, a fatal error in a callback, `close()`.
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use crate::config::Delivery;
 use crate::dead_letter::{self, DeadLetter, FailedRecord};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::{Consumer, Record};
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::transaction;
 use crate::log::Level;
 use crate::loop_guard;

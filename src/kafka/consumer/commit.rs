@@ -1,6 +1,5 @@
 //! Commits: the offsets of handled records, once everything that their callbacks sent is acknowledged.
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -13,6 +12,7 @@ use crate::clock::coarse_ms;
 use crate::config::Delivery;
 use crate::error::{Error, Result};
 use crate::kafka::client;
+use crate::kafka::producer::pool::PRODUCERS;
 
 /// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
 const TIMEOUT: Duration = Duration::from_millis(500);

@@ -28,16 +28,15 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaType;
 
+use self::delivery::DeliveryFailures;
 use self::in_flight::InFlight;
 use self::pool::PRODUCERS;
 use self::record::{produce_gated, Passed};
-use crate::kafka::client::reachability::Reachability;
-use crate::kafka::client::{self, Client, Conf, REFUSED_BATCH};
-use crate::kafka::producer::delivery::DeliveryFailures;
-
 use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::kafka::client::reachability::Reachability;
+use crate::kafka::client::{self, Client, Conf, REFUSED_BATCH};
 use crate::message::ProducerRecord;
 use crate::process::{self, termination};
 use crate::spool::{Journal, Spool, SpoolKey};

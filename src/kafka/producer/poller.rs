@@ -4,7 +4,6 @@
 mod pending;
 mod warm_up;
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,15 +11,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+use super::delivery::{self, Undelivered};
 use super::delivery_failure::spool_or_report;
 use super::in_flight::{is_innocent, is_too_large, refuses_batch};
+use super::pool::PRODUCERS;
 use super::spool_replay::SpoolReplay;
 use super::topic_cache::PendingMessage;
 use super::topic_lookup::TopicLookup;
 use super::{Producer, REPLAY};
 use crate::error::Result;
 use crate::kafka::client::{self, ClientEvent, EventQueue, REFUSED_BATCH};
-use crate::kafka::producer::delivery::{self, Undelivered};
 use crate::log::Level;
 use crate::process::{self, termination};
 use crate::spool::SpoolRecord;

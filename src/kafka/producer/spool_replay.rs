@@ -1,6 +1,5 @@
 //! Sends what earlier processes left in the spool, in file order, once a broker responds.
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use super::Producer;
 use super::{PINNED, REPLAY};
 use crate::kafka::client;
 use crate::kafka::producer::delivery::Undelivered;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::log::Level;
 use crate::process;
 use crate::spool::{Claim, Spool, SpoolRecord};

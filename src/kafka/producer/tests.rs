@@ -1,6 +1,5 @@
 //! Producer clients against the embedded broker: fatal errors, many clients, an unreachable broker.
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use crate::config::{testing, BrokerConfig, Value};
 use crate::error::Kind;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::embedded::EmbeddedCluster;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::message::ProducerRecord;
 use crate::topic::TopicFilter;
 use rdkafka::error::RDKafkaErrorCode as Code;

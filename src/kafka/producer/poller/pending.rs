@@ -1,6 +1,5 @@
 //! Sends messages that waited for their topic, or for the client that replaces one with a fatal error.
 
-use crate::kafka::producer::pool::PRODUCERS;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use crate::kafka::client::{self, TopicHandle};
 use crate::kafka::producer::delivery::Undelivered;
 use crate::kafka::producer::delivery_failure::spool_or_report;
 use crate::kafka::producer::in_flight::InFlight;
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::producer::record::{produce_gated, Passed};
 use crate::kafka::producer::topic_cache::{PendingMessage, Readiness, TopicCache};
 use crate::kafka::producer::topic_gate::TopicGate;
