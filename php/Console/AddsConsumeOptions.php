@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A host whose framework has own options for its realtime:kafka:consume.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Console;
 use Symfony\Component\Console\Input\InputOption;
 
 /**
- * Scripts and supervisor files that call the framework's command keep working with the one of this package.
+ * A host whose framework has own options for its realtime:kafka:consume. Scripts and supervisor files that call the
+ * framework's command keep working with the one of this package.
  */
 interface AddsConsumeOptions
 {

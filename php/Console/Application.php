@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The console application for plain PHP.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -20,7 +16,8 @@ use Toporia\Realtime\Polyfill\ConsoleCommand;
 use Toporia\Realtime\Support\Version;
 
 /**
- * Has this package's commands, and those listed under `commands` in config/realtime.php.
+ * The console application for plain PHP. Has this package's commands, and those listed under `commands` in
+ * config/realtime.php.
  */
 final class Application extends SymfonyApplication
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Base class of this package's commands: exit codes and error output.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -24,7 +20,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Exit codes are the same in every host: 0 done, 1 failed while running, 2 wrong usage or configuration.
+ * Base class of this package's commands: exit codes and error output. Exit codes are the same in every host: 0 done, 1
+ * failed while running, 2 wrong usage or configuration.
  */
 abstract class Command extends SymfonyCommand
 {

@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The commands that every host offers.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
 /**
- * Used by the plain PHP console and by the integrations for frameworks.
+ * The commands that every host offers. Used by the plain PHP console and by the integrations for frameworks.
  */
 final class CommandList
 {

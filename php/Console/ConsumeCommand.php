@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:kafka:consume: runs a worker.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -24,7 +20,7 @@ use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
 /**
- * Reads the input and assembles the parts; ConsumeRunner does the work.
+ * realtime:kafka:consume: runs a worker. Reads the input and assembles the parts; ConsumeRunner does the work.
  */
 final class ConsumeCommand extends WorkerCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A small autowiring container for plain PHP: creates handlers, middleware and commands.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -15,7 +11,8 @@ use ReflectionParameter;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * get(), has() and bind() as in other containers. Every object is a singleton.
+ * A small autowiring container for plain PHP: creates handlers, middleware and commands. get(), has() and bind() as in
+ * other containers. Every object is a singleton.
  *
  *     $container->bind(PDO::class, fn (Container $c) => new PDO(getenv('DB_DSN')));
  *     $container->bind(Orders::class, SqlOrders::class);

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * A host that creates handlers and middleware for every message, unless --handler-lifetime is set.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
 /**
- * For frameworks with a container that has a scope per request or job.
+ * A host that creates handlers and middleware for every message, unless --handler-lifetime is set. For frameworks with
+ * a container that has a scope per request or job.
  */
 interface CreatesHandlersPerMessage
 {

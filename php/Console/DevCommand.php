@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:kafka:dev: runs an in-memory Kafka for development.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -17,7 +13,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\RunOptions;
 
 /**
- * Runs the embedded broker until Ctrl-C or SIGTERM.
+ * realtime:kafka:dev: runs an in-memory Kafka for development. Runs the embedded broker until Ctrl-C or SIGTERM.
  */
 final class DevCommand extends Command
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Base class of the dead-letter commands: broker selection, access to the letters, confirmation.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -28,7 +24,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * A subclass reads its options first, then works inside withLetters().
+ * Base class of the dead-letter commands: broker selection, access to the letters, confirmation. A subclass reads its
+ * options first, then works inside withLetters().
  */
 abstract class DlqCommand extends Command
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:dlq:list: lists dead letters, newest first.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -21,7 +17,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Replayed letters are hidden unless --all is given.
+ * realtime:dlq:list: lists dead letters, newest first. Replayed letters are hidden unless --all is given.
  */
 final class DlqListCommand extends DlqCommand
 {

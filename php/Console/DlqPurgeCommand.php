@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:dlq:purge: deletes dead letters permanently.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -21,8 +17,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Plans, asks for confirmation, deletes; reports letters that stay because Kafka only deletes the beginning of a
- * partition.
+ * realtime:dlq:purge: deletes dead letters permanently. Plans, asks for confirmation, deletes; reports letters that
+ * stay because Kafka only deletes the beginning of a partition.
  */
 final class DlqPurgeCommand extends DlqCommand
 {

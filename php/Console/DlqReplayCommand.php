@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:dlq:replay: sends dead letters back to their topics, for the consumer group that failed.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -25,7 +21,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Plans, asks for confirmation, replays, and reports failures.
+ * realtime:dlq:replay: sends dead letters back to their topics, for the consumer group that failed. Plans, asks for
+ * confirmation, replays, and reports failures.
  */
 final class DlqReplayCommand extends DlqCommand
 {

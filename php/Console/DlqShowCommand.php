@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:dlq:show: shows one dead letter in full.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -21,7 +17,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Shows where and why it failed, its headers, its payload, and whether it was replayed.
+ * realtime:dlq:show: shows one dead letter in full. Shows where and why it failed, its headers, its payload, and
+ * whether it was replayed.
  */
 final class DlqShowCommand extends DlqCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:doctor: diagnoses the way from PHP to Kafka.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -23,7 +19,8 @@ use Toporia\Realtime\Diagnostics\TextReport;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Reads the input and assembles the parts; the checks are in Diagnostics\Checks.
+ * realtime:doctor: diagnoses the way from PHP to Kafka. Reads the input and assembles the parts; the checks are in
+ * Diagnostics\Checks.
  */
 final class DoctorCommand extends Command
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Base class of realtime:gateway:connections, :kick and :unsubscribe: the gateway's address and the selection options.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -16,6 +12,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
+ * Base class of realtime:gateway:connections, :kick and :unsubscribe: the gateway's address and the selection options.
  * They call the HTTP API of one gateway, which forwards the request to all others.
  */
 abstract class GatewayAdminCommand extends Command

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:gateway: runs the WebSocket gateway on its own.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -22,7 +18,8 @@ use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\TextReporter;
 
 /**
- * Reads the input and assembles the parts; GatewayRunner does the work.
+ * realtime:gateway: runs the WebSocket gateway on its own. Reads the input and assembles the parts; GatewayRunner does
+ * the work.
  */
 final class GatewayCommand extends WorkerCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:gateway:connections: lists connections, across all gateways.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -13,7 +9,8 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * One line per connection, longest connected first.
+ * realtime:gateway:connections: lists connections, across all gateways. One line per connection, longest connected
+ * first.
  */
 final class GatewayConnectionsCommand extends GatewayAdminCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:gateway:kick: closes connections permanently (clients do not reconnect), on all gateways.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Selects by user, socket or channel; several conditions must all match.
+ * realtime:gateway:kick: closes connections permanently (clients do not reconnect), on all gateways. Selects by user,
+ * socket or channel; several conditions must all match.
  */
 final class GatewayKickCommand extends GatewayAdminCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:gateway:unsubscribe: unsubscribes connections from a channel, on all gateways.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -16,7 +12,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * All subscribers of the channel, those of one user, or one socket.
+ * realtime:gateway:unsubscribe: unsubscribes connections from a channel, on all gateways. All subscribers of the
+ * channel, those of one user, or one socket.
  */
 final class GatewayUnsubscribeCommand extends GatewayAdminCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The services that commands need from the application they run in.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * One implementation per host: PlainHost for ./console, others for the frameworks.
+ * The services that commands need from the application they run in. One implementation per host: PlainHost for
+ * ./console, others for the frameworks.
  */
 interface Host
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * A host whose configuration realtime:doctor can inspect even when it is rejected.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
 /**
- * Implemented by hosts whose config() may throw, so that the doctor reports the error instead of failing.
+ * A host whose configuration realtime:doctor can inspect even when it is rejected. Implemented by hosts whose config()
+ * may throw, so that the doctor reports the error instead of failing.
  */
 interface InspectableConfiguration
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:lag: shows the lag of consumer groups and whether they catch up.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -24,7 +20,8 @@ use Toporia\Realtime\Diagnostics\Screen;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Rates are computed from two snapshots; with --watch, from each snapshot and the previous one.
+ * realtime:lag: shows the lag of consumer groups and whether they catch up. Rates are computed from two snapshots; with
+ * --watch, from each snapshot and the previous one.
  */
 final class LagCommand extends Command
 {

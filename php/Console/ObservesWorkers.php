@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A host that wants to be notified about its workers.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -14,7 +10,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\ConsumeOptions;
 
 /**
- * Optional, for frameworks with events and logs of their own.
+ * A host that wants to be notified about its workers. Optional, for frameworks with events and logs of their own.
  */
 interface ObservesWorkers
 {

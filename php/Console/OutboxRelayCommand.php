@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:outbox:relay: sends the rows of the transactional outbox.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -27,7 +23,8 @@ use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 
 /**
- * Reads the input and assembles the parts; Relay does the work.
+ * realtime:outbox:relay: sends the rows of the transactional outbox. Reads the input and assembles the parts; Relay
+ * does the work.
  */
 final class OutboxRelayCommand extends Command
 {

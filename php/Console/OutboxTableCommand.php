@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:outbox:table: creates the tables of the transactional outbox, or prints the SQL.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -18,7 +14,8 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Existing tables are left unchanged. An application with migrations prints the SQL and adds it to one.
+ * realtime:outbox:table: creates the tables of the transactional outbox, or prints the SQL. Existing tables are left
+ * unchanged. An application with migrations prints the SQL and adds it to one.
  */
 final class OutboxTableCommand extends Command
 {

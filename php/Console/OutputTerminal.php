@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Implements Terminal on Symfony's console output.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -15,7 +11,7 @@ use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Writes raw text: received data must not be parsed as formatting.
+ * Implements Terminal on Symfony's console output. Writes raw text: received data must not be parsed as formatting.
  */
 final class OutputTerminal implements Terminal
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The host of ./console: config/realtime.php in the working directory, and a small container.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -21,7 +17,8 @@ use Toporia\Realtime\Support\Environment;
 use Toporia\Realtime\Toporia\Framework;
 
 /**
- * The file returns the array for Realtime::configure(). These keys are for the commands:
+ * The host of ./console: config/realtime.php in the working directory, and a small container. The file returns the
+ * array for Realtime::configure(). These keys are for the commands:
  *
  *     return [
  *         'brokers' => ['kafka' => ['brokers' => getenv('KAFKA_BROKERS') ?: 'localhost:9092']],

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:kafka:publish: sends events from the shell.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -19,7 +15,8 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Sends one event with the JSON argument as data, or one event per line of standard input.
+ * realtime:kafka:publish: sends events from the shell. Sends one event with the JSON argument as data, or one event per
+ * line of standard input.
  */
 final class PublishCommand extends Command
 {

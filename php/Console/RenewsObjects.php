@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A host that can create an object again together with its dependencies.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Console;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Implemented by hosts whose make() returns shared objects.
+ * A host that can create an object again together with its dependencies. Implemented by hosts whose make() returns
+ * shared objects.
  */
 interface RenewsObjects
 {

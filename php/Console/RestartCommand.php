@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:restart: makes running workers finish the current record and exit.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -13,7 +9,8 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\RestartSignal;
 
 /**
- * The supervisor (systemd, Supervisor, Docker) then starts them again with the new code.
+ * realtime:restart: makes running workers finish the current record and exit. The supervisor (systemd, Supervisor,
+ * Docker) then starts them again with the new code.
  */
 final class RestartCommand extends Command
 {

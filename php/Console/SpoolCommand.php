@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:spool: lists the directories of the spool, and adopts one that no process sends.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -20,8 +16,9 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Messages of a directory are sent by processes of the same cluster, topic_prefix and application. An adopted directory
- * is sent by every process of the cluster that adopted it.
+ * realtime:spool: lists the directories of the spool, and adopts one that no process sends. Messages of a directory are
+ * sent by processes of the same cluster, topic_prefix and application. An adopted directory is sent by every process of
+ * the cluster that adopted it.
  */
 final class SpoolCommand extends Command
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Base class of the topic commands: the cluster, the configured topics, and their comparison.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -25,7 +21,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * A subclass reads its options first, then works in withKafka().
+ * Base class of the topic commands: the cluster, the configured topics, and their comparison. A subclass reads its
+ * options first, then works in withKafka().
  */
 abstract class TopicCommand extends Command
 {

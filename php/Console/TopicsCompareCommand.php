@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:topics:compare: lists the differences between the topics and the configuration, with remedies.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -17,7 +13,8 @@ use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * The exit code makes it usable as a check in deployments.
+ * realtime:topics:compare: lists the differences between the topics and the configuration, with remedies. The exit code
+ * makes it usable as a check in deployments.
  */
 final class TopicsCompareCommand extends TopicCommand
 {

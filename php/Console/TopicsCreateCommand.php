@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:topics:create: creates missing topics of the configuration, or the named ones.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -24,7 +20,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Existing topics are left unchanged; --grow adds missing partitions.
+ * realtime:topics:create: creates missing topics of the configuration, or the named ones. Existing topics are left
+ * unchanged; --grow adds missing partitions.
  */
 final class TopicsCreateCommand extends TopicCommand
 {

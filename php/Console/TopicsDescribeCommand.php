@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:topics:describe: shows one topic in full.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -24,7 +20,8 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Shows partitions, leaders, replicas, offsets, important settings, and the current user's permissions.
+ * realtime:topics:describe: shows one topic in full. Shows partitions, leaders, replicas, offsets, important settings,
+ * and the current user's permissions.
  */
 final class TopicsDescribeCommand extends TopicCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:topics:list: lists the topics of this application, or all topics.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -24,7 +20,8 @@ use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * As realtime:topics it also compares them with the configuration.
+ * realtime:topics:list: lists the topics of this application, or all topics. As realtime:topics it also compares them
+ * with the configuration.
  */
 final class TopicsListCommand extends TopicCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:webhooks:send: posts the webhooks of the gateways to the application.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -27,7 +23,8 @@ use Toporia\Realtime\Worker\TextReporter;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Reads the input and assembles the parts; WebhookSender does the work.
+ * realtime:webhooks:send: posts the webhooks of the gateways to the application. Reads the input and assembles the
+ * parts; WebhookSender does the work.
  */
 final class WebhooksSendCommand extends Command
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Base class of the commands that run until a signal.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
@@ -13,8 +9,9 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 
 /**
- * An application with an event dispatcher exits at a signal. While such a command runs, it finishes as if there were no
- * application: after the listeners the signal is passed on to the extension, which ends consume() or wait().
+ * Base class of the commands that run until a signal. An application with an event dispatcher exits at a signal. While
+ * such a command runs, it finishes as if there were no application: after the listeners the signal is passed on to the
+ * extension, which ends consume() or wait().
  */
 abstract class WorkerCommand extends Command implements ReceivesSignals
 {

@@ -1,15 +1,14 @@
 <?php
 
-/**
- * Evaluates Kafka permissions by the needs of publishers and workers.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Worker\Text;
 
+/**
+ * Evaluates Kafka permissions by the needs of publishers and workers.
+ */
 final class Acl
 {
     /**

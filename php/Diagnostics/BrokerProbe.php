@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The attempt to connect to one broker: the steps that passed, the one that failed, and what to do about it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Admin;
 
 /**
- * The extension reports the steps (Admin::probe()); certificates are read with PHP's openssl extension.
+ * The attempt to connect to one broker: the steps that passed, the one that failed, and what to do about it. The
+ * extension reports the steps (Admin::probe()); certificates are read with PHP's openssl extension.
  */
 final class BrokerProbe
 {

@@ -1,15 +1,14 @@
 <?php
 
-/**
- * The relevant fields of a broker's certificate.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 use OpenSSLCertificate;
 
+/**
+ * The relevant fields of a broker's certificate.
+ */
 final class Certificate
 {
     /**

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * A single check of the doctor.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * Checks do not modify anything (except the one for --write) and print nothing: they return findings.
+ * A single check of the doctor. Checks do not modify anything (except the one for --write) and print nothing: they
+ * return findings.
  */
 interface Check
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * All checks of realtime:doctor, in order.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * Ordered from this machine outwards: a check comes after the checks it depends on.
+ * All checks of realtime:doctor, in order. Ordered from this machine outwards: a check comes after the checks it
+ * depends on.
  */
 final class Checks
 {

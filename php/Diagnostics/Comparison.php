@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Compares the topics of a cluster with the configuration.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -12,7 +8,8 @@ use Closure;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Each difference has a remedy; differences of the same kind are merged.
+ * Compares the topics of a cluster with the configuration. Each difference has a remedy; differences of the same kind
+ * are merged.
  */
 final class Comparison
 {

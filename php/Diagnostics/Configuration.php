@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The configuration as the extension resolves it, and what it refuses.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * Unknown settings are left out one by one, so that all of them are named and the rest can be looked at.
+ * The configuration as the extension resolves it, and what it refuses. Unknown settings are left out one by one, so
+ * that all of them are named and the rest can be looked at.
  */
 final class Configuration
 {

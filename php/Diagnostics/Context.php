@@ -1,9 +1,5 @@
 <?php
 
-/**
- * State shared by the checks: configuration, connections, and results of earlier checks.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,6 +7,9 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Dlq\TopicNames;
 
+/**
+ * State shared by the checks: configuration, connections, and results of earlier checks.
+ */
 final class Context
 {
     public readonly Configuration $configuration;

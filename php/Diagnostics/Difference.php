@@ -1,15 +1,12 @@
 <?php
 
-/**
- * A difference between the cluster and the configuration, with a remedy.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * `wrong` makes the comparison fail; `warning` will cause problems eventually; `note` is informational.
+ * A difference between the cluster and the configuration, with a remedy. `wrong` makes the comparison fail; `warning`
+ * will cause problems eventually; `note` is informational.
  */
 final class Difference
 {

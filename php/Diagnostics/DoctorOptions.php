@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The validated options of realtime:doctor.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -13,6 +9,9 @@ use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
+/**
+ * The validated options of realtime:doctor.
+ */
 final class DoctorOptions
 {
     /**

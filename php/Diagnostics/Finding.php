@@ -1,13 +1,12 @@
 <?php
 
-/**
- * A single finding of the doctor.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
+/**
+ * A single finding of the doctor.
+ */
 final class Finding
 {
     /**

@@ -1,13 +1,12 @@
 <?php
 
-/**
- * Counts findings by level.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
+/**
+ * Counts findings by level.
+ */
 final class FindingCounts
 {
     /** @var array<string, int> */

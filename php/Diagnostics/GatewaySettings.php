@@ -1,15 +1,14 @@
 <?php
 
-/**
- * The gateway's settings, resolved like the extension does.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Support\Environment;
 
+/**
+ * The gateway's settings, resolved like the extension does.
+ */
 final class GatewaySettings
 {
     private const VARIABLES = [

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Lag of a consumer group, with rates computed from two snapshots, and the time until it has caught up.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * Rates are null if there is only one snapshot.
+ * Lag of a consumer group, with rates computed from two snapshots, and the time until it has caught up. Rates are null
+ * if there is only one snapshot.
  */
 final class GroupLag
 {

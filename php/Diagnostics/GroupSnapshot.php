@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The state of one consumer group at one moment.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * Members are null on the embedded broker, which does not report them.
+ * The state of one consumer group at one moment. Members are null on the embedded broker, which does not report them.
  */
 final class GroupSnapshot
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Requests health endpoints of workers and gateways on this machine.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,6 +7,9 @@ namespace Toporia\Realtime\Diagnostics;
 use RuntimeException;
 use Toporia\Realtime\Support\HttpRequest;
 
+/**
+ * Requests health endpoints of workers and gateways on this machine.
+ */
 final class HttpProbe
 {
     private const MAX_BYTES = 4096;

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Stops a watching command immediately on SIGINT or SIGTERM, even while Kafka does not respond.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -12,7 +8,8 @@ use Closure;
 use Toporia\Realtime\Support\StopFlag;
 
 /**
- * Active from construction to release(). Without pcntl, signals keep their default action.
+ * Stops a watching command immediately on SIGINT or SIGTERM, even while Kafka does not respond. Active from
+ * construction to release(). Without pcntl, signals keep their default action.
  */
 final class Interrupt
 {

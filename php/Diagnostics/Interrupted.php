@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Interrupts a request to Kafka after a signal.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics;
 use RuntimeException;
 
 /**
- * Thrown and caught by Interrupt::run().
+ * Interrupts a request to Kafka after a signal. Thrown and caught by Interrupt::run().
  */
 final class Interrupted extends RuntimeException
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Writes the report as JSON: one object per line, the last is the summary.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,6 +7,7 @@ namespace Toporia\Realtime\Diagnostics;
 use Symfony\Component\Console\Output\OutputInterface;
 
 /**
+ * Writes the report as JSON: one object per line, the last is the summary.
  * `{"type":"finding","check":"brokers","level":"error","subject":"…","text":"…","remedy":"…",…}`
  */
 final class JsonReport implements Report

@@ -1,16 +1,12 @@
 <?php
 
-/**
- * Formats a lag report as JSON.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * Rates are records per second, null with a single snapshot; times are seconds, null if unknown or if nothing is
- * consumed.
+ * Formats a lag report as JSON. Rates are records per second, null with a single snapshot; times are seconds, null if
+ * unknown or if nothing is consumed.
  */
 final class LagJson
 {

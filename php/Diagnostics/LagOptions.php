@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The validated options of realtime:lag.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -12,7 +8,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Selects the groups, the interval, and the limits.
+ * The validated options of realtime:lag. Selects the groups, the interval, and the limits.
  */
 final class LagOptions
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reads snapshots of consumer groups: commits, end offsets and members.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Groups and topics are requested in batches: a thousand groups take a few dozen requests.
+ * Reads snapshots of consumer groups: commits, end offsets and members. Groups and topics are requested in batches: a
+ * thousand groups take a few dozen requests.
  */
 final class LagReader
 {

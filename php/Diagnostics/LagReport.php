@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The lag of consumer groups at one moment, worst first, with the problems of each.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * The data behind the text and JSON output of realtime:lag.
+ * The lag of consumer groups at one moment, worst first, with the problems of each. The data behind the text and JSON
+ * output of realtime:lag.
  */
 final class LagReport
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Formats a lag report as text: total, groups, problems, and the partitions of a single group.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Fits the width of the terminal.
+ * Formats a lag report as text: total, groups, problems, and the partitions of a single group. Fits the width of the
+ * terminal.
  */
 final class LagText
 {

@@ -1,13 +1,12 @@
 <?php
 
-/**
- * The severity of a finding.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
+/**
+ * The severity of a finding.
+ */
 enum Level: string
 {
     case Ok = 'ok';

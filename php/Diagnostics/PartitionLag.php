@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The lag of a consumer group in one partition.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * All values are from the same snapshot.
+ * The lag of a consumer group in one partition. All values are from the same snapshot.
  */
 final class PartitionLag
 {

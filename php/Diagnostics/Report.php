@@ -1,13 +1,12 @@
 <?php
 
-/**
- * Receives the findings; implemented for text and JSON.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
+/**
+ * Receives the findings; implemented for text and JSON.
+ */
 interface Report
 {
     public function begin(Context $context): void;

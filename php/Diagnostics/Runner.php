@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Runs all checks; a failing check only skips those that depend on it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,6 +7,9 @@ namespace Toporia\Realtime\Diagnostics;
 use Throwable;
 use Toporia\Realtime\Exception\RealtimeException;
 
+/**
+ * Runs all checks; a failing check only skips those that depend on it.
+ */
 final class Runner
 {
     /**

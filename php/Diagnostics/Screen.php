@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Writes lines, or redraws them in place on a terminal.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -14,7 +10,7 @@ use Toporia\Realtime\Console\OutputTerminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Writes raw text: a topic name must not be parsed as formatting.
+ * Writes lines, or redraws them in place on a terminal. Writes raw text: a topic name must not be parsed as formatting.
  */
 final class Screen
 {

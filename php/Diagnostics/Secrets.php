@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Removes passwords and keys from the doctor's output.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Support\Environment;
 
 /**
- * No check prints secrets itself; this covers error messages of databases and libraries that quote them.
+ * Removes passwords and keys from the doctor's output. No check prints secrets itself; this covers error messages of
+ * databases and libraries that quote them.
  */
 final class Secrets
 {

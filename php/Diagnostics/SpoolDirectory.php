@@ -1,16 +1,13 @@
 <?php
 
-/**
- * One directory of a spool: its owner and its messages, read without modifying them.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 /**
- * `<nanoseconds>-<pid>.spool`, `failed/*.jsonl`, `damaged/*`, `about.json`. A file's header holds the numbers of
- * records written and sent; its name holds its start time.
+ * One directory of a spool: its owner and its messages, read without modifying them. `<nanoseconds>-<pid>.spool`,
+ * `failed/*.jsonl`, `damaged/*`, `about.json`. A file's header holds the numbers of records written and sent; its name
+ * holds its start time.
  */
 final class SpoolDirectory
 {

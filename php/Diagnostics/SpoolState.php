@@ -1,13 +1,12 @@
 <?php
 
-/**
- * The content of a spool, read without modifying it: one directory for each owner of messages.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
+/**
+ * The content of a spool, read without modifying it: one directory for each owner of messages.
+ */
 final class SpoolState
 {
     public int $messages = 0;

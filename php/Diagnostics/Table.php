@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Formats a table whose columns fit their content and the terminal.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * If the terminal is too narrow, the widest text columns are shortened first, down to a minimum.
+ * Formats a table whose columns fit their content and the terminal. If the terminal is too narrow, the widest text
+ * columns are shortened first, down to a minimum.
  */
 final class Table
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Writes the report as text.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -13,7 +9,8 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * One line per finding, with its remedy below it, under the heading of its check; written immediately.
+ * Writes the report as text. One line per finding, with its remedy below it, under the heading of its check; written
+ * immediately.
  */
 final class TextReport implements Report
 {

@@ -1,15 +1,14 @@
 <?php
 
-/**
- * Problems of topics with leaders and replicas; topics with the same problem are merged.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Worker\Text;
 
+/**
+ * Problems of topics with leaders and replicas; topics with the same problem are merged.
+ */
 final class TopicHealth
 {
     /** @var array<string, list<string>> topics by problem */

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The configured topics, and the role of each topic of the cluster.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,8 +7,8 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * Based on Admin::configuration(). With one topic per channel no topic is expected by name: topics are created with
- * their channels.
+ * The configured topics, and the role of each topic of the cluster. Based on Admin::configuration(). With one topic per
+ * channel no topic is expected by name: topics are created with their channels.
  */
 final class TopicPlan
 {

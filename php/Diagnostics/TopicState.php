@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A topic in the cluster.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Created from an entry of Admin::topics().
+ * A topic in the cluster. Created from an entry of Admin::topics().
  */
 final class TopicState
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Formats topics as a table or as arrays.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * RECORDS is the number of offsets in a topic, an upper bound for its records.
+ * Formats topics as a table or as arrays. RECORDS is the number of offsets in a topic, an upper bound for its records.
  */
 final class TopicTable
 {

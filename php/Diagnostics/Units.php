@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Formats times, rates and retention.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Short enough for table columns.
+ * Formats times, rates and retention. Short enough for table columns.
  */
 final class Units
 {

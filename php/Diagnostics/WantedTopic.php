@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A topic as configured.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
@@ -11,8 +7,8 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Null values use the brokers' defaults. If topic_mapping names a topic several times, the first entry wins, as in the
- * extension.
+ * A topic as configured. Null values use the brokers' defaults. If topic_mapping names a topic several times, the first
+ * entry wins, as in the extension.
  */
 final class WantedTopic
 {

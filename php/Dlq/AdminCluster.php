@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Accesses a configured Kafka through the native Admin and Broker.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -18,9 +14,9 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Sends with acks=all and without a spool, regardless of the configuration: a letter counts as replayed once Kafka has
- * acknowledged it, and a record that Kafka did not accept must not be sent later by a spool, because its letter can
- * still be replayed.
+ * Accesses a configured Kafka through the native Admin and Broker. Sends with acks=all and without a spool, regardless
+ * of the configuration: a letter counts as replayed once Kafka has acknowledged it, and a record that Kafka did not
+ * accept must not be sent later by a spool, because its letter can still be replayed.
  */
 final class AdminCluster implements Cluster
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The Kafka operations used by the dead-letter commands.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Implemented by AdminCluster on the native Admin and Broker; in tests by a list in memory.
+ * The Kafka operations used by the dead-letter commands. Implemented by AdminCluster on the native Admin and Broker; in
+ * tests by a list in memory.
  *
  * Every method throws a RealtimeException if Kafka cannot be reached or rejects the request.
  */

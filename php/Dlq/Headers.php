@@ -1,16 +1,13 @@
 <?php
 
-/**
- * The record headers of dead letters and of replays.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
 /**
- * A replay keeps the record's own headers and adds three: `x-original-*`, so that another failure still refers to the
- * first one; `x-replay-group`, so that only the group that failed handles it; `x-replays`, the number of replays.
+ * The record headers of dead letters and of replays. A replay keeps the record's own headers and adds three:
+ * `x-original-*`, so that another failure still refers to the first one; `x-replay-group`, so that only the group that
+ * failed handles it; `x-replays`, the number of replays.
  */
 final class Headers
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Pretty-prints JSON text token by token.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
 /**
- * Long numbers, repeated names and `1.0` are kept as they were sent; decoding and encoding would change them.
+ * Pretty-prints JSON text token by token. Long numbers, repeated names and `1.0` are kept as they were sent; decoding
+ * and encoding would change them.
  */
 final class JsonFormatter
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A dead letter: the failed record, the location and reason of the failure, and the number of attempts.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,8 +7,9 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * A record of a dead-letter topic, interpreted by its headers. Records from other producers may lack some headers:
- * those values are null.
+ * A dead letter: the failed record, the location and reason of the failure, and the number of attempts. A record of a
+ * dead-letter topic, interpreted by its headers. Records from other producers may lack some headers: those values are
+ * null.
  */
 final class Letter
 {

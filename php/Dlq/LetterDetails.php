@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Shows one letter in full, as text or as JSON.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Location and reason of the failure, headers, payload.
+ * Shows one letter in full, as text or as JSON. Location and reason of the failure, headers, payload.
  */
 final class LetterDetails
 {

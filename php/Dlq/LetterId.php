@@ -1,15 +1,11 @@
 <?php
 
-/**
- * Identifies a letter by topic, partition and offset.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
 /**
- * Written as `dlq.orders/0/17`; also parsed from `orders/0/17`.
+ * Identifies a letter by topic, partition and offset. Written as `dlq.orders/0/17`; also parsed from `orders/0/17`.
  */
 final class LetterId
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Formats letters as a table.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Two lines per letter: the columns, then the message id and the exception's message.
+ * Formats letters as a table. Two lines per letter: the columns, then the message id and the exception's message.
  */
 final class LetterTable
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reads dead letters from Kafka.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Streams letters one at a time, so that their number does not matter.
+ * Reads dead letters from Kafka. Streams letters one at a time, so that their number does not matter.
  */
 final class Letters
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Collects the newest letters up to a limit.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Dlq;
 use SplMinHeap;
 
 /**
- * Only keeps the fields to show, as returned by Letter::toArray().
+ * Collects the newest letters up to a limit. Only keeps the fields to show, as returned by Letter::toArray().
  */
 final class NewestLetters
 {

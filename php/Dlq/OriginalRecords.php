@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Looks up the failed record of letters without a value.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,8 +7,8 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * A record too large for a dead letter leaves only its coordinates there; the record stays in its topic until Kafka's
- * retention removes it.
+ * Looks up the failed record of letters without a value. A record too large for a dead letter leaves only its
+ * coordinates there; the record stays in its topic until Kafka's retention removes it.
  */
 final class OriginalRecords
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Tells the letters of this application from those of others on the same cluster.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,10 +7,11 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Diagnostics\TopicPlan;
 
 /**
- * The name of a topic does not decide: `shop_staging_user_1` is the topic of the channel `staging.user.1` with the
- * prefix `shop`, and of `user.1` with the prefix `shop_staging`. As for records, the channel of the message decides. A
- * letter without a channel belongs to the application with the longest known prefix of its topic; prefixes are known
- * from the gateways' topics and from letters with a channel.
+ * Tells the letters of this application from those of others on the same cluster. The name of a topic does not decide:
+ * `shop_staging_user_1` is the topic of the channel `staging.user.1` with the prefix `shop`, and of `user.1` with the
+ * prefix `shop_staging`. As for records, the channel of the message decides. A letter without a channel belongs to the
+ * application with the longest known prefix of its topic; prefixes are known from the gateways' topics and from letters
+ * with a channel.
  */
 final class Ownership
 {

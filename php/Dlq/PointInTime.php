@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Parses --since and --before: a time, or a duration ago.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -14,7 +10,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * `90s`, `15m`, `2h`, `7d`, an ISO 8601 time, or Unix seconds.
+ * Parses --since and --before: a time, or a duration ago. `90s`, `15m`, `2h`, `7d`, an ISO 8601 time, or Unix seconds.
  */
 final class PointInTime
 {

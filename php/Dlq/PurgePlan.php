@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The letters that a purge will delete, shown before it is confirmed.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Kafka only deletes the beginning of a partition, so a letter that must stay keeps all later ones.
+ * The letters that a purge will delete, shown before it is confirmed. Kafka only deletes the beginning of a partition,
+ * so a letter that must stay keeps all later ones.
  */
 final class PurgePlan
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Deletes letters permanently.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Plans first, then executes the plan. Requires DeleteRecords, which the embedded broker lacks.
+ * Deletes letters permanently. Plans first, then executes the plan. Requires DeleteRecords, which the embedded broker
+ * lacks.
  */
 final class Purger
 {

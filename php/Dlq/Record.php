@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A Kafka record, as used by the dead-letter commands.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Message;
 
 /**
- * A plain value object, so that the code based on it can be tested without a broker.
+ * A Kafka record, as used by the dead-letter commands. A plain value object, so that the code based on it can be tested
+ * without a broker.
  */
 final class Record
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Sends replays in batches and marks the delivered ones.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -12,7 +8,7 @@ use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Also holds the result of a replay.
+ * Sends replays in batches and marks the delivered ones. Also holds the result of a replay.
  */
 final class ReplayDelivery
 {

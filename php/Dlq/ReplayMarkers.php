@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Records which letters were replayed, in a compacted topic.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Key: the letter id. Value: `{"at":1763700000,"to":"orders","id":"019a…"}`; null once the letter is deleted.
+ * Records which letters were replayed, in a compacted topic. Key: the letter id. Value:
+ * `{"at":1763700000,"to":"orders","id":"019a…"}`; null once the letter is deleted.
  *
  * The letters themselves cannot be changed in Kafka, and other tools read them too.
  */

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The letters that a replay will send: shown before it is confirmed, and then executed exactly.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -11,8 +7,9 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Only keeps the positions of letters, so that a million of them fit into memory. Messages that fail during the replay
- * are not part of the plan, so a message that keeps failing is replayed once, not endlessly.
+ * The letters that a replay will send: shown before it is confirmed, and then executed exactly. Only keeps the
+ * positions of letters, so that a million of them fit into memory. Messages that fail during the replay are not part of
+ * the plan, so a message that keeps failing is replayed once, not endlessly.
  */
 final class ReplayPlan
 {

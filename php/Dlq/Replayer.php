@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Replays letters to their original topic, for the consumer group that failed.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -12,8 +8,9 @@ use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Plans first, then executes the plan. At least once: a letter is marked after Kafka has acknowledged it, so a killed
- * process leaves at most one batch (100 letters) that the next replay sends again.
+ * Replays letters to their original topic, for the consumer group that failed. Plans first, then executes the plan. At
+ * least once: a letter is marked after Kafka has acknowledged it, so a killed process leaves at most one batch (100
+ * letters) that the next replay sends again.
  */
 final class Replayer
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Selects letters by the options of a command.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * A letter is selected if it matches all conditions; if ids are given, it must be one of them.
+ * Selects letters by the options of a command. A letter is selected if it matches all conditions; if ids are given, it
+ * must be one of them.
  */
 final class Selection
 {

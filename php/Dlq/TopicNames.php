@@ -1,15 +1,12 @@
 <?php
 
-/**
- * The naming rules of dead-letter topics.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
 /**
- * Dead letters of `orders` are in `dlq.orders`; `dlq-replayed` holds the markers of replayed letters.
+ * The naming rules of dead-letter topics. Dead letters of `orders` are in `dlq.orders`; `dlq-replayed` holds the
+ * markers of replayed letters.
  */
 final class TopicNames
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Handles a batch of messages through a store: skips handled messages and maps failures to their index.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -14,8 +10,9 @@ use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Message;
 
 /**
- * Translates between three lists: the broker's messages, their keys (a key may occur twice), and the messages that are
- * left for the callback.
+ * Handles a batch of messages through a store: skips handled messages and maps failures to their index. Translates
+ * between three lists: the broker's messages, their keys (a key may occur twice), and the messages that are left for
+ * the callback.
  *
  * @internal use Idempotency::wrap()
  */

@@ -1,13 +1,12 @@
 <?php
 
-/**
- * The result of claiming a key.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
 
+/**
+ * The result of claiming a key.
+ */
 enum Claim
 {
     /** The key belongs to this worker now. */

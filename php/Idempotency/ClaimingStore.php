@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Base class for stores without transactions: claim the key, run the effect, confirm the key.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -15,8 +11,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * The key is confirmed after the effect, so a crash in between repeats the effect: nothing is lost, but duplicates are
- * possible.
+ * Base class for stores without transactions: claim the key, run the effect, confirm the key. The key is confirmed
+ * after the effect, so a crash in between repeats the effect: nothing is lost, but duplicates are possible.
  *
  * A claim keeps other workers away while the effect runs. The claim of a dead worker ends in two ways: the same record
  * takes it over immediately when redelivered (Kafka only assigns a record to another worker after the first one has

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Makes a callback handle each message once, although Kafka may deliver it more than once.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -17,7 +13,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\ReturnValue;
 
 /**
- * Wraps a callback; the store remembers the handled messages.
+ * Makes a callback handle each message once, although Kafka may deliver it more than once. Wraps a callback; the store
+ * remembers the handled messages.
  *
  *     $idempotency = new Idempotency(new PdoStore($pdo), 'orders');
  *     $broker->subscribe('order.*', $idempotency->wrap(fn (Message $message) => …));

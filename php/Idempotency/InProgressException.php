@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Another worker is handling the same key.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -13,7 +9,7 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\Transient;
 
 /**
- * Transient: on the next attempt the key is either done or free.
+ * Another worker is handling the same key. Transient: on the next attempt the key is either done or free.
  */
 final class InProgressException extends RuntimeException implements RealtimeException, Transient
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Builds keys that every store can hold, for any bytes in the caller's key.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Idempotency;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * `scope:key` if that is at most 190 printable ASCII bytes, else `scope:sha256:<64 hex digits>` of the key.
+ * Builds keys that every store can hold, for any bytes in the caller's key. `scope:key` if that is at most 190
+ * printable ASCII bytes, else `scope:sha256:<64 hex digits>` of the key.
  *
  * Readable where possible, so that a message can be found by its id.
  */

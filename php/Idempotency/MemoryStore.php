@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Keeps keys in memory: for tests, and for duplicates that reach the same worker shortly after each other.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -12,7 +8,8 @@ use Closure;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Not shared between workers, and lost on restart.
+ * Keeps keys in memory: for tests, and for duplicates that reach the same worker shortly after each other. Not shared
+ * between workers, and lost on restart.
  *
  *     $broker->subscribe('order.*', (new Idempotency(new MemoryStore(), 'orders'))->wrap($callback));
  */

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The SQL of the key table for SQLite, PostgreSQL and MariaDB or MySQL.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Idempotency;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * The table has two columns: `id`, the key, compared bytewise, and `expires_at` in Unix seconds.
+ * The SQL of the key table for SQLite, PostgreSQL and MariaDB or MySQL. The table has two columns: `id`, the key,
+ * compared bytewise, and `expires_at` in Unix seconds.
  */
 final class PdoDialect
 {

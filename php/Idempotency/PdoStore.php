@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Keeps the keys in the application's own database, in the same transaction as the effect.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -15,8 +11,9 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * The mark is a row with a unique key, written before the effect and committed with it: after a crash either both exist
- * or neither. So writes of the callback through the same connection happen exactly once.
+ * Keeps the keys in the application's own database, in the same transaction as the effect. The mark is a row with a
+ * unique key, written before the effect and committed with it: after a crash either both exist or neither. So writes of
+ * the callback through the same connection happen exactly once.
  *
  *     $store = new PdoStore($pdo);
  *     $store->createTable();                     // once, or put sql() into a migration

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Keeps the keys in Redis (or Valkey, KeyDB, Dragonfly), through phpredis or Predis.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -13,7 +9,8 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * All workers on all machines share the keys, and Redis expires them.
+ * Keeps the keys in Redis (or Valkey, KeyDB, Dragonfly), through phpredis or Predis. All workers on all machines share
+ * the keys, and Redis expires them.
  *
  *     $redis = new Redis();
  *     $redis->connect('127.0.0.1');

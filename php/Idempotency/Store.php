@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Remembers which messages were handled.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -12,7 +8,8 @@ use Closure;
 use Toporia\Realtime\Exception\BatchException;
 
 /**
- * A single method, because mark and effect belong together: a database puts both into one transaction.
+ * Remembers which messages were handled. A single method, because mark and effect belong together: a database puts both
+ * into one transaction.
  *
  * A custom store without transactions should extend ClaimingStore instead.
  */

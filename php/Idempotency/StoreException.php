@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The store does not respond, or returns an unexpected result; the effect was not run.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\Transient;
 
 /**
- * Transient: the store may recover.
+ * The store does not respond, or returns an unexpected result; the effect was not run. Transient: the store may
+ * recover.
  */
 final class StoreException extends RuntimeException implements RealtimeException, Transient
 {

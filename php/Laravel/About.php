@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The "Realtime" section of `php artisan about` (Laravel 9.21 and later).
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Laravel;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Shows the configuration without connecting, and without secrets.
+ * The "Realtime" section of `php artisan about` (Laravel 9.21 and later). Shows the configuration without connecting,
+ * and without secrets.
  */
 final class About
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Broadcasts that are deferred until the open database transaction commits.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Discarded if the transaction is rolled back.
+ * Broadcasts that are deferred until the open database transaction commits. Discarded if the transaction is rolled
+ * back.
  */
 final class AfterCommit
 {

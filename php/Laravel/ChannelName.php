@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Interprets channel names by Pusher's conventions.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
 
 /**
- * `private-…` and `presence-…` require authorization; routes/channels.php authorizes the name without the prefix.
+ * Interprets channel names by Pusher's conventions. `private-…` and `presence-…` require authorization;
+ * routes/channels.php authorizes the name without the prefix.
  */
 final class ChannelName
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Passes config('realtime') to the extension.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -13,8 +9,9 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * Does not connect. A rejected configuration must not break pages that broadcast nothing, nor the artisan command that
- * diagnoses it; instead, every broadcast throws the configuration error.
+ * Passes config('realtime') to the extension. Does not connect. A rejected configuration must not break pages that
+ * broadcast nothing, nor the artisan command that diagnoses it; instead, every broadcast throws the configuration
+ * error.
  */
 final class Configuration
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Sends the broadcasts of one `broadcasting.connections.*` entry to Kafka.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -15,7 +11,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * An entry without settings of its own uses the default broker of config/realtime.php:
+ * Sends the broadcasts of one `broadcasting.connections.*` entry to Kafka. An entry without settings of its own uses
+ * the default broker of config/realtime.php:
  *
  *     'kafka' => ['driver' => 'kafka'],
  *     'reports' => ['driver' => 'kafka', 'brokers' => 'kafka-2:9092', 'topic_prefix' => 'reports'],

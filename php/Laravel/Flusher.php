@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Waits for acknowledgements, for a bounded time, when a job, command or request of a long-lived process ends.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -12,6 +8,7 @@ use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Realtime;
 
 /**
+ * Waits for acknowledgements, for a bounded time, when a job, command or request of a long-lived process ends.
  * Unacknowledged messages stay queued; later calls do not wait again until Kafka responds.
  */
 final class Flusher

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Laravel's broadcast driver "kafka".
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -19,7 +15,8 @@ use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Laravel\Queue\CurrentJob;
 
 /**
- * Publishes channel names as Laravel passes them (`private-user.1`) and signs Echo's authorization requests.
+ * Laravel's broadcast driver "kafka". Publishes channel names as Laravel passes them (`private-user.1`) and signs
+ * Echo's authorization requests.
  *
  * broadcast() returns once the message is queued in memory; in a queue job it waits for Kafka's acknowledgement and
  * throws if there is none, so that Laravel retries the job. It only throws BroadcastException.

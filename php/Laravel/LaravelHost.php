@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Connects the commands to Laravel: its configuration, container and events.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -27,7 +23,8 @@ use Toporia\Realtime\Support\Environment;
 use Toporia\Realtime\Worker\ConsumeOptions;
 
 /**
- * Handlers and middleware are resolved from Laravel's container; a handler that implements ShouldQueue is queued.
+ * Connects the commands to Laravel: its configuration, container and events. Handlers and middleware are resolved from
+ * Laravel's container; a handler that implements ShouldQueue is queued.
  */
 final class LaravelHost implements InspectableConfiguration, Host, ObservesWorkers, CreatesHandlersPerMessage
 {

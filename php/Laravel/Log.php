@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Writes to the application's log.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -17,7 +13,7 @@ use Toporia\Realtime\Laravel\Events\MessageFailed;
 use Toporia\Realtime\Message;
 
 /**
- * Uses the channel of `realtime.log`; the logger is created on first use.
+ * Writes to the application's log. Uses the channel of `realtime.log`; the logger is created on first use.
  */
 final class Log
 {

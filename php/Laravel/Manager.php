@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The root object of the Realtime facade; inject it from the container where no facade is wanted.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -16,7 +12,8 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Testing\RealtimeFake;
 
 /**
- * Wraps the native Realtime class, and adds afterCommit() and the assertions of the fake.
+ * The root object of the Realtime facade; inject it from the container where no facade is wanted. Wraps the native
+ * Realtime class, and adds afterCommit() and the assertions of the fake.
  */
 final class Manager
 {

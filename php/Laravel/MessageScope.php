@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Resets the state of the application between two messages, as queue:work does between two jobs.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -12,8 +8,9 @@ use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Support\Facades\Facade;
 
 /**
- * Without it, scoped bindings, facades, the log context, the locale and the signed-in user of one message are those of
- * the next. Every method that not all supported versions of Laravel have is checked first.
+ * Resets the state of the application between two messages, as queue:work does between two jobs. Without it, scoped
+ * bindings, facades, the log context, the locale and the signed-in user of one message are those of the next. Every
+ * method that not all supported versions of Laravel have is checked first.
  */
 final class MessageScope
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Integrates the extension into Laravel: configuration, broadcast driver, facade, commands, events.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -35,7 +31,8 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * Found by package discovery. Does not connect, reads no environment variables, registers no routes.
+ * Integrates the extension into Laravel: configuration, broadcast driver, facade, commands, events. Found by package
+ * discovery. Does not connect, reads no environment variables, registers no routes.
  */
 final class RealtimeServiceProvider extends ServiceProvider
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The publisher in use while config/realtime.php is invalid: every call throws the configuration error.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
- * Sends nothing: with fallback settings, messages could reach the wrong Kafka.
+ * The publisher in use while config/realtime.php is invalid: every call throws the configuration error. Sends nothing:
+ * with fallback settings, messages could reach the wrong Kafka.
  */
 final class RefusedConfiguration implements Publisher
 {

@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The number of rows waiting in the outbox.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Counts are capped: MAX_COUNT + 1 means that there are more.
+ * The number of rows waiting in the outbox. Counts are capped: MAX_COUNT + 1 means that there are more.
  */
 final class Backlog
 {

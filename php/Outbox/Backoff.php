@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Delay before a rejected row is retried.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Doubles with every attempt up to a minute, with 20 % jitter to spread the retries.
+ * Delay before a rejected row is retried. Doubles with every attempt up to a minute, with 20 % jitter to spread the
+ * retries.
  */
 final class Backoff
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Encodes record keys and headers as ASCII text, so that no connection charset can change them.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 
 /**
- * JSON with escaped non-ASCII: text as a string, other bytes as {"base64":"…"}.
+ * Encodes record keys and headers as ASCII text, so that no connection charset can change them. JSON with escaped
+ * non-ASCII: text as a string, other bytes as {"base64":"…"}.
  */
 final class Column
 {

@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The connection to the database was lost.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
 /**
- * A new connection may succeed; locks held by the old one are lost.
+ * The connection to the database was lost. A new connection may succeed; locks held by the old one are lost.
  */
 final class ConnectionLost extends OutboxException
 {

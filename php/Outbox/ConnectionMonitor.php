@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports once when Kafka stops responding, and once when it responds again.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Outbox;
 use Closure;
 
 /**
- * Notified by the code that waits for acknowledgements.
+ * Reports once when Kafka stops responding, and once when it responds again. Notified by the code that waits for
+ * acknowledgements.
  */
 final class ConnectionMonitor
 {

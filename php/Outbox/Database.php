@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A relay's own connection to the outbox database.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -14,7 +10,8 @@ use PDOException;
 use PDOStatement;
 
 /**
- * Distinguishes errors worth a retry (lock conflicts), lost connections, and other errors.
+ * A relay's own connection to the outbox database. Distinguishes errors worth a retry (lock conflicts), lost
+ * connections, and other errors.
  */
 final class Database
 {

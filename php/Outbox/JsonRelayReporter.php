@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports the progress of a relay as JSON, one object per line.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -15,7 +11,8 @@ use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Every object has `type` and `time` (ISO 8601); the last is the `summary`. Row counts are capped at 10001.
+ * Reports the progress of a relay as JSON, one object per line. Every object has `type` and `time` (ISO 8601); the last
+ * is the `summary`. Row counts are capped at 10001.
  */
 final class JsonRelayReporter implements RelayReporter
 {

@@ -1,15 +1,11 @@
 <?php
 
-/**
- * Maps record keys to shards.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Stored with every row, so that all rows of a key have the same hash and shard.
+ * Maps record keys to shards. Stored with every row, so that all rows of a key have the same hash and shard.
  */
 final class KeyHash
 {

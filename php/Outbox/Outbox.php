@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The writing half of the transactional outbox: stores an event as a row in the application's own transaction.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -19,7 +15,8 @@ use Toporia\Realtime\Tracing\Hook;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * The event is sent if and only if the transaction commits.
+ * The writing half of the transactional outbox: stores an event as a row in the application's own transaction. The
+ * event is sent if and only if the transaction commits.
  *
  *     $outbox = new Outbox($pdo);
  *

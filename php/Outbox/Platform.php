@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The differences between databases: identifiers, clocks, tables and locks.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -15,7 +11,7 @@ use Toporia\Realtime\Outbox\Platform\PostgreSql;
 use Toporia\Realtime\Outbox\Platform\Sqlite;
 
 /**
- * One implementation per PDO driver.
+ * The differences between databases: identifiers, clocks, tables and locks. One implementation per PDO driver.
  */
 abstract class Platform
 {

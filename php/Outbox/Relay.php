@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Runs the relay of the transactional outbox, from start to summary.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -16,7 +12,8 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Worker\StopConditions;
 
 /**
- * Processes the shards (ShardWorker), pauses when idle, cleans up, and reconnects to the database.
+ * Runs the relay of the transactional outbox, from start to summary. Processes the shards (ShardWorker), pauses when
+ * idle, cleans up, and reconnects to the database.
  *
  * Several relays may run at the same time: they share the shards and take over those of stopped relays.
  */

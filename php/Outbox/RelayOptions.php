@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The validated options of realtime:outbox:relay.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Built from the raw options of any host's parser; defaults come from the configuration.
+ * The validated options of realtime:outbox:relay. Built from the raw options of any host's parser; defaults come from
+ * the configuration.
  */
 final class RelayOptions
 {

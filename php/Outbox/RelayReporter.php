@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports the progress of a relay, as text or as JSON.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -12,7 +8,7 @@ use Closure;
 use Throwable;
 
 /**
- * Implemented by TextRelayReporter and JsonRelayReporter.
+ * Reports the progress of a relay, as text or as JSON. Implemented by TextRelayReporter and JsonRelayReporter.
  */
 interface RelayReporter
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * The result of a batch of rows.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
 /**
- * A row in none of the lists was not sent, or its result is unknown: it is left unchanged.
+ * The result of a batch of rows. A row in none of the lists was not sent, or its result is unknown: it is left
+ * unchanged.
  */
 final class RelayResult
 {

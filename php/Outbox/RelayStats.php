@@ -1,13 +1,12 @@
 <?php
 
-/**
- * Counters of a relay since its start.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
+/**
+ * Counters of a relay since its start.
+ */
 final class RelayStats
 {
     /** Rows acknowledged by Kafka. */

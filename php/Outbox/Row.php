@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A row of the outbox that is waiting to be sent.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -13,7 +9,7 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
 /**
- * Converts numbers that some drivers return as text.
+ * A row of the outbox that is waiting to be sent. Converts numbers that some drivers return as text.
  */
 final class Row
 {

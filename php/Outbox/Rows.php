@@ -1,16 +1,12 @@
 <?php
 
-/**
- * A relay's view of the outbox table: selects waiting rows and records results.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
 /**
- * Rows are selected by state, never by an id above the last one: ids are assigned before transactions commit, so a
- * lower id may appear later.
+ * A relay's view of the outbox table: selects waiting rows and records results. Rows are selected by state, never by an
+ * id above the last one: ids are assigned before transactions commit, so a lower id may appear later.
  *
  * States: `pending` (not attempted), `retry` (rejected for now; blocks later rows of its key), `sent`, `failed` (can
  * never be sent; blocks nothing). Times are Unix ms of the database's clock.

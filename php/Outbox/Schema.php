@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The tables of the outbox.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -12,7 +8,7 @@ use PDO;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * For a migration of the application, or realtime:outbox:table:
+ * The tables of the outbox. For a migration of the application, or realtime:outbox:table:
  *
  *     foreach (Schema::create('pgsql') as $statement) {
  *         $pdo->exec($statement);

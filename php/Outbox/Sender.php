@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Sends a batch of rows to Kafka and waits for the result of each row.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -20,7 +16,8 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 
 /**
- * Keeps the order per key: a rejected row blocks later rows of its key.
+ * Sends a batch of rows to Kafka and waits for the result of each row. Keeps the order per key: a rejected row blocks
+ * later rows of its key.
  *
  * Requires a producer without message timeout: then a waiting message is sent before later ones, however long Kafka is
  * unreachable.

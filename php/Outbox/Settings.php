@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The `outbox` section of the configuration, with its environment variables.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Support\Environment;
 
 /**
- * Used by the relay and by the command that creates the tables; an application passes its own PDO to Outbox.
+ * The `outbox` section of the configuration, with its environment variables. Used by the relay and by the command that
+ * creates the tables; an application passes its own PDO to Outbox.
  *
  *     'outbox' => [
  *         'dsn' => 'pgsql:host=db;dbname=shop',       // REALTIME_OUTBOX_DSN

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Sends the waiting rows: locks some shards, sends their rows until they are empty, releases them.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -13,8 +9,9 @@ use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Rows are marked after Kafka has acknowledged them, so a relay that crashes in between causes a duplicate with the same
- * id: at least once.
+ * Sends the waiting rows: locks some shards, sends their rows until they are empty, releases them. Rows are marked
+ * after Kafka has acknowledged them, so a relay that crashes in between causes a duplicate with the same id: at least
+ * once.
  */
 final class ShardWorker
 {

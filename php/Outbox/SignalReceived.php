@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Stops a relay on SIGTERM and SIGINT, after the current batch.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -12,8 +8,8 @@ use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\StopCondition;
 
 /**
- * Without the pcntl extension a signal ends the process immediately: nothing is lost, but the current batch is sent
- * again.
+ * Stops a relay on SIGTERM and SIGINT, after the current batch. Without the pcntl extension a signal ends the process
+ * immediately: nothing is lost, but the current batch is sent again.
  */
 final class SignalReceived implements StopCondition
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports the progress of a relay as text: a status line on a terminal, one line per interval elsewhere.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * External data is made printable first.
+ * Reports the progress of a relay as text: a status line on a terminal, one line per interval elsewhere. External data
+ * is made printable first.
  */
 final class TextRelayReporter implements RelayReporter
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * The input of a command, by the names in its signature.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
 
 /**
- * Read by the polyfilled Command; created from the options and arguments of any parser.
+ * The input of a command, by the names in its signature. Read by the polyfilled Command; created from the options and
+ * arguments of any parser.
  */
 final class CommandInput
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Backs config() and env() when no framework provides them.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
@@ -12,7 +8,8 @@ use Composer\InstalledVersions;
 use Toporia\Realtime\Support\Environment;
 
 /**
- * The arrays returned by config/*.php in the application's directory, addressed as `file.key.key`.
+ * Backs config() and env() when no framework provides them. The arrays returned by config/*.php in the application's
+ * directory, addressed as `file.key.key`.
  */
 final class ConfigFiles
 {

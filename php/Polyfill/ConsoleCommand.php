@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Runs a command written for Toporia in ./console.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
@@ -17,7 +13,8 @@ use Toporia\Framework\Console\Command as ToporiaCommand;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Symfony parses the command line by the signature; the command uses its own methods.
+ * Runs a command written for Toporia in ./console. Symfony parses the command line by the signature; the command uses
+ * its own methods.
  */
 final class ConsoleCommand extends SymfonyCommand
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The logger returned by logger() when no framework provides one: writes to PHP's error log.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
@@ -12,7 +8,8 @@ use Stringable;
 use Throwable;
 
 /**
- * Has the methods of PSR-3 without requiring the package. One line per message, the context as JSON.
+ * The logger returned by logger() when no framework provides one: writes to PHP's error log. Has the methods of PSR-3
+ * without requiring the package. One line per message, the context as JSON.
  */
 final class ErrorLog
 {

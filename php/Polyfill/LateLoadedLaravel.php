@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Delegates our global functions to a Laravel that was loaded after they were defined.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
@@ -13,9 +9,10 @@ use Illuminate\Contracts\Broadcasting\Factory;
 use Illuminate\Support\Env;
 
 /**
- * Composer loads the files of packages before those of the application. A Laravel that only the application's files
- * make available (Debian's php-laravel-framework, a custom autoloader) is therefore detected too late. Its own helpers
- * are guarded by function_exists() and skip the names we have taken, so our functions do what its helpers would do.
+ * Delegates our global functions to a Laravel that was loaded after they were defined. Composer loads the files of
+ * packages before those of the application. A Laravel that only the application's files make available (Debian's
+ * php-laravel-framework, a custom autoloader) is therefore detected too late. Its own helpers are guarded by
+ * function_exists() and skip the names we have taken, so our functions do what its helpers would do.
  */
 final class LateLoadedLaravel
 {

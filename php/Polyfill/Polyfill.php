@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Makes code written for Toporia run without Toporia, and defines nothing that Toporia or another framework defines.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
@@ -12,6 +8,7 @@ use Toporia\Realtime\Support\Environment;
 use Toporia\Realtime\Toporia\DropIn;
 
 /**
+ * Makes code written for Toporia run without Toporia, and defines nothing that Toporia or another framework defines.
  * Classes come from an autoloader registered last, so that a real class always wins. Functions cannot be autoloaded,
  * and frameworks define theirs after Composer's files with `function_exists()` guards, so ours would win and bypass
  * their containers. They are therefore only defined if no framework can be autoloaded.

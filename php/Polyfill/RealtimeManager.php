@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The realtime manager of applications without Toporia: returned by `realtime()`, and injected into constructors.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
@@ -17,7 +13,8 @@ use Toporia\Realtime\Toporia\DropIn;
 use Toporia\Realtime\Toporia\KafkaBroker;
 
 /**
- * Wraps Realtime::broadcast(), and brokers with the framework's methods.
+ * The realtime manager of applications without Toporia: returned by `realtime()`, and injected into constructors. Wraps
+ * Realtime::broadcast(), and brokers with the framework's methods.
  */
 final class RealtimeManager implements RealtimeManagerInterface
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Parses command signatures as Toporia and Laravel write them: `orders:import {file} {--dry} {--channels=*}`.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Polyfill;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Polyfill;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * The name, arguments and options of a command, in order.
+ * Parses command signatures as Toporia and Laravel write them: `orders:import {file} {--dry} {--channels=*}`. The name,
+ * arguments and options of a command, in order.
  */
 final class Signature
 {

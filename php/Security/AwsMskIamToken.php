@@ -1,9 +1,5 @@
 <?php
 
-/**
- * `security.token => 'aws-msk-iam'`: tokens for IAM access control of Amazon MSK.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Security;
@@ -12,8 +8,9 @@ use Closure;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * A token is a presigned request for `kafka-cluster:Connect`. The credentials come from the AWS SDK for PHP
- * (aws/aws-sdk-php): environment, profile, web identity, container or instance.
+ * `security.token => 'aws-msk-iam'`: tokens for IAM access control of Amazon MSK. A token is a presigned request for
+ * `kafka-cluster:Connect`. The credentials come from the AWS SDK for PHP (aws/aws-sdk-php): environment, profile, web
+ * identity, container or instance.
  */
 final class AwsMskIamToken
 {

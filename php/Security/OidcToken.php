@@ -1,9 +1,5 @@
 <?php
 
-/**
- * `security.token => 'oidc'`: access tokens of an identity provider, by OAuth 2.0 client credentials (RFC 6749, 4.4).
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Security;
@@ -14,6 +10,9 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Support\HttpRequest;
 
+/**
+ * `security.token => 'oidc'`: access tokens of an identity provider, by OAuth 2.0 client credentials (RFC 6749, 4.4).
+ */
 final class OidcToken
 {
     private const TIMEOUT_SECONDS = 10;

@@ -1,17 +1,16 @@
 <?php
 
-/**
- * A URL with an AWS Signature Version 4 in its query.
- *
- * @internal
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Security;
 
 use SensitiveParameter;
 
+/**
+ * A URL with an AWS Signature Version 4 in its query.
+ *
+ * @internal
+ */
 final class PresignedUrl
 {
     /**

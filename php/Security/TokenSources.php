@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The token sources that `security.token` can name: OIDC client credentials, AWS MSK IAM, an invokable class.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Security;
@@ -12,7 +8,8 @@ use Closure;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * The extension calls token() when a client needs a token for SASL OAUTHBEARER.
+ * The token sources that `security.token` can name: OIDC client credentials, AWS MSK IAM, an invokable class. The
+ * extension calls token() when a client needs a token for SASL OAUTHBEARER.
  *
  * @phpstan-type Token string|array{token: string, expires_at?: int, lifetime?: int, principal?: string,
  *     extensions?: array<string, string>}

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Validates channel names when the extension is not loaded.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Support;
 use Toporia\Realtime\Exception\InvalidChannelException;
 
 /**
- * Applies the rules that hold for any topic prefix.
+ * Validates channel names when the extension is not loaded. Applies the rules that hold for any topic prefix.
  */
 final class Channel
 {

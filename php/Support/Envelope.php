@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The JSON envelope of a message in PHP: replaces the native implementation when the extension is not loaded.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -12,6 +8,7 @@ use JsonException;
 use Toporia\Realtime\Exception\EncodingException;
 
 /**
+ * The JSON envelope of a message in PHP: replaces the native implementation when the extension is not loaded.
  * `{"id","type","channel","event","data","timestamp"}` in this order, without null values.
  *
  * Data is kept as JSON and decoded on first use. A parsed envelope keeps its original bytes.

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Splits a JSON object into its members without decoding them, so that unused data is never decoded.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Support;
 use JsonException;
 
 /**
- * Returns the top-level members of a JSON object, each as JSON text.
+ * Splits a JSON object into its members without decoding them, so that unused data is never decoded. Returns the
+ * top-level members of a JSON object, each as JSON text.
  *
  * Only finds where a value ends; nested values are validated when they are decoded.
  */

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Environment variables as the extension reads them: without the comment that some parsers of `.env` files keep.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -11,6 +7,7 @@ namespace Toporia\Realtime\Support;
 use Toporia\Realtime\Realtime;
 
 /**
+ * Environment variables as the extension reads them: without the comment that some parsers of `.env` files keep.
  * `KAFKA_BROKERS=localhost:9092 # the local broker` is `localhost:9092`, with a warning. The same rules as in
  * src/config/dotenv.rs.
  */

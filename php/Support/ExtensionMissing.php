@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Diagnoses why the extension is not loaded, and names the command that fixes it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -11,8 +7,9 @@ namespace Toporia\Realtime\Support;
 use Toporia\Realtime\Exception\ExtensionMissingException;
 
 /**
- * Distinguishes: not installed; installed for another PHP; installed but not enabled for this SAPI; enabled but built
- * for another PHP; built in this checkout but not loaded.
+ * Diagnoses why the extension is not loaded, and names the command that fixes it. Distinguishes: not installed;
+ * installed for another PHP; installed but not enabled for this SAPI; enabled but built for another PHP; built in this
+ * checkout but not loaded.
  */
 final class ExtensionMissing
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * One HTTP request over PHP's streams, within a bound of time and bytes.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -11,8 +7,8 @@ namespace Toporia\Realtime\Support;
 use RuntimeException;
 
 /**
- * PHP's own HTTP client would wait for a slow response as long as a byte arrives now and then, and it needs
- * allow_url_fopen. Redirects are not followed.
+ * One HTTP request over PHP's streams, within a bound of time and bytes. PHP's own HTTP client would wait for a slow
+ * response as long as a byte arrives now and then, and it needs allow_url_fopen. Redirects are not followed.
  */
 final class HttpRequest
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Shared implementation of the stubs that replace the native classes when the extension is not loaded.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -17,7 +13,8 @@ use Toporia\Realtime\Testing\RealtimeFake;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * Holds the publisher set by Realtime::fake() or swap(). Never used while the extension is loaded.
+ * Shared implementation of the stubs that replace the native classes when the extension is not loaded. Holds the
+ * publisher set by Realtime::fake() or swap(). Never used while the extension is loaded.
  */
 final class NativeStub
 {

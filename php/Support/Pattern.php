@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Matches dotted names (channels, events) against patterns, by the rules of subscriptions.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
 
 /**
- * `*` matches one segment (no dot), `**` any number of segments.
+ * Matches dotted names (channels, events) against patterns, by the rules of subscriptions. `*` matches one segment (no
+ * dot), `**` any number of segments.
  *
  *     Pattern::matches('user.*', 'user.1');        // true
  *     Pattern::matches('user.*', 'user.1.orders'); // false

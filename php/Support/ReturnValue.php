@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The PHP layer treats the return value of a callback as the extension does.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -12,6 +8,9 @@ use Fiber;
 use Generator;
 use ReflectionMethod;
 
+/**
+ * The PHP layer treats the return value of a callback as the extension does.
+ */
 final class ReturnValue
 {
     private const PROMISES = [

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Records SIGINT, SIGTERM and SIGQUIT, so that a command can stop between two steps.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
@@ -11,8 +7,8 @@ namespace Toporia\Realtime\Support;
 use Closure;
 
 /**
- * Active from construction to release(); a second signal does not end the process either. Without pcntl, signals keep
- * their default action.
+ * Records SIGINT, SIGTERM and SIGQUIT, so that a command can stop between two steps. Active from construction to
+ * release(); a second signal does not end the process either. Without pcntl, signals keep their default action.
  */
 final class StopFlag
 {

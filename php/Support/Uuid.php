@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Generates message ids when the extension is not loaded.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
 
 /**
- * UUID version 7 (RFC 9562): unique, and increasing within a process even in the same millisecond.
+ * Generates message ids when the extension is not loaded. UUID version 7 (RFC 9562): unique, and increasing within a
+ * process even in the same millisecond.
  */
 final class Uuid
 {

@@ -1,16 +1,12 @@
 <?php
 
-/**
- * The versions of the PHP layer and of the extension.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
 
 /**
- * Both come from one release, but are installed separately: Composer for the PHP layer, a package or PIE for the
- * extension.
+ * The versions of the PHP layer and of the extension. Both come from one release, but are installed separately:
+ * Composer for the PHP layer, a package or PIE for the extension.
  */
 final class Version
 {

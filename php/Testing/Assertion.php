@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports assertions to the test framework in use.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Testing;
@@ -12,7 +8,8 @@ use AssertionError;
 use PHPUnit\Framework\Assert;
 
 /**
- * Uses PHPUnit's assertions if loaded, so that they are counted; otherwise throws AssertionError.
+ * Reports assertions to the test framework in use. Uses PHPUnit's assertions if loaded, so that they are counted;
+ * otherwise throws AssertionError.
  */
 final class Assertion
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Records broadcasts, and delivers messages to consumers in tests.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Testing;
@@ -18,7 +14,7 @@ use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Support\Uuid;
 
 /**
- * Returned by Realtime::fake().
+ * Records broadcasts, and delivers messages to consumers in tests. Returned by Realtime::fake().
  *
  *     $fake = Realtime::fake();
  *     (new Checkout())->pay($order);

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The consuming half of RealtimeFake: subscriptions and messages to receive.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Testing;
@@ -17,8 +13,9 @@ use Toporia\Realtime\Support\Pattern;
 use Toporia\Realtime\Support\ReturnValue;
 
 /**
- * Follows the rules of a real broker: exact subscriptions before patterns, either callbacks or poll(), and a callback
- * that throws ends consume() and keeps its message.
+ * The consuming half of RealtimeFake: subscriptions and messages to receive. Follows the rules of a real broker: exact
+ * subscriptions before patterns, either callbacks or poll(), and a callback that throws ends consume() and keeps its
+ * message.
  */
 trait ReceivesMessages
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Resets the fake, the configuration and the subscriptions after each test.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Testing;
@@ -12,7 +8,7 @@ use PHPUnit\Framework\Attributes\After;
 use Toporia\Realtime\Realtime;
 
 /**
- * For PHPUnit test cases:
+ * Resets the fake, the configuration and the subscriptions after each test. For PHPUnit test cases:
  *
  *     final class CheckoutTest extends TestCase
  *     {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A message recorded by RealtimeFake.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Testing;
@@ -12,7 +8,7 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * Holds the message and its destination: a channel, or a raw topic for send().
+ * A message recorded by RealtimeFake. Holds the message and its destination: a channel, or a raw topic for send().
  */
 final class Sent
 {

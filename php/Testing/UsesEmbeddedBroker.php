@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Runs each test against an embedded broker in the process: the real message path without a server.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Testing;
@@ -18,7 +14,8 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Support\ReturnValue;
 
 /**
- * Requires the extension. One broker serves the whole run; each test has its own topic prefix.
+ * Runs each test against an embedded broker in the process: the real message path without a server. Requires the
+ * extension. One broker serves the whole run; each test has its own topic prefix.
  *
  *     final class OrderHandlerTest extends TestCase
  *     {

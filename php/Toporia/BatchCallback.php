@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Passes batches of the native broker to a batch handler of Toporia.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -16,8 +12,9 @@ use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Message;
 
 /**
- * The handler returns the indices of failed messages, in any order; the native broker accepts the first failed message
- * only and delivers the messages after it again. Those that succeeded are remembered until then and not handled twice.
+ * Passes batches of the native broker to a batch handler of Toporia. The handler returns the indices of failed
+ * messages, in any order; the native broker accepts the first failed message only and delivers the messages after it
+ * again. Those that succeeded are remembered until then and not handled twice.
  */
 final class BatchCallback
 {

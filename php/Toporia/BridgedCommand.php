@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Adapts one of this package's commands to Toporia's console.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -16,8 +12,8 @@ use Toporia\Framework\Console\Command;
 use Toporia\Realtime\Console\Application;
 
 /**
- * Uses the original command line: the framework's parser only keeps the last of repeated options, converts digits to
- * numbers, and does not support `--option value`.
+ * Adapts one of this package's commands to Toporia's console. Uses the original command line: the framework's parser
+ * only keeps the last of repeated options, converts digits to numbers, and does not support `--option value`.
  */
 abstract class BridgedCommand extends Command
 {

@@ -1,16 +1,13 @@
 <?php
 
-/**
- * This package's commands in Toporia.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
 
 /**
- * The framework makes commands by their class name and gives them nothing that tells which one is meant, so each needs a
- * class of its own. These classes differ in name and description only; DropIn's autoloader declares them from the table.
+ * This package's commands in Toporia. The framework makes commands by their class name and gives them nothing that
+ * tells which one is meant, so each needs a class of its own. These classes differ in name and description only;
+ * DropIn's autoloader declares them from the table.
  */
 final class Commands
 {

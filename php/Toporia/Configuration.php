@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Interprets Toporia's config/realtime.php as its own broker would, so that channels keep their topics.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -13,8 +9,9 @@ use Throwable;
 use Toporia\Realtime\Support\Environment;
 
 /**
- * The framework's defaults are grouped topics with a default mapping, and dots kept in `one-per-channel`. For the
- * topics of its guides (`realtime_user_1`) set `topic_strategy` to `one-per-channel-underscores`.
+ * Interprets Toporia's config/realtime.php as its own broker would, so that channels keep their topics. The framework's
+ * defaults are grouped topics with a default mapping, and dots kept in `one-per-channel`. For the topics of its guides
+ * (`realtime_user_1`) set `topic_strategy` to `one-per-channel-underscores`.
  */
 final class Configuration
 {

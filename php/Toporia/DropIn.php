@@ -1,17 +1,14 @@
 <?php
 
-/**
- * Replaces the framework's broker class without changing the framework.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
 
 /**
- * The framework has no extension point for brokers: its manager is final and instantiates `Brokers\KafkaBroker` by
- * name, and its commands check for that class. This autoloader, registered before Composer's, aliases our class to that
- * name when it is first used. Requests that do not use Kafka load nothing.
+ * Replaces the framework's broker class without changing the framework. The framework has no extension point for
+ * brokers: its manager is final and instantiates `Brokers\KafkaBroker` by name, and its commands check for that class.
+ * This autoloader, registered before Composer's, aliases our class to that name when it is first used. Requests that do
+ * not use Kafka load nothing.
  */
 final class DropIn
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Detects the generation of Toporia, if any, and adapts to it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -13,7 +9,8 @@ use Toporia\Framework\Realtime\Message as FrameworkMessage;
 use Toporia\Realtime\Message;
 
 /**
- * Based on the framework's classes, because it exposes no version.
+ * Detects the generation of Toporia, if any, and adapts to it. Based on the framework's classes, because it exposes no
+ * version.
  */
 final class Framework
 {

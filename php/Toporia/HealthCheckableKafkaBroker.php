@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The broker for Toporia's newer generation, whose commands query health and metrics.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -16,7 +12,8 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Realtime;
 
 /**
- * Supports realtime:health, broker:metrics and other callers of the framework broker's methods.
+ * The broker for Toporia's newer generation, whose commands query health and metrics. Supports realtime:health,
+ * broker:metrics and other callers of the framework broker's methods.
  */
 final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthCheckableInterface
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The native broker with the methods used by Toporia, its commands and its guides.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -18,8 +14,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * Aliased to `Toporia\Framework\Realtime\Brokers\KafkaBroker`; the framework's manager creates it from its
- * configuration.
+ * The native broker with the methods used by Toporia, its commands and its guides. Aliased to
+ * `Toporia\Framework\Realtime\Brokers\KafkaBroker`; the framework's manager creates it from its configuration.
  *
  *     $broker = realtime()->broker('kafka');
  *     $broker->subscribe('user.1', fn ($message) => print $message->getEvent() . PHP_EOL);

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Registers this package in Toporia: configuration, commands, and missing helper functions.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -15,8 +11,8 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
 /**
- * Discovered automatically by the newer generation; in the older one, add it to the end of the list in
- * bootstrap/app.php:
+ * Registers this package in Toporia: configuration, commands, and missing helper functions. Discovered automatically by
+ * the newer generation; in the older one, add it to the end of the list in bootstrap/app.php:
  *
  *     \Toporia\Realtime\Toporia\RealtimeServiceProvider::class,
  *

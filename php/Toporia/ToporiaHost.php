@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Connects the commands to a Toporia application.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
@@ -20,8 +16,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Environment;
 
 /**
- * Handlers are resolved from the application's container. Messages without a handler are broadcast by the framework's
- * own manager to the browsers connected to this server.
+ * Connects the commands to a Toporia application. Handlers are resolved from the application's container. Messages
+ * without a handler are broadcast by the framework's own manager to the browsers connected to this server.
  */
 final class ToporiaHost implements InspectableConfiguration, Host, AddsConsumeOptions
 {

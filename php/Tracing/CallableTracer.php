@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A tracer based on an application callable that returns the headers to send.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
@@ -13,7 +9,8 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * It receives the current message, so that messages sent by a callback can join its trace:
+ * A tracer based on an application callable that returns the headers to send. It receives the current message, so that
+ * messages sent by a callback can join its trace:
  *
  *     'tracing' => static fn (?Message $cause): array => [
  *         'traceparent' => $cause === null ? Trace::current() : Trace::childOf(Tracing::context($cause)),

@@ -1,11 +1,5 @@
 <?php
 
-/**
- * Called by the extension around sending and handling; contains the failures of a tracer.
- *
- * @internal
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
@@ -15,6 +9,11 @@ use Throwable;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
+/**
+ * Called by the extension around sending and handling; contains the failures of a tracer.
+ *
+ * @internal
+ */
 final class Hook
 {
     /** True while the tracer knows of a record being sent. */

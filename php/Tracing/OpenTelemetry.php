@@ -1,9 +1,5 @@
 <?php
 
-/**
- * OpenTelemetry spans around sending and handling, with context propagation in record headers.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
@@ -23,8 +19,9 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Sending creates a producer span whose context is sent with the record. Handling creates a consumer span that links to
- * the context of each record, and is active while the callback runs. Names follow the messaging conventions 1.38.
+ * OpenTelemetry spans around sending and handling, with context propagation in record headers. Sending creates a
+ * producer span whose context is sent with the record. Handling creates a consumer span that links to the context of
+ * each record, and is active while the callback runs. Names follow the messaging conventions 1.38.
  */
 final class OpenTelemetry implements Tracer
 {

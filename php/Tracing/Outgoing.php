@@ -1,13 +1,12 @@
 <?php
 
-/**
- * A record about to be sent, as passed to a tracer.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
 
+/**
+ * A record about to be sent, as passed to a tracer.
+ */
 final class Outgoing
 {
     /**

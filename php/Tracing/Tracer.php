@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Traces messages through an application.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
@@ -12,8 +8,8 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Implemented by OpenTelemetry, and by CallableTracer for a configured callable. Exceptions of a tracer are logged; the
- * message is sent or handled regardless.
+ * Traces messages through an application. Implemented by OpenTelemetry, and by CallableTracer for a configured
+ * callable. Exceptions of a tracer are logged; the message is sent or handled regardless.
  */
 interface Tracer
 {

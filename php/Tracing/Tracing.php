@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Access to trace context: of a received message, the current one, and running code in the trace of a message.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
@@ -16,9 +12,10 @@ use Toporia\Realtime\Support\Environment;
 use Toporia\Realtime\Support\ReturnValue;
 
 /**
- * Values of `realtime.tracing`: null or `auto` use OpenTelemetry if the application has set it up; false disables
- * tracing; true requires OpenTelemetry; `continue` uses OpenTelemetry with the sender's span as parent of the handling
- * span. It may also be a Tracer, the name of its class, or a callable that returns headers.
+ * Access to trace context: of a received message, the current one, and running code in the trace of a message. Values
+ * of `realtime.tracing`: null or `auto` use OpenTelemetry if the application has set it up; false disables tracing;
+ * true requires OpenTelemetry; `continue` uses OpenTelemetry with the sender's span as parent of the handling span. It
+ * may also be a Tracer, the name of its class, or a callable that returns headers.
  */
 final class Tracing
 {

@@ -1,13 +1,12 @@
 <?php
 
-/**
- * Validates W3C Trace Context and Baggage headers.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
 
+/**
+ * Validates W3C Trace Context and Baggage headers.
+ */
 final class W3c
 {
     public const TRACE_PARENT = 'traceparent';

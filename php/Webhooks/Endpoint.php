@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Posts webhooks to one URL, signed as Pusher signs them.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Webhooks;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Support\HttpRequest;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * A response of 2xx means that the receiver has the webhook. Only its status is read.
+ * Posts webhooks to one URL, signed as Pusher signs them. A response of 2xx means that the receiver has the webhook.
+ * Only its status is read.
  */
 final class Endpoint
 {

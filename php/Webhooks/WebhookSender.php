@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reads the webhook topic of the gateways and posts its events: at least once, in order, with retries.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Webhooks;
@@ -16,9 +12,10 @@ use Toporia\Realtime\Worker\Reporter;
 use Toporia\Realtime\Worker\StopConditions;
 
 /**
- * The senders of an application are one consumer group and the topic has one partition: one of them posts, and another
- * takes over if it stops. Events are acknowledged after every URL has accepted them, or after the retries ended: then
- * they are dead-lettered.
+ * Reads the webhook topic of the gateways and posts its events: at least once, in order, with retries. The senders of
+ * an application are one consumer group and the topic has one partition: one of them posts, and another takes over if
+ * it stops. Events are acknowledged after every URL has accepted them, or after the retries ended: then they are
+ * dead-lettered.
  */
 final class WebhookSender
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Creates an object of the application, and recreates it when its lifetime is over or it has expired.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -13,7 +9,8 @@ use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * A new object gets new dependencies: a handler that keeps a connection is not stuck with one that was closed.
+ * Creates an object of the application, and recreates it when its lifetime is over or it has expired. A new object gets
+ * new dependencies: a handler that keeps a connection is not stuck with one that was closed.
  */
 final class ApplicationObject
 {

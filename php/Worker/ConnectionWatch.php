@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Reports connection changes and missing topics: Kafka lost, Kafka back, topics the worker waits for.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Turns the state polled on every tick into one line per change.
+ * Reports connection changes and missing topics: Kafka lost, Kafka back, topics the worker waits for. Turns the state
+ * polled on every tick into one line per change.
  */
 final class ConnectionWatch
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * The validated options of realtime:kafka:consume.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Built from the raw options of any host's parser. Every mistake is reported here, before anything connects.
+ * The validated options of realtime:kafka:consume. Built from the raw options of any host's parser. Every mistake is
+ * reported here, before anything connects.
  */
 final class ConsumeOptions
 {

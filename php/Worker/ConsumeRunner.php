@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Runs a consumer in any host, from subscribing to the summary.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -16,7 +12,8 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
 /**
- * Signals, offsets and retries are handled by the extension; this class decides when to stop and reports progress.
+ * Runs a consumer in any host, from subscribing to the summary. Signals, offsets and retries are handled by the
+ * extension; this class decides when to stop and reports progress.
  */
 final class ConsumeRunner
 {

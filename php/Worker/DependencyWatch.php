@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Reports that handlers wait for something that is away, such as a database, and that they continue.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * One line when a wait begins and one when it ends, from the state polled on every tick.
+ * Reports that handlers wait for something that is away, such as a database, and that they continue. One line when a
+ * wait begins and one when it ends, from the state polled on every tick.
  */
 final class DependencyWatch
 {

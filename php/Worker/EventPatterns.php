@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Looks up the handler of an event by name or pattern, and caches the result.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * An exact name wins over patterns; among patterns the first listed wins.
+ * Looks up the handler of an event by name or pattern, and caches the result. An exact name wins over patterns; among
+ * patterns the first listed wins.
  */
 final class EventPatterns
 {

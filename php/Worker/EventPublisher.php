@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Publishes events whose data is JSON text: a single one, or one per line.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -16,7 +12,8 @@ use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Message;
 
 /**
- * An invalid line is reported with its number; the other lines are still sent.
+ * Publishes events whose data is JSON text: a single one, or one per line. An invalid line is reported with its number;
+ * the other lines are still sent.
  */
 final class EventPublisher
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Parses --from: the position to start consuming at.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -12,7 +8,8 @@ use DateTimeImmutable;
 use Exception;
 
 /**
- * `committed` (the group's committed offsets), `beginning`, `end`, an ISO 8601 time, or Unix seconds.
+ * Parses --from: the position to start consuming at. `committed` (the group's committed offsets), `beginning`, `end`,
+ * an ISO 8601 time, or Unix seconds.
  */
 final class FromPosition
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Starts, monitors and stops the gateway of a command, and reports each step.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -12,7 +8,8 @@ use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Metrics;
 
 /**
- * The gateway runs on its own native threads.
+ * Starts, monitors and stops the gateway of a command, and reports each step. The gateway runs on its own native
+ * threads.
  */
 final class GatewayLifecycle
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * The validated options of the WebSocket gateway: realtime:gateway, and realtime:kafka:consume --websocket.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Built from the raw options of any host's parser. Every mistake is reported here, before anything connects.
+ * The validated options of the WebSocket gateway: realtime:gateway, and realtime:kafka:consume --websocket. Built from
+ * the raw options of any host's parser. Every mistake is reported here, before anything connects.
  */
 final class GatewayOptions
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Runs the gateway on its own, in any host, from start to summary.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Metrics;
 
 /**
- * Shuts down cleanly on a signal, realtime:restart, --max-time or --max-memory.
+ * Runs the gateway on its own, in any host, from start to summary. Shuts down cleanly on a signal, realtime:restart,
+ * --max-time or --max-memory.
  */
 final class GatewayRunner
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Calls one handler of the application, through the middleware.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -16,8 +12,9 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
 
 /**
- * A handler is a class with `handle(Message $message): void` and optionally `failed(Message $message, Throwable $e):
- * void`, which is called once, when the message is given up: not after each attempt.
+ * Calls one handler of the application, through the middleware. A handler is a class with `handle(Message $message):
+ * void` and optionally `failed(Message $message, Throwable $e): void`, which is called once, when the message is given
+ * up: not after each attempt.
  *
  *     final class OrderHandler
  *     {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Selects what a worker does with a message: --handler, `realtime.handlers`, the host's default, or printing it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -14,6 +10,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 
 /**
+ * Selects what a worker does with a message: --handler, `realtime.handlers`, the host's default, or printing it.
  * `realtime.handlers` maps event names and patterns to classes: `['order.*' => OrderHandler::class]`.
  *
  * An exact event name wins over patterns; among patterns the first listed wins. `*` matches one segment, `**` any

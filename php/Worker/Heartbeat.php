@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports liveness each time the loop evaluates its stop conditions.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Metrics;
 
 /**
- * A stop condition that never stops the worker.
+ * Reports liveness each time the loop evaluates its stop conditions. A stop condition that never stops the worker.
  */
 final class Heartbeat implements StopCondition
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports a worker's progress as JSON, one object per line.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -12,7 +8,8 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Every object has `type` and `time` (ISO 8601); the last is the `summary`.
+ * Reports a worker's progress as JSON, one object per line. Every object has `type` and `time` (ISO 8601); the last is
+ * the `summary`.
  */
 final class JsonReporter implements Reporter
 {

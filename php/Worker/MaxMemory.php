@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Stops a worker whose memory exceeds a limit.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Worker;
 use Closure;
 
 /**
- * Measures resident memory, native buffers included, because that is what the kernel and containers limit.
+ * Stops a worker whose memory exceeds a limit. Measures resident memory, native buffers included, because that is what
+ * the kernel and containers limit.
  */
 final class MaxMemory implements StopCondition
 {

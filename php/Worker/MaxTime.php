@@ -1,15 +1,11 @@
 <?php
 
-/**
- * Stops a worker after a number of seconds.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Counts from construction, on a monotonic clock.
+ * Stops a worker after a number of seconds. Counts from construction, on a monotonic clock.
  */
 final class MaxTime implements StopCondition
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Wraps every call of a handler in the application's middleware.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\ReturnValue;
 
 /**
- * A middleware is a class with `handle(Message $message, callable $next): void`, or a callable with that signature.
+ * Wraps every call of a handler in the application's middleware. A middleware is a class with `handle(Message $message,
+ * callable $next): void`, or a callable with that signature.
  *
  *     public function handle(Message $message, callable $next): void
  *     {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Validates option values strictly, whatever host they come from.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Hosts pass strings, some convert digits to int; an empty value never counts as "not given".
+ * Validates option values strictly, whatever host they come from. Hosts pass strings, some convert digits to int; an
+ * empty value never counts as "not given".
  */
 final class OptionValue
 {

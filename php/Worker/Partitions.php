@@ -1,15 +1,11 @@
 <?php
 
-/**
- * Formats lists of partitions.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * `realtime_user_1 [0-3], realtime_user_2 [1]`
+ * Formats lists of partitions. `realtime_user_1 [0-3], realtime_user_2 [1]`
  */
 final class Partitions
 {

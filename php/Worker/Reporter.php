@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports a worker's progress, as text or as JSON.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -12,7 +8,8 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Implemented by TextReporter (for a terminal or a log) and JsonReporter (JSON lines).
+ * Reports a worker's progress, as text or as JSON. Implemented by TextReporter (for a terminal or a log) and
+ * JsonReporter (JSON lines).
  */
 interface Reporter
 {

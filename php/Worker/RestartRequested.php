@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Stops a worker if realtime:restart was run after the worker started.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Compares file contents instead of times, because the clocks of two machines differ.
+ * Stops a worker if realtime:restart was run after the worker started. Compares file contents instead of times, because
+ * the clocks of two machines differ.
  */
 final class RestartRequested implements StopCondition
 {

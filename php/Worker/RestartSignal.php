@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The file by which realtime:restart requests running workers to finish and exit.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Its content changes with every restart: a time and a random value.
+ * The file by which realtime:restart requests running workers to finish and exit. Its content changes with every
+ * restart: a time and a random value.
  *
  * The default is in the system's temporary directory, one per user, application and working directory. Workers that run
  * as another user, on another machine or under systemd's PrivateTmp need `restart_file` in the configuration.

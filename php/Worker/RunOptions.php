@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The options of every long-running command: --metrics, --heartbeat, and the limits after which it stops.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -16,7 +12,8 @@ use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Metrics;
 
 /**
- * The defaults of --metrics and --heartbeat come from the settings `metrics` and `heartbeat_file`.
+ * The options of every long-running command: --metrics, --heartbeat, and the limits after which it stops. The defaults
+ * of --metrics and --heartbeat come from the settings `metrics` and `heartbeat_file`.
  */
 final class RunOptions
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Applies --from: seeks each partition the first time it is assigned to this process.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Worker;
 use Toporia\Realtime\Broker;
 
 /**
- * A partition that is assigned again after a rebalance continues at its committed offset.
+ * Applies --from: seeks each partition the first time it is assigned to this process. A partition that is assigned
+ * again after a rebalance continues at its committed offset.
  */
 final class SeekOnce
 {

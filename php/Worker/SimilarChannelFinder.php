@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Finds channels with messages that differ from a subscribed channel only by a `private-` or `presence-` prefix.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Pattern;
 
 /**
- * Checks topic names (one topic per channel) and the newest records of the worker's own topics (grouped).
+ * Finds channels with messages that differ from a subscribed channel only by a `private-` or `presence-` prefix. Checks
+ * topic names (one topic per channel) and the newest records of the worker's own topics (grouped).
  */
 final class SimilarChannelFinder
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Warns a worker that receives nothing on `user.1` while `private-user.1` has traffic.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -12,7 +8,8 @@ use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
 /**
- * Laravel's PrivateChannel('user.1') is the channel `private-user.1` in Kafka, which is easily overlooked.
+ * Warns a worker that receives nothing on `user.1` while `private-user.1` has traffic. Laravel's
+ * PrivateChannel('user.1') is the channel `private-user.1` in Kafka, which is easily overlooked.
  */
 final class SimilarChannelWarning
 {

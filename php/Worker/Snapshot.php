@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The state of a worker at one moment.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Values of Broker::stats(), with the time they were taken.
+ * The state of a worker at one moment. Values of Broker::stats(), with the time they were taken.
  */
 final class Snapshot
 {

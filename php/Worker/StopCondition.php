@@ -1,15 +1,12 @@
 <?php
 
-/**
- * A reason for a worker to stop by itself.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Evaluated several times per second, between two records; the current record is always finished.
+ * A reason for a worker to stop by itself. Evaluated several times per second, between two records; the current record
+ * is always finished.
  */
 interface StopCondition
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Combines several stop conditions; the first one reached wins.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Keeps the reason it found: a worker stops for one reason.
+ * Combines several stop conditions; the first one reached wins. Keeps the reason it found: a worker stops for one
+ * reason.
  */
 final class StopConditions implements StopCondition
 {

@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The result of a worker's run.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Printed as the last line of realtime:kafka:consume; also determines its exit code.
+ * The result of a worker's run. Printed as the last line of realtime:kafka:consume; also determines its exit code.
  */
 final class Summary
 {

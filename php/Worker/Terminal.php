@@ -1,15 +1,11 @@
 <?php
 
-/**
- * The output of a worker, reduced to the operations it needs.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Implemented for each host's own output.
+ * The output of a worker, reduced to the operations it needs. Implemented for each host's own output.
  */
 interface Terminal
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Formats text for output: printable, short, with readable numbers.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
 /**
- * Received data never reaches a terminal with its control characters.
+ * Formats text for output: printable, short, with readable numbers. Received data never reaches a terminal with its
+ * control characters.
  */
 final class Text
 {

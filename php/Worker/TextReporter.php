@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports a worker's progress as text: a status line on a terminal, one line per interval elsewhere.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -13,7 +9,8 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Received data is made printable first.
+ * Reports a worker's progress as text: a status line on a terminal, one line per interval elsewhere. Received data is
+ * made printable first.
  */
 final class TextReporter implements Reporter
 {

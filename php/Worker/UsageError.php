@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Wrong usage of a command: a missing or invalid option. Exit code 2.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Worker;
 use InvalidArgumentException;
 
 /**
- * The message names the option, the given value and the expected one.
+ * Wrong usage of a command: a missing or invalid option. Exit code 2. The message names the option, the given value and
+ * the expected one.
  */
 final class UsageError extends InvalidArgumentException
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the user's permissions for topics and the group.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -16,7 +12,7 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Queries the permissions; does not try the operations.
+ * Checks the user's permissions for topics and the group. Queries the permissions; does not try the operations.
  */
 final class AclCheck implements Check
 {

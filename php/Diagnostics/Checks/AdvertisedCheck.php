@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks that the brokers can be reached at their advertised addresses.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
 /**
- * Clients get the addresses of all brokers (advertised.listeners) from the first one they reach.
+ * Checks that the brokers can be reached at their advertised addresses. Clients get the addresses of all brokers
+ * (advertised.listeners) from the first one they reach.
  */
 final class AdvertisedCheck implements Check
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Connects to each configured broker and reports the step that fails.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -13,6 +9,9 @@ use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
+/**
+ * Connects to each configured broker and reports the step that fails.
+ */
 final class BrokersCheck implements Check
 {
     public function name(): string

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Reports broker certificates that will expire soon.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -13,7 +9,7 @@ use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
 /**
- * Expired certificates are reported by BrokersCheck.
+ * Reports broker certificates that will expire soon. Expired certificates are reported by BrokersCheck.
  */
 final class CertificateCheck implements Check
 {

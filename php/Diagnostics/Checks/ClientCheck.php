@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks that the extension's own client can connect to the cluster.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -14,6 +10,9 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
+/**
+ * Checks that the extension's own client can connect to the cluster.
+ */
 final class ClientCheck implements Check
 {
     public function name(): string

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the configuration: what the extension refuses, and questionable settings.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Support\Environment;
 
 /**
- * Reports all unknown settings, and the first value that the extension refuses.
+ * Checks the configuration: what the extension refuses, and questionable settings. Reports all unknown settings, and
+ * the first value that the extension refuses.
  */
 final class ConfigurationCheck implements Check
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Counts dead letters.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -13,6 +9,9 @@ use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Worker\Text;
 
+/**
+ * Counts dead letters.
+ */
 final class DeadLettersCheck implements Check
 {
     private const MAX_TOPICS = 200;

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the limit of open files.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -15,8 +11,8 @@ use Toporia\Realtime\Diagnostics\GatewaySettings;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Each client connection needs one descriptor, each broker two or three. The gateway raises its limit to the hard
- * limit.
+ * Checks the limit of open files. Each client connection needs one descriptor, each broker two or three. The gateway
+ * raises its limit to the hard limit.
  */
 final class DescriptorsCheck implements Check
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks that the extension is loaded and matches PHP and the PHP layer.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -14,6 +10,9 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Support\ExtensionMissing;
 use Toporia\Realtime\Support\Version;
 
+/**
+ * Checks that the extension is loaded and matches PHP and the PHP layer.
+ */
 final class ExtensionCheck implements Check
 {
     private const NAME = 'toporia_realtime';

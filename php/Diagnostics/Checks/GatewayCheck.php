@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the gateway's credentials and listeners.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -15,6 +11,9 @@ use Toporia\Realtime\Diagnostics\GatewaySettings;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Gateway;
 
+/**
+ * Checks the gateway's credentials and listeners.
+ */
 final class GatewayCheck implements Check
 {
     private const MIN_SECRET_LENGTH = 32;

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks if a gateway runs on this machine and is ready.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -14,6 +10,9 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\GatewaySettings;
 use Toporia\Realtime\Diagnostics\HttpProbe;
 
+/**
+ * Checks if a gateway runs on this machine and is ready.
+ */
 final class GatewayRunningCheck implements Check
 {
     public function name(): string

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the members of the consumer group.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -14,6 +10,9 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
+/**
+ * Checks the members of the consumer group.
+ */
 final class GroupCheck implements Check
 {
     /** Number of checks, a second apart, after which a rebalance is reported. */

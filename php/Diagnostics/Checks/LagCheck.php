@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the lag of the group and the age of its oldest message.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -21,7 +17,8 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * The age of the oldest waiting message is more meaningful than the number of messages.
+ * Checks the lag of the group and the age of its oldest message. The age of the oldest waiting message is more
+ * meaningful than the number of messages.
  */
 final class LagCheck implements Check
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks that the workers of this machine are alive and that the monitoring files are writable.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\HttpProbe;
 
 /**
- * Checks only what is configured: `metrics`, `heartbeat_file`, `metrics_textfile`.
+ * Checks that the workers of this machine are alive and that the monitoring files are writable. Checks only what is
+ * configured: `metrics`, `heartbeat_file`, `metrics_textfile`.
  */
 final class MonitoringCheck implements Check
 {

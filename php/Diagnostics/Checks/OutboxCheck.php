@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the backlog of the outbox.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -18,6 +14,9 @@ use Toporia\Realtime\Outbox\Rows;
 use Toporia\Realtime\Outbox\Settings;
 use Toporia\Realtime\Worker\Text;
 
+/**
+ * Checks the backlog of the outbox.
+ */
 final class OutboxCheck implements Check
 {
     private const WARNING_SECONDS = 60.0;

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Sends a record to Kafka and reads it back. Only with --write.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -19,7 +15,8 @@ use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Message;
 
 /**
- * Uses a dedicated topic with broker timestamps; no consumer subscribes to it.
+ * Sends a record to Kafka and reads it back. Only with --write. Uses a dedicated topic with broker timestamps; no
+ * consumer subscribes to it.
  */
 final class RoundTripCheck implements Check
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks that php-fpm and Apache's PHP load the extension too.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
 /**
- * Debian has one conf.d per SAPI, so an extension enabled for the CLI may be missing in web pages.
+ * Checks that php-fpm and Apache's PHP load the extension too. Debian has one conf.d per SAPI, so an extension enabled
+ * for the CLI may be missing in web pages.
  */
 final class SapiCheck implements Check
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the existence and permissions of TLS files and files with secrets.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -12,6 +8,9 @@ use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
+/**
+ * Checks the existence and permissions of TLS files and files with secrets.
+ */
 final class SecretFilesCheck implements Check
 {
     private const WORLD_READABLE = 0004;

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks the messages in the spool, and its remaining capacity.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -15,6 +11,9 @@ use Toporia\Realtime\Diagnostics\SpoolDirectory;
 use Toporia\Realtime\Diagnostics\SpoolState;
 use Toporia\Realtime\Worker\Text;
 
+/**
+ * Checks the messages in the spool, and its remaining capacity.
+ */
 final class SpoolCheck implements Check
 {
     /** Maximum age in seconds of messages in a file that no running process holds. */

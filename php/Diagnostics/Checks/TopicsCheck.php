@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Checks that the topics exist, as they are configured, with leaders and replicas.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics\Checks;
@@ -19,7 +15,8 @@ use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Problems shared by several topics are merged.
+ * Checks that the topics exist, as they are configured, with leaders and replicas. Problems shared by several topics
+ * are merged.
  */
 final class TopicsCheck implements Check
 {

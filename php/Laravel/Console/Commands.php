@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Registers this package's commands in artisan.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Console;
@@ -13,7 +9,7 @@ use Toporia\Realtime\Console\CommandList;
 use Toporia\Realtime\Console\Host;
 
 /**
- * The commands of ./console, and three for Laravel only.
+ * Registers this package's commands in artisan. The commands of ./console, and three for Laravel only.
  */
 final class Commands
 {

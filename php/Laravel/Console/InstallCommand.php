@@ -1,9 +1,5 @@
 <?php
 
-/**
- * realtime:install: sets up an application, from configuration to browser code.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Console;
@@ -15,7 +11,8 @@ use Toporia\Realtime\Console\Command;
 use Toporia\Realtime\Laravel\Install\Installer;
 
 /**
- * Only adds what is missing; running it again changes nothing.
+ * realtime:install: sets up an application, from configuration to browser code. Only adds what is missing; running it
+ * again changes nothing.
  */
 final class InstallCommand extends Command
 {

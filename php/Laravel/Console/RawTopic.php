@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Topic and group of kafka:send and kafka:consume.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Console;
@@ -12,7 +8,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
- * Defaults to `realtime.raw`; the command line overrides it.
+ * Topic and group of kafka:send and kafka:consume. Defaults to `realtime.raw`; the command line overrides it.
  */
 final class RawTopic
 {

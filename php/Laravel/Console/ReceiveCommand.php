@@ -1,9 +1,5 @@
 <?php
 
-/**
- * kafka:consume: prints the records of the raw topic, acknowledging each one explicitly.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Console;
@@ -20,7 +16,8 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * Stops on Ctrl-C and SIGTERM after the current record.
+ * kafka:consume: prints the records of the raw topic, acknowledging each one explicitly. Stops on Ctrl-C and SIGTERM
+ * after the current record.
  */
 #[AsCommand(name: self::NAME)]
 final class ReceiveCommand extends Command

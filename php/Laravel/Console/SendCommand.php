@@ -1,9 +1,5 @@
 <?php
 
-/**
- * kafka:send: sends a text to the raw topic.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Console;
@@ -19,7 +15,8 @@ use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Worker\OptionValue;
 
 /**
- * Sends the bytes unchanged, without channel and envelope: for topics that other consumers read too.
+ * kafka:send: sends a text to the raw topic. Sends the bytes unchanged, without channel and envelope: for topics that
+ * other consumers read too.
  */
 #[AsCommand(name: self::NAME)]
 final class SendCommand extends Command

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Dispatched after a message was handled.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Events;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Laravel\Events;
 use Toporia\Realtime\Message;
 
 /**
- * For a handler that implements ShouldQueue: after the job was queued.
+ * Dispatched after a message was handled. For a handler that implements ShouldQueue: after the job was queued.
  */
 final class MessageConsumed
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Dispatched when a message is given up and sent to its dead-letter topic.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Events;
@@ -12,7 +8,8 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * List dead letters with `php artisan realtime:dlq:list`; send them again with `realtime:dlq:replay`.
+ * Dispatched when a message is given up and sent to its dead-letter topic. List dead letters with `php artisan
+ * realtime:dlq:list`; send them again with `realtime:dlq:replay`.
  */
 final class MessageDeadLettered
 {

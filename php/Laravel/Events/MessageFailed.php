@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Dispatched after an attempt to handle a message failed.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Events;
@@ -12,7 +8,8 @@ use Throwable;
 use Toporia\Realtime\Message;
 
 /**
- * Dispatched for every failed attempt; the last one is followed by MessageDeadLettered, if dead letters are enabled.
+ * Dispatched after an attempt to handle a message failed. Dispatched for every failed attempt; the last one is followed
+ * by MessageDeadLettered, if dead letters are enabled.
  */
 final class MessageFailed
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The Realtime facade: `Realtime::broadcast(…)`.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Facades;
@@ -15,6 +11,8 @@ use Toporia\Realtime\Realtime as Native;
 
 // phpcs:disable Generic.Files.LineLength -- a @method cannot be broken into lines
 /**
+ * The Realtime facade: `Realtime::broadcast(…)`.
+ *
  * @method static string broadcast(string|array $channel, string $event, mixed $data = null, ?string $key = null, array $headers = [], ?string $except = null)
  * @method static \Toporia\Realtime\Laravel\AfterCommit afterCommit()
  * @method static \Toporia\Realtime\Broker broker(?string $name = null)

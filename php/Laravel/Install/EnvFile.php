@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Adds variables to an application's .env.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Install;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Laravel\Install;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * A variable with a value keeps it, and all other lines are left unchanged.
+ * Adds variables to an application's .env. A variable with a value keeps it, and all other lines are left unchanged.
  */
 final class EnvFile
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The steps of realtime:install; each step reports its changes.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Install;
@@ -12,7 +8,8 @@ use Illuminate\Contracts\Foundation\Application;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
- * Idempotent: existing files and values are left unchanged.
+ * The steps of realtime:install; each step reports its changes. Idempotent: existing files and values are left
+ * unchanged.
  */
 final class Installer
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Tracks the queue job that this process is running.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Queue;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Tracing\Tracing;
 use Toporia\Realtime\Tracing\W3c;
 
 /**
- * Jobs of the `sync` connection are ignored: they are not retried, and a web request waits for them.
+ * Tracks the queue job that this process is running. Jobs of the `sync` connection are ignored: they are not retried,
+ * and a web request waits for them.
  */
 final class CurrentJob
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The queue job that passes a message to a handler that implements ShouldQueue.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Queue;
@@ -20,9 +16,9 @@ use Toporia\Realtime\Message;
 use Toporia\Realtime\Tracing\Tracing;
 
 /**
- * The handler's `$tries`, `$maxExceptions`, `$backoff` or `backoff()`, `retryUntil()`, `$timeout`, `$afterCommit`,
- * `middleware()` and ShouldBeEncrypted apply to the job. Its failed(Message, Throwable) is called after the last
- * attempt.
+ * The queue job that passes a message to a handler that implements ShouldQueue. The handler's `$tries`,
+ * `$maxExceptions`, `$backoff` or `backoff()`, `retryUntil()`, `$timeout`, `$afterCommit`, `middleware()` and
+ * ShouldBeEncrypted apply to the job. Its failed(Message, Throwable) is called after the last attempt.
  */
 final class HandleMessage implements ShouldQueue
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Replaces a handler that implements ShouldQueue: pushes the message to Laravel's queue.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Queue;
@@ -13,8 +9,9 @@ use ReflectionClass;
 use Toporia\Realtime\Message;
 
 /**
- * Supports the options of queued listeners: `$connection`, `$queue`, `$delay`, `viaConnection()`, `viaQueue()`,
- * `shouldQueue()`, and those applied to the job (see HandleMessage). The Kafka offset advances once the job is queued.
+ * Replaces a handler that implements ShouldQueue: pushes the message to Laravel's queue. Supports the options of queued
+ * listeners: `$connection`, `$queue`, `$delay`, `viaConnection()`, `viaQueue()`, `shouldQueue()`, and those applied to
+ * the job (see HandleMessage). The Kafka offset advances once the job is queued.
  */
 final class QueuedHandler
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * A message serialized for Laravel's queue.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Queue;
@@ -11,7 +7,7 @@ namespace Toporia\Realtime\Laravel\Queue;
 use Toporia\Realtime\Message;
 
 /**
- * Keeps id, content, key and headers, but not topic, partition and offset.
+ * A message serialized for Laravel's queue. Keeps id, content, key and headers, but not topic, partition and offset.
  */
 final class StoredMessage
 {

@@ -1,10 +1,5 @@
 <?php
 
-/**
- * Locks shards with rows that expire: for SQLite, which has no locks between connections, and where a server's advisory
- * locks are not sufficient.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox\Lock;
@@ -13,7 +8,9 @@ use Toporia\Realtime\Outbox\Database;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * Uses the database's clock. The shards of a killed relay become available when their lease expires.
+ * Locks shards with rows that expire: for SQLite, which has no locks between connections, and where a server's advisory
+ * locks are not sufficient. Uses the database's clock. The shards of a killed relay become available when their lease
+ * expires.
  */
 final class LeaseLock implements ShardLock
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Locks shards with GET_LOCK() of MariaDB and MySQL, which ends with the connection.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox\Lock;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Outbox\Lock;
 use Toporia\Realtime\Outbox\Database;
 
 /**
- * The lock is local to one server: on a cluster with several writers (Galera) use leases instead.
+ * Locks shards with GET_LOCK() of MariaDB and MySQL, which ends with the connection. The lock is local to one server:
+ * on a cluster with several writers (Galera) use leases instead.
  */
 final class MariaDbLock implements ShardLock
 {

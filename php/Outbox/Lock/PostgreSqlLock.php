@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Locks shards with PostgreSQL's advisory locks, which end with the connection.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox\Lock;
@@ -11,7 +7,8 @@ namespace Toporia\Realtime\Outbox\Lock;
 use Toporia\Realtime\Outbox\Database;
 
 /**
- * Session-level locks: with a pooler in transaction mode (PgBouncer) use leases instead.
+ * Locks shards with PostgreSQL's advisory locks, which end with the connection. Session-level locks: with a pooler in
+ * transaction mode (PgBouncer) use leases instead.
  */
 final class PostgreSqlLock implements ShardLock
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Assigns shards to relays.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox\Lock;
@@ -11,8 +7,8 @@ namespace Toporia\Realtime\Outbox\Lock;
 use Toporia\Realtime\Outbox\ConnectionLost;
 
 /**
- * Prevents two relays from doing the same work. Only duplicates are at stake: each relay sends the rows of a key in
- * order, so even two relays on one shard cannot send a row before an earlier unsent one.
+ * Assigns shards to relays. Prevents two relays from doing the same work. Only duplicates are at stake: each relay
+ * sends the rows of a key in order, so even two relays on one shard cannot send a row before an earlier unsent one.
  */
 interface ShardLock
 {

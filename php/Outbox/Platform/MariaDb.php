@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The outbox in MariaDB and MySQL.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox\Platform;
@@ -14,7 +10,8 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * Uses InnoDB, because MyISAM has no transactions. Creating a table commits an open transaction.
+ * The outbox in MariaDB and MySQL. Uses InnoDB, because MyISAM has no transactions. Creating a table commits an open
+ * transaction.
  */
 final class MariaDb extends Platform
 {

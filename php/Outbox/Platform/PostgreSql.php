@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The outbox in PostgreSQL.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox\Platform;
@@ -14,7 +10,7 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * Uses partial indexes, so that sent rows do not slow down the relay.
+ * The outbox in PostgreSQL. Uses partial indexes, so that sent rows do not slow down the relay.
  */
 final class PostgreSql extends Platform
 {

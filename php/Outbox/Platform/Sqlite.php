@@ -1,9 +1,5 @@
 <?php
 
-/**
- * The outbox in SQLite.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox\Platform;
@@ -13,7 +9,8 @@ use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Outbox\Platform;
 
 /**
- * Requires SQLite 3.24. A writer locks the whole file: set a busy timeout and journal_mode=WAL in the application.
+ * The outbox in SQLite. Requires SQLite 3.24. A writer locks the whole file: set a busy timeout and journal_mode=WAL in
+ * the application.
  */
 final class Sqlite extends Platform
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Polyfill of the framework's broker contract, for code written for Toporia that runs without it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Framework\Realtime\Contracts;
 
 /**
- * Matches Toporia's newer generation; code that works with it also works with the framework.
+ * Polyfill of the framework's broker contract, for code written for Toporia that runs without it. Matches Toporia's
+ * newer generation; code that works with it also works with the framework.
  */
 interface BrokerInterface
 {

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Polyfill of the framework's console command, for commands written for Toporia that run without it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Framework\Console;
@@ -12,7 +8,8 @@ use Toporia\Realtime\Polyfill\CommandInput;
 use Toporia\Realtime\Polyfill\Signature;
 
 /**
- * Runs in ./console, or on its own: `(new NotifyCommand(realtime()))->handle()` prints to standard output.
+ * Polyfill of the framework's console command, for commands written for Toporia that run without it. Runs in ./console,
+ * or on its own: `(new NotifyCommand(realtime()))->handle()` prints to standard output.
  *
  *     final class NotifyCommand extends Command
  *     {

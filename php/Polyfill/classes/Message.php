@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Polyfill of the framework's message, for code written for Toporia that runs without it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Framework\Realtime;
@@ -13,7 +9,8 @@ use Toporia\Framework\Realtime\Contracts\MessageInterface;
 use Toporia\Realtime\Message as NativeMessage;
 
 /**
- * Wraps a native message; data is decoded on first use.
+ * Polyfill of the framework's message, for code written for Toporia that runs without it. Wraps a native message; data
+ * is decoded on first use.
  *
  *     $broker->publish('orders.events', Message::event('orders.events', 'order.created', ['order_id' => 7]));
  */

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Polyfill of the framework's message contract, for code written for Toporia that runs without it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Framework\Realtime\Contracts;
 
 /**
- * Read access to the parts of an envelope.
+ * Polyfill of the framework's message contract, for code written for Toporia that runs without it. Read access to the
+ * parts of an envelope.
  */
 interface MessageInterface
 {

@@ -1,15 +1,12 @@
 <?php
 
-/**
- * Polyfill of the framework's realtime manager contract, for code written for Toporia that runs without it.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Framework\Realtime\Contracts;
 
 /**
- * Services and commands written for Toporia request it in their constructors.
+ * Polyfill of the framework's realtime manager contract, for code written for Toporia that runs without it. Services
+ * and commands written for Toporia request it in their constructors.
  */
 interface RealtimeManagerInterface
 {
