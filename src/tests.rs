@@ -165,11 +165,8 @@ fn few_files_use_each_other() {
         .partition(|(one, _)| one.starts_with("php"));
     let known = [
         ("gateway::backend", "gateway::hub"),
-        (
-            "gateway::connection::recover",
-            "gateway::connection::session",
-        ),
         ("gateway::hub", "gateway::presence"),
+        ("gateway::session::client", "gateway::session::recover"),
         ("kafka::client::handle", "kafka::client::metadata"),
     ];
     let known = known.map(|(one, other)| (one.to_owned(), other.to_owned()));

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::connection::limits::TokenBucket;
 use super::hub::Delivery;
+use super::session::limits::TokenBucket;
 use crate::ids::unix_ms;
 
 /// A record of this age belongs to a backlog. Newer ones are never delayed, whatever the state of the send queues.

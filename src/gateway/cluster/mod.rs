@@ -45,7 +45,7 @@ use super::feed::{ControlTopics, RawControlRecord, TopicRole};
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
-use super::recovery::token::Keys;
+use super::replay::token::Keys;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::config::gateway_settings::EventKind;
 use crate::envelope::{write_envelope, write_php_string, EnvelopeKind};
 use crate::gateway::backend::SocketEvent;
-use crate::gateway::connection::limits::TokenBucket;
+use crate::gateway::session::limits::TokenBucket;
 use crate::ids::{new_id, unix_ms};
 
 /// Subscribers of an empty cache channel cause one event within this time, ms.

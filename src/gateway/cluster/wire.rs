@@ -12,7 +12,7 @@ use crate::gateway::admin_api::{AdminRequest, AdminResponse};
 use crate::gateway::presence::Membership;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::recovery::token::Keys;
+use crate::gateway::replay::token::Keys;
 
 /// A socket's membership of a presence channel. The short names keep records small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

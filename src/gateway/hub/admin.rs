@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Hub;
 use crate::gateway::admin_api::{AdminRequest, AdminResponse, ConnectionInfo, Target};
-use crate::gateway::connection::Socket;
 use crate::gateway::protocol::Close;
+use crate::gateway::session::Socket;
 
 impl Hub {
     /// Answers a query, or carries out a command, for this gateway.
@@ -74,7 +74,7 @@ impl Hub {
         let mut count = 0;
         for socket in self.matching_sockets(target) {
             if self.unsubscribe_socket(&socket, channel) {
-                socket.push(crate::gateway::connection::subscription_error(
+                socket.push(crate::gateway::session::subscription_error(
                     channel,
                     401,
                     "The subscription was ended by the server.",

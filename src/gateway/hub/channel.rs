@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::gateway::backend::Replay;
 use crate::gateway::broadcast::{Broadcast, Position};
-use crate::gateway::connection::{EnqueueResult, Socket};
 use crate::gateway::protocol::{frame, SocketId};
+use crate::gateway::session::{EnqueueResult, Socket};
 use crate::topic::socket_channel::{ChannelKind, Name};
 
 /// Approximate memory of a held event in addition to its data and name.

@@ -18,11 +18,11 @@ use parking_lot::Mutex;
 
 use super::backend::{Cluster, History};
 use super::broadcast::hash_of;
-use super::connection::limits::TokenBucket;
-use super::connection::Socket;
 use super::limit_warnings::{Limit, LimitWarnings};
 use super::presence::{NodeId, Presence};
 use super::protocol::SocketId;
+use super::session::limits::TokenBucket;
+use super::session::Socket;
 use crate::config::gateway_settings::Settings;
 use crate::metrics::gateway_counters::Counters;
 use crate::topic::socket_channel::Name;

@@ -7,9 +7,9 @@ use super::channel::{Channel, ChannelState, HeldEvents, RecoveryState, Subscribe
 use super::Hub;
 use crate::config::gateway_settings::EventKind;
 use crate::gateway::backend::SocketEvent;
-use crate::gateway::connection::Socket;
 use crate::gateway::protocol::frame::{self, Member};
 use crate::gateway::protocol::SocketId;
+use crate::gateway::session::Socket;
 use crate::topic::socket_channel::ChannelKind;
 use crate::topic::socket_channel::Name;
 

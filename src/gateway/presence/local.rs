@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::channel::{size, PresenceChannel, SocketKey};
 use super::{Change, Presence};
-use crate::gateway::connection::Socket;
 use crate::gateway::hub::{Channel, Hub, JoinError, Joined};
 use crate::gateway::protocol::frame::{quote_into, quoted, Member};
 use crate::gateway::protocol::SocketId;
+use crate::gateway::session::Socket;
 use crate::topic::socket_channel::Name;
 
 impl Presence {

@@ -4,8 +4,8 @@ use md5::{Digest, Md5};
 use serde_json::{json, Value};
 
 use super::*;
-use crate::gateway::http::signature::signed_text;
 use crate::gateway::protocol::auth;
+use crate::gateway::server::signature::signed_text;
 
 /// Sends a signed request, after `modify` changed its parameters and body.
 pub fn call(

@@ -2,8 +2,8 @@
 
 use super::api::{call, call_ok, send};
 use super::*;
-use crate::gateway::http::signature::signed_text;
 use crate::gateway::protocol::auth;
+use crate::gateway::server::signature::signed_text;
 
 #[test]
 fn only_requests_with_a_valid_signature_are_accepted() {

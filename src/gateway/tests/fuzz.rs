@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use crate::gateway::connection::decoder::{DecodedFrame, Decoder};
-use crate::gateway::connection::session::{action, Action};
-use crate::gateway::http::signature;
 use crate::gateway::protocol::{frame, Close};
+use crate::gateway::server::signature;
+use crate::gateway::session::client::{action, Action};
+use crate::gateway::session::decoder::{DecodedFrame, Decoder};
 use crate::http::request;
 use crate::topic::socket_channel::Name;
 

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::*;
 use crate::gateway::backlog_pacer::BacklogPacer;
 use crate::gateway::broadcast::Broadcast;
-use crate::gateway::connection::{EnqueueResult, Socket};
 use crate::gateway::protocol::Close;
+use crate::gateway::session::{EnqueueResult, Socket};
 
 fn socket(max: usize) -> Socket {
     let id = "1.2".parse().unwrap();

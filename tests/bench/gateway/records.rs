@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toporia_realtime::gateway::broadcast::{At, Broadcast};
 use toporia_realtime::gateway::feed::record::BroadcastHeaders;
-use toporia_realtime::gateway::recovery::replay_buffer::ReplayBuffer;
+use toporia_realtime::gateway::replay::replay_buffer::ReplayBuffer;
 use toporia_realtime::gateway::Gateway;
 use toporia_realtime::topic::TopicMap;
 

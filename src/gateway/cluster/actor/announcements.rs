@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use crate::gateway::connection::limits::TokenBucket;
+use crate::gateway::session::limits::TokenBucket;
 
 /// Between two writes of announcements.
 const INTERVAL: Duration = Duration::from_millis(25);

@@ -32,7 +32,7 @@ use crate::gateway::hub::Hub;
 use crate::gateway::presence::{Membership, NodeId};
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::recovery::token::Keys;
+use crate::gateway::replay::token::Keys;
 use crate::log::Level;
 use crate::process;
 

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
+use super::client::Session;
 use super::recover::ReplayQueue;
-use super::session::Session;
 use super::socket::Socket;
 use crate::config::gateway_settings::Settings;
 use crate::gateway::admin_api::{AdminRequest, AdminResponse};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::http::proxy;
+use super::proxy;
 
 pub(super) struct PendingConnections {
     max: usize,

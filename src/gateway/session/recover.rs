@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::session::Session;
+use super::client::Session;
 use crate::gateway::backend::{BoxFuture, Replay};
 use crate::gateway::broadcast::Position;
 use crate::gateway::hub::Channel;

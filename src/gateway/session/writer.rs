@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
+use super::client::Session;
 use super::event_stream::EventStream;
-use super::session::Session;
 use super::socket::{cost, QueuedFrame};
 use crate::gateway::backend::TokenSubject;
 use crate::gateway::broadcast::{advance, Position};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::http::proxy;
+use super::proxy;
 
 /// An IPv6 /64 is often a whole site, so it may have this many times the permits of an IPv4 address.
 const NETWORK_FACTOR: u32 = 10;

@@ -16,7 +16,7 @@ use crate::log::Level;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The gateway's listening sockets.
-pub(super) struct Ports {
+pub(in crate::gateway) struct Ports {
     /// Bound listeners with their addresses, the one of the sockets first.
     pub bound: Vec<(Role, TcpListener, SocketAddr)>,
     /// The address of the operations port, while another process has it.
@@ -24,16 +24,16 @@ pub(super) struct Ports {
 }
 
 /// Validates the addresses in the settings, before anything is opened.
-pub(super) fn check_addresses(settings: &Settings) -> Result<()> {
+pub(in crate::gateway) fn check_addresses(settings: &Settings) -> Result<()> {
     for proxy in &settings.trusted_proxies {
-        if super::http::proxy::Network::parse(proxy).is_none() {
+        if super::proxy::Network::parse(proxy).is_none() {
             return Err(Error::configuration(format!(
                 "realtime.gateway.trusted_proxies: {proxy:?} is neither an address nor a network such as 10.0.0.0/8."
             )));
         }
     }
     for origin in &settings.allowed_origins {
-        if !super::http::origin::is_valid(origin) {
+        if !super::origin::is_valid(origin) {
             return Err(Error::configuration(format!(
                 "realtime.gateway.allowed_origins: {origin:?} is not an origin and would match no page. Write scheme, \
                 host and port without a trailing slash: https://shop.example, or https://*.shop.example"
@@ -78,7 +78,7 @@ fn check_distinct(settings: &Settings) -> Result<()> {
 }
 
 /// Warns about settings that are valid but unsafe.
-pub(super) fn warn(settings: &Settings) {
+pub(in crate::gateway) fn warn(settings: &Settings) {
     // Encoded as a string, data can have twice its size.
     if settings.max_queue < 2 * settings.max_event {
         write_log(
@@ -104,7 +104,7 @@ pub(super) fn warn(settings: &Settings) {
 }
 
 /// Binds all listening addresses, the port of the sockets first.
-pub(super) fn ports(settings: &Settings) -> Result<Ports> {
+pub(in crate::gateway) fn ports(settings: &Settings) -> Result<Ports> {
     let role = if settings.api_listen.is_some() {
         Role::Sockets
     } else {
@@ -167,7 +167,7 @@ pub(super) fn ports(settings: &Settings) -> Result<Ports> {
 }
 
 /// Waits until the process that has the operations port closes it, and binds it.
-pub(super) async fn bind_when_free(address: SocketAddr) -> TcpListener {
+pub(in crate::gateway) async fn bind_when_free(address: SocketAddr) -> TcpListener {
     loop {
         tokio::time::sleep(RETRY_INTERVAL).await;
         if let Ok(listener) = sys::bind(address, false) {

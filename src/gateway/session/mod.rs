@@ -3,7 +3,7 @@
 //! ```text
 //! serve        the connection's task: reads, writes, timeouts
 //!  ├ decoder       bytes → messages
-//!  ├ session       message → action, and carries it out: client events, sign-in
+//!  ├ client        message → action, and carries it out: client events, sign-in
 //!  ├ subscribe     subscriptions and their checks
 //!  ├ recover       replays and positions
 //!  ├ tokens        recovery tokens until the client subscribes
@@ -13,12 +13,12 @@
 //! socket       the connection as the hub sees it: id, send queue, subscriptions
 //! ```
 
+pub mod client;
 pub mod decoder;
 pub mod event_stream;
 pub mod limits;
 mod recover;
 mod serve;
-pub mod session;
 mod socket;
 mod subscribe;
 #[cfg(test)]

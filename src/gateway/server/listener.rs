@@ -9,16 +9,16 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::connection::{refuse, serve, Input, Socket};
 use super::connection_limit::{
     acquire, acquire_for_address, acquire_unbounded, ConnectionPermit, PerAddress,
 };
 use super::handshake_limit::{PendingConnections, PendingGuard};
-use super::http::proxy::{self, Network};
-use super::http::{api, event_stream, handshake};
-use super::hub::Hub;
-use super::protocol::{Close, SocketId};
+use super::proxy::{self, Network};
 use super::sys;
+use super::{api, event_stream, handshake};
+use crate::gateway::hub::Hub;
+use crate::gateway::protocol::{Close, SocketId};
+use crate::gateway::session::{refuse, serve, Input, Socket};
 use crate::http::request::{self, Request};
 use crate::http::respond::{invite_body, respond, Response};
 use crate::http::RequestError;

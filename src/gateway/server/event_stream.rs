@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 
 use super::origin;
 use crate::config::gateway_settings::Settings;
-use crate::gateway::connection::event_stream::CLOSED;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::SocketId;
-use crate::gateway::recovery::token::{Keys, Token};
+use crate::gateway::replay::token::{Keys, Token};
+use crate::gateway::session::event_stream::CLOSED;
 use crate::http::query::query_pairs;
 use crate::http::request::Request;
 use crate::http::respond::{cors_headers, Response};

@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, Sleep};
 
+use super::client::Session;
 use super::decoder::{DecodedFrame, Decoder};
-use super::session::Session;
 use super::socket::Socket;
 use super::writer::Writer;
 use crate::gateway::hub::Hub;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::session::Session;
+use super::client::Session;
 use super::subscription_error;
 use crate::gateway::hub::JoinError;
 use crate::gateway::limit_warnings::Limit;
