@@ -1,7 +1,8 @@
 //! The `sd_notify` protocol of systemd: readiness, watchdog, status and stopping.
 //!
-//! Lines in a datagram to the socket in `NOTIFY_SOCKET`, a path or an abstract name; this needs no library. The loop
-//! itself sends them, so a callback that hangs stops them and the watchdog of systemd takes action.
+//! Lines in a datagram to the socket in `NOTIFY_SOCKET`, a path or an abstract name. The loop itself sends them, so a
+//! callback that hangs stops them and the watchdog of systemd takes action. `sd_notify::notify` cannot send them: it
+//! takes paths only, and blocks while the service manager does not read.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -24,11 +25,6 @@ pub struct Notify {
     status: String,
 }
 
-/// A variable of the environment that is not empty.
-fn variable(name: &str) -> Option<std::ffi::OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
-}
-
 fn address(name: &[u8]) -> Option<SocketAddr> {
     match name {
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest).ok(),
@@ -37,29 +33,17 @@ fn address(name: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// Half the watchdog timeout in ms, if the watchdog is enabled for this process.
-fn interval(usec: Option<&str>, pid: Option<&str>) -> Option<u64> {
-    let us: u64 = usec?.parse().ok().filter(|us| *us > 0)?;
-    if pid.is_some_and(|pid| pid.parse() != Ok(std::process::id())) {
-        return None;
-    }
-    let half = Duration::from_micros(us / 2).as_millis();
-    Some(u64::try_from(half).unwrap_or(u64::MAX).max(1))
-}
-
 impl Notify {
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     #[must_use]
     pub fn from_environment() -> Self {
-        let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
+        let socket = std::env::var_os("NOTIFY_SOCKET");
         Self::new(
-            variable("NOTIFY_SOCKET").as_deref().map(OsStrExt::as_bytes),
-            text("WATCHDOG_USEC").as_deref(),
-            text("WATCHDOG_PID").as_deref(),
+            socket.as_deref().map(OsStrExt::as_bytes),
+            sd_notify::watchdog_enabled(),
         )
     }
 
-    fn new(socket: Option<&[u8]>, usec: Option<&str>, pid: Option<&str>) -> Self {
+    fn new(socket: Option<&[u8]>, watchdog: Option<Duration>) -> Self {
         let socket = socket.and_then(address).and_then(|address| {
             let socket = UnixDatagram::unbound().ok()?;
             // A service manager that does not read must not block the loop.
@@ -67,7 +51,10 @@ impl Notify {
             Some((socket, address))
         });
         Self {
-            watchdog: socket.as_ref().and_then(|_| interval(usec, pid)),
+            // Half the timeout.
+            watchdog: watchdog
+                .filter(|timeout| socket.is_some() && !timeout.is_zero())
+                .map(|timeout| u64::try_from(timeout.as_millis() / 2).unwrap_or(u64::MAX)),
             socket,
             ..Self::default()
         }
@@ -125,7 +112,7 @@ impl Notify {
 
 #[cfg(test)]
 mod tests {
-    use super::{interval, Notify};
+    use super::Notify;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
     use std::time::Duration;
@@ -138,7 +125,7 @@ mod tests {
     }
 
     fn notify_through_lifecycle(socket: &UnixDatagram, name: &[u8]) {
-        let mut notify = Notify::new(Some(name), Some("2000000"), None);
+        let mut notify = Notify::new(Some(name), Some(Duration::from_secs(2)));
         notify.loop_tick(10_000, true, &|| "one\ntwo".to_owned());
         assert_eq!(received(socket), "READY=1\nWATCHDOG=1\nSTATUS=one two\n");
         notify.loop_tick(10_999, true, &|| "three".to_owned());
@@ -174,21 +161,9 @@ mod tests {
     #[test]
     fn a_missing_socket_is_ignored() {
         for name in [None, Some(&b"/nonexistent/socket"[..]), Some(b"vsock:1:2")] {
-            let mut notify = Notify::new(name, Some("1000000"), None);
+            let mut notify = Notify::new(name, Some(Duration::from_secs(1)));
             notify.loop_tick(1, true, &String::new);
             notify.stopping();
         }
-    }
-
-    #[test]
-    fn the_watchdog_interval_is_half_the_timeout_and_only_for_its_own_pid() {
-        let own = std::process::id().to_string();
-        assert_eq!(interval(Some("3000000"), None), Some(1500));
-        assert_eq!(interval(Some("3000000"), Some(&own)), Some(1500));
-        assert_eq!(interval(Some("3000000"), Some("1")), None);
-        for odd in [None, Some("0"), Some("x"), Some("-1")] {
-            assert_eq!(interval(odd, None), None);
-        }
-        assert_eq!(interval(Some("1"), None), Some(1));
     }
 }

@@ -176,8 +176,7 @@ impl Acceptor {
         let mut pending = self.pending.insert((!is_trusted).then_some(peer));
         let _ = stream.set_nodelay(true);
         let settings = Arc::clone(self.hub.settings());
-        sys::bound_send_buffer(&stream, settings.send_buffer);
-        sys::bound_receive_buffer(&stream, RECEIVE_BUFFER);
+        sys::bound_buffers(&stream, settings.send_buffer, RECEIVE_BUFFER);
         let end = request::deadline(settings.handshake_timeout);
         let head = request::read_head(&mut stream, settings.max_header, end);
         let mut request = match pending

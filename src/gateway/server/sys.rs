@@ -1,12 +1,13 @@
-//! System calls: file descriptor limit, sockets passed by systemd, listening sockets, send buffers.
+//! The descriptor limit, sockets passed by systemd, and options of sockets that tokio has no function for.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-/// First descriptor that systemd passes.
-const FIRST_HANDED: i32 = 3;
+use socket2::{SockRef, Socket};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Raises the limit of file descriptors to the maximum and returns it.
 #[must_use]
@@ -39,35 +40,20 @@ pub fn descriptors() -> usize {
 /// # Errors
 /// The passed descriptor is not a listening socket.
 pub fn handed_over() -> io::Result<Option<TcpListener>> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    if number("LISTEN_PID") != Some(std::process::id()) || number("LISTEN_FDS").unwrap_or(0) == 0 {
+    let Some(descriptor) = sd_notify::listen_fds()?.next() else {
         return Ok(None);
-    }
-    let mut listening: libc::c_int = 0;
-    let mut size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
-    // SAFETY: plain calls with local memory; the descriptor is checked to be a listening socket before it is used. It
-    // is duplicated, so that a second gateway in this process can use it too.
-    let listener = unsafe {
-        let status = libc::getsockopt(
-            FIRST_HANDED,
-            libc::SOL_SOCKET,
-            libc::SO_ACCEPTCONN,
-            (&raw mut listening).cast(),
-            &raw mut size,
-        );
-        if status != 0 || listening == 0 {
-            return Err(io::Error::other(
-                "LISTEN_FDS was set, but descriptor 3 is not a listening socket",
-            ));
-        }
-        let copy = libc::fcntl(FIRST_HANDED, libc::F_DUPFD_CLOEXEC, FIRST_HANDED);
-        if copy < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        TcpListener::from_raw_fd(copy)
     };
-    listener.set_nonblocking(true)?;
-    Ok(Some(listener))
+    // SAFETY: `listen_fds` found the descriptor open, and nothing in this process closes it.
+    let passed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    // Duplicated, so that a second gateway in this process can use it too.
+    let socket = Socket::from(passed.try_clone_to_owned()?);
+    if !socket.is_listener().unwrap_or(false) {
+        return Err(io::Error::other(format!(
+            "LISTEN_FDS was set, but descriptor {descriptor} is not a listening socket"
+        )));
+    }
+    socket.set_nonblocking(true)?;
+    Ok(Some(socket.into()))
 }
 
 /// Binds a listening socket. `shared`: with `SO_REUSEPORT`, so that a successor can accept before this process drains.
@@ -76,67 +62,39 @@ pub fn handed_over() -> io::Result<Option<TcpListener>> {
 /// # Errors
 /// The system's.
 pub fn bind(address: SocketAddr, shared: bool) -> io::Result<tokio::net::TcpListener> {
-    let socket = if address.is_ipv4() {
-        tokio::net::TcpSocket::new_v4()?
-    } else {
-        tokio::net::TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(shared)?;
-    socket.bind(address)?;
-    socket.listen(4096)
+    bound(address, shared)?.listen(4096)
 }
 
 /// True if another process already listens on the address. `SO_REUSEPORT` lets [`bind`] share it with that process; a
 /// socket without the option cannot be bound there, which tells the two cases apart.
 pub fn is_in_use(address: SocketAddr) -> bool {
-    let probe = || {
-        let socket = if address.is_ipv4() {
-            tokio::net::TcpSocket::new_v4()?
-        } else {
-            tokio::net::TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)
+    address.port() != 0
+        && bound(address, false).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
     };
-    address.port() != 0 && probe().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::AddrInUse)
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
-/// Limits the kernel's send buffer, which otherwise grows to megabytes for each client that does not read.
-pub fn bound_send_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
-    set_option(stream, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes);
-}
-
-/// Bounds what the kernel keeps of a client whose input is not read at the moment.
-pub fn bound_receive_buffer(stream: &tokio::net::TcpStream, bytes: usize) {
-    set_option(stream, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes);
+/// Bounds what the kernel keeps of a connection: unsent output, which otherwise grows to megabytes for each client that
+/// does not read, and input that is not read at the moment. If an option cannot be set, the kernel's own value applies.
+pub fn bound_buffers(stream: &TcpStream, send: usize, receive: usize) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_send_buffer_size(send);
+    let _ = socket.set_recv_buffer_size(receive);
 }
 
 /// Closes the connection if what was sent is not acknowledged within this time.
-pub fn set_user_timeout(stream: &tokio::net::TcpStream, timeout: std::time::Duration) {
-    let ms = usize::try_from(timeout.as_millis()).unwrap_or(usize::MAX);
-    set_option(stream, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, ms);
-}
-
-fn set_option(
-    stream: &tokio::net::TcpStream,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: usize,
-) {
-    let value = libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
-    let size = libc::socklen_t::try_from(std::mem::size_of::<libc::c_int>()).unwrap_or(4);
-    // SAFETY: a plain call with local memory on a descriptor that `stream` keeps open. If it fails, the kernel's own
-    // value applies.
-    unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
-            size,
-        );
-    }
+pub fn set_user_timeout(stream: &TcpStream, timeout: Duration) {
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
 }
 
 #[cfg(test)]
@@ -148,7 +106,7 @@ mod tests {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        bound_receive_buffer(&server, 64 << 10);
+        bound_buffers(&server, 64 << 10, 64 << 10);
         client.set_nonblocking(true).unwrap();
         let mut sent = 0;
         let chunk = [0_u8; 16 << 10];
@@ -157,13 +115,14 @@ mod tests {
             if sent > 64 << 20 {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         // Everything the server does not read is in its receive buffer or in the sender's own send buffer.
-        let mut queued: libc::c_int = 0;
-        // SAFETY: a plain call with local memory on an open descriptor.
-        unsafe { libc::ioctl(server.as_raw_fd(), libc::FIONREAD, &raw mut queued) };
+        let queued = server.peek(&mut vec![0; 1 << 20]).await.unwrap();
         assert!((1..=128 << 10).contains(&queued), "{queued} of {sent}");
+        set_user_timeout(&server, Duration::from_secs(7));
+        let timeout = SockRef::from(&server).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_secs(7)));
     }
 
     #[tokio::test]
