@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -13,7 +14,7 @@ use super::connection_limit::{
     acquire, acquire_for_address, acquire_unbounded, ConnectionPermit, PerAddress,
 };
 use super::handshake_limit::{PendingConnections, PendingGuard};
-use super::proxy::{self, Network};
+use super::proxy;
 use super::sys;
 use super::{api, event_stream, handshake};
 use crate::gateway::hub::Hub;
@@ -54,7 +55,7 @@ pub enum Role {
 /// Accepts connections on all ports.
 pub struct Acceptor {
     hub: Arc<Hub>,
-    trusted: Vec<Network>,
+    trusted: Vec<IpNet>,
     /// Maximum number of open WebSocket connections, by settings and file descriptors.
     max_connections: usize,
     /// Maximum number of TCP connections of any kind.
@@ -78,7 +79,7 @@ impl Acceptor {
         let trusted = settings
             .trusted_proxies
             .iter()
-            .filter_map(|n| Network::parse(n))
+            .filter_map(|n| proxy::network(n))
             .collect();
         let spare = descriptors
             .saturating_sub(settings.descriptor_reserve)
@@ -172,7 +173,7 @@ impl Acceptor {
         permit: ConnectionPermit,
     ) {
         let peer = peer.ip().to_canonical();
-        let is_trusted = peer.is_loopback() || self.trusted.iter().any(|n| n.contains(peer));
+        let is_trusted = peer.is_loopback() || self.trusted.iter().any(|n| n.contains(&peer));
         let mut pending = self.pending.insert((!is_trusted).then_some(peer));
         let _ = stream.set_nodelay(true);
         let settings = Arc::clone(self.hub.settings());

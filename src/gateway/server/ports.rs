@@ -26,7 +26,7 @@ pub(in crate::gateway) struct Ports {
 /// Validates the addresses in the settings, before anything is opened.
 pub(in crate::gateway) fn check_addresses(settings: &Settings) -> Result<()> {
     for proxy in &settings.trusted_proxies {
-        if super::proxy::Network::parse(proxy).is_none() {
+        if super::proxy::network(proxy).is_none() {
             return Err(Error::configuration(format!(
                 "realtime.gateway.trusted_proxies: {proxy:?} is neither an address nor a network such as 10.0.0.0/8."
             )));
