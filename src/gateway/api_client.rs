@@ -6,16 +6,22 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use md5::{Digest, Md5};
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::protocol::auth::signature;
 use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
-use crate::http::query;
 
 /// Timeout of the connection attempt and of each read. The gateway may need a few seconds to ask the other gateways.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of a response, in bytes.
 const MAX_RESPONSE: u64 = 256 << 20;
+/// All but the unreserved characters.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// A client of a gateway's HTTP API.
 #[derive(Debug, Clone)]
@@ -122,7 +128,7 @@ impl ApiClient {
         let text = format!("{method}\n{path}\n{}", plain.join("&"));
         let mut sent: Vec<String> = all
             .iter()
-            .map(|(k, v)| format!("{k}={}", query::encode(v)))
+            .map(|(k, v)| format!("{k}={}", utf8_percent_encode(v, ENCODED)))
             .collect();
         sent.push(format!("auth_signature={}", signature(&self.secret, &text)));
         sent.join("&")

@@ -3,7 +3,6 @@
 //! Every response closes the connection, so a second request on it is never read.
 
 mod chunked;
-pub mod query;
 pub mod request;
 pub mod respond;
 

@@ -1,8 +1,10 @@
 //! Reads one HTTP request within a maximum size and time. httparse parses it; further checks reject requests whose end
 //! a proxy could see elsewhere (request smuggling).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{timeout_at, Instant};
@@ -12,6 +14,8 @@ use super::RequestError;
 
 /// Maximum number of header fields.
 const MAX_HEADERS: usize = 64;
+/// Maximum number of query parameters.
+const MAX_PAIRS: usize = 64;
 
 #[derive(Debug)]
 pub struct Request {
@@ -156,6 +160,42 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError>
     }
     request.check()?;
     Ok(Some(request))
+}
+
+/// The parameters of a query string, percent-decoded, in the order sent.
+///
+/// # Errors
+/// A text for the response: a duplicate name, invalid UTF-8, too many parameters.
+pub fn query_pairs(query: &str) -> Result<Vec<(String, String)>, &'static str> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for part in query.split('&').filter(|p| !p.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let name = decode(name).ok_or("a parameter's name is not UTF-8")?;
+        let value = decode(value).ok_or("a parameter's value is not UTF-8")?;
+        if pairs.iter().any(|(n, _)| n.eq_ignore_ascii_case(&name)) {
+            return Err("a parameter is repeated");
+        }
+        if pairs.len() >= MAX_PAIRS {
+            return Err("there are too many parameters");
+        }
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
+/// Percent-decodes; `+` is not decoded. `None`: an escape is incomplete, or the text is not UTF-8.
+#[must_use]
+pub fn decode(text: &str) -> Option<String> {
+    let is_escape = |rest: &str| {
+        let digits = rest.bytes().take(2).filter(u8::is_ascii_hexdigit);
+        digits.count() == 2
+    };
+    // percent_decode_str() takes an incomplete escape as it stands.
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
+    }
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.ok().map(Cow::into_owned)
 }
 
 impl Request {

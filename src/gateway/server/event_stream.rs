@@ -16,8 +16,7 @@ use crate::gateway::hub::Hub;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::{Keys, Token};
 use crate::gateway::session::event_stream::CLOSED;
-use crate::http::query::query_pairs;
-use crate::http::request::Request;
+use crate::http::request::{query_pairs, Request};
 use crate::http::respond::{cors_headers, Response};
 use crate::ids::unix_ms;
 

@@ -8,8 +8,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::origin;
 use crate::config::gateway_settings::Settings;
 use crate::gateway::protocol::Close;
-use crate::http::query::query_pairs;
-use crate::http::request::Request;
+use crate::http::request::{query_pairs, Request};
 
 /// Checks that the request is a handshake by RFC 6455 and returns its `Sec-WebSocket-Accept`.
 ///

@@ -4,8 +4,7 @@ use md5::{Digest, Md5};
 
 use crate::config::gateway_settings::Settings;
 use crate::gateway::protocol::auth;
-use crate::http::query::decode;
-use crate::http::request::Request;
+use crate::http::request::{decode, Request};
 
 /// The text that is signed: `METHOD\npath\nname=value&…`, names in lower case and sorted, without `auth_signature`.
 #[must_use]
@@ -87,7 +86,7 @@ fn value<'a>(pairs: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::query::query_pairs;
+    use crate::http::request::query_pairs;
 
     #[test]
     fn the_signature_matches_pushers_published_example() {

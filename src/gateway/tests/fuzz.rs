@@ -111,7 +111,7 @@ fn texts(input: &[u8], understood: &mut u64) {
         Action::SignIn(user) => drop(frame::signed_in_user(&user.user_data)),
         _ => {}
     }
-    if let Ok(pairs) = crate::http::query::query_pairs(text) {
+    if let Ok(pairs) = crate::http::request::query_pairs(text) {
         let _ = signature::signed_text("POST", "/", &pairs);
     }
     // Whatever the input, encoded events are valid JSON.

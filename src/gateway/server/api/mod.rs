@@ -12,8 +12,7 @@ use super::signature;
 use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::frame;
-use crate::http::query;
-use crate::http::request::Request;
+use crate::http::request::{self, Request};
 use crate::http::respond::Response;
 use crate::topic::socket_channel::is_user_id;
 use events::{trigger, trigger_batch, Batch, Event};
@@ -52,7 +51,7 @@ pub struct SignedQuery(Vec<(String, String)>);
 /// The error response.
 pub fn authenticate(hub: &Hub, request: &Request) -> Result<SignedQuery, Response> {
     let now = crate::ids::unix_ms() / 1000;
-    let checked = query::query_pairs(&request.query)
+    let checked = request::query_pairs(&request.query)
         .map_err(|why| (400, format!("Invalid query: {why}.")))
         .and_then(|pairs| {
             signature::check(hub.settings(), request, &pairs, now)
@@ -94,7 +93,7 @@ async fn route(
     let path = request
         .path
         .split('/')
-        .map(query::decode)
+        .map(request::decode)
         .collect::<Option<Vec<String>>>()
         .ok_or_else(|| (400, "The path is not UTF-8.".to_owned()))?;
     let path: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
