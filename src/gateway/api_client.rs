@@ -1,4 +1,7 @@
 //! A client of the HTTP API, for commands and controllers when the gateway runs in another process.
+//!
+//! No HTTP client crate: hyper adds 330 KB to the extension and ureq 470 KB, for 40 lines here. minreq (95 KB) takes a
+//! body that ends early for a complete one, and bounds the request as a whole instead of each wait.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
@@ -203,19 +206,17 @@ fn connect_address(address: &str) -> String {
 
 /// Parses a response into status, Content-Length and body.
 fn parse_response(response: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
-    let end = response.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&response[..end]).ok()?;
-    let mut lines = head.split("\r\n");
-    let mut status = lines.next()?.split(' ');
-    if !status.next()?.starts_with("HTTP/1.") {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(end)) = head.parse(response) else {
         return None;
-    }
-    let status = status.next()?.parse().ok()?;
-    let length = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse().ok());
-    Some((status, length, &response[end + 4..]))
+    };
+    let mut lengths = head
+        .headers
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("content-length"))
+        .filter_map(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
+    Some((head.code?, lengths.next(), &response[end..]))
 }
 
 #[cfg(test)]
