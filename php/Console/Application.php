@@ -34,10 +34,7 @@ final class Application extends SymfonyApplication
         };
         parent::__construct('Toporia Realtime', Version::NUMBER . $note);
         $this->setAutoExit(false);
-        foreach ([...CommandList::of($host), ...$this->ownCommands($host)] as $command) {
-            // Symfony 8 only has addCommand(), versions before 7.4 only add().
-            method_exists($this, 'addCommand') ? $this->addCommand($command) : $this->add($command);
-        }
+        CommandList::add($this, [...CommandList::of($host), ...$this->ownCommands($host)]);
     }
 
     /**

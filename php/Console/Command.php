@@ -29,6 +29,11 @@ abstract class Command extends SymfonyCommand
     public const FAILED = 1;
     public const WRONG_USAGE = 2;
 
+    public function __construct(protected Host $host)
+    {
+        parent::__construct();
+    }
+
     /**
      * Runs the command and maps exceptions to exit codes; Symfony would return 1 for wrong usage.
      */
@@ -65,6 +70,22 @@ abstract class Command extends SymfonyCommand
     protected function broker(string $name, array $settings = []): Broker
     {
         return $settings === [] ? Realtime::broker($name) : new Broker(['broker' => $name] + $settings);
+    }
+
+    /** @param iterable<string> $lines */
+    protected function write(OutputInterface $output, iterable $lines): void
+    {
+        $output->writeln($lines, OutputInterface::OUTPUT_RAW);
+    }
+
+    /**
+     * Writes one JSON object on a line.
+     *
+     * @param array<string, mixed> $object
+     */
+    protected function writeJson(OutputInterface $output, array $object): void
+    {
+        $output->writeln(Text::json($object), OutputInterface::OUTPUT_RAW);
     }
 
     /**

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -17,27 +18,21 @@ use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\TextReporter;
 
 /**
  * realtime:kafka:consume: runs a worker. Reads the input and assembles the parts; ConsumeRunner does the work.
  */
+#[AsCommand('realtime:kafka:consume', 'Consume channels from Kafka and pass each message to its handler')]
 final class ConsumeCommand extends WorkerCommand
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:kafka:consume');
-    }
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         RunOptions::defineWithLimits($this);
-        if ($this->host instanceof AddsConsumeOptions) {
-            $this->getDefinition()->addOptions($this->host->consumeOptions());
-        }
+        $this->getDefinition()->addOptions($this->host->consumeOptions());
         $this
-            ->setDescription('Consume channels from Kafka and pass each message to its handler')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption(
                 'channels',
@@ -101,19 +96,16 @@ final class ConsumeCommand extends WorkerCommand
 
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
-        $given = $input->getOptions();
-        $options = ConsumeOptions::fromArray(
-            $this->host instanceof AddsConsumeOptions ? $this->host->translateOptions($given) : $given
-        );
-        $terminal = new OutputTerminal($output);
+        $options = ConsumeOptions::fromArray($this->host->translateOptions($input->getOptions()));
+        $terminal = new Terminal($output);
         $config = $this->host->config();
         $reporter = $options->json ? new JsonReporter($terminal) : new TextReporter($terminal);
         $handlers = new HandlerResolver(
             $config,
             $this->host->make(...),
             $this->host->fallback(),
-            $options->handlerLifetime ?? ($this->host instanceof CreatesHandlersPerMessage ? 0 : null),
-            $this->host instanceof RenewsObjects ? $this->host->renew(...) : null
+            $options->handlerLifetime ?? $this->host->handlerLifetime(),
+            $this->host->renew(...)
         );
         RunOptions::fromArray($input->getOptions())->report($reporter);
         $stop = StopConditions::for($options, RestartSignal::of($config, $this->host->directory()));
@@ -126,7 +118,7 @@ final class ConsumeCommand extends WorkerCommand
             return (new GatewayRunner($gateway, $stop, $reporter))->run();
         }
         $broker = $this->broker($options->broker, $options->settings());
-        $failed = $this->host instanceof ObservesWorkers ? $this->host->failureListener($options) : null;
+        $failed = $this->host->failureListener($options);
 
         return (new ConsumeRunner($broker, $options, $handlers, $stop, $reporter, $gateway, $failed))->run();
     }

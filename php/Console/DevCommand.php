@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -15,21 +16,16 @@ use Toporia\Realtime\Worker\RunOptions;
 /**
  * realtime:kafka:dev: runs an in-memory Kafka for development. Runs the embedded broker until Ctrl-C or SIGTERM.
  */
+#[AsCommand('realtime:kafka:dev', 'Run the embedded development broker until Ctrl-C')]
 final class DevCommand extends Command
 {
     private bool $stop = false;
-
-    public function __construct()
-    {
-        parent::__construct('realtime:kafka:dev');
-    }
 
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         RunOptions::define($this);
         $this
-            ->setDescription('Run the embedded development broker until Ctrl-C')
             ->addOption('host', null, $value, 'Address to listen on and to advertise to clients', '127.0.0.1')
             ->addOption('port', null, $value, 'Port to listen on (0: any free port)', '9092')
             ->addOption(

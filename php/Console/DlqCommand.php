@@ -12,7 +12,6 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Input\StreamableInputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Symfony\Component\Console\Question\ConfirmationQuestion;
-use Symfony\Component\Console\Terminal as SymfonyTerminal;
 use Toporia\Realtime\Dlq\AdminCluster;
 use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letters;
@@ -35,9 +34,9 @@ abstract class DlqCommand extends Command
     /**
      * @param (Closure(string): Cluster)|null $connect connects to the named broker; null: through the extension
      */
-    public function __construct(string $name, private Host $host, private ?Closure $connect = null)
+    public function __construct(Host $host, private ?Closure $connect = null)
     {
-        parent::__construct($name);
+        parent::__construct($host);
     }
 
     /**
@@ -167,27 +166,6 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * @param iterable<string> $lines
-     */
-    protected function write(OutputInterface $output, iterable $lines): void
-    {
-        foreach ($lines as $line) {
-            $output->writeln($line, OutputInterface::OUTPUT_RAW);
-        }
-    }
-
-    /**
-     * Writes one JSON object on a line.
-     *
-     * @param array<string, mixed> $object
-     */
-    protected function writeJson(OutputInterface $output, array $object): void
-    {
-        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR;
-        $output->writeln(json_encode($object, $flags, Text::DEPTH), OutputInterface::OUTPUT_RAW);
-    }
-
-    /**
      * Writes the first failures with their reasons.
      *
      * @param array<string, string> $reasons by letter id
@@ -205,14 +183,6 @@ abstract class DlqCommand extends Command
         if (count($reasons) > 20) {
             $this->write($errors, ['  … and ' . Text::number(count($reasons) - 20) . ' more']);
         }
-    }
-
-    /**
-     * Width of the terminal in characters; 0 if the output is not a terminal: no limit.
-     */
-    protected function width(OutputInterface $output): int
-    {
-        return (new OutputTerminal($output))->isInteractive() ? (new SymfonyTerminal())->getWidth() : 0;
     }
 
     private function brokerName(InputInterface $input): string

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
-use Closure;
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -14,22 +14,18 @@ use Toporia\Realtime\Dlq\LetterTable;
 use Toporia\Realtime\Dlq\NewestLetters;
 use Toporia\Realtime\Dlq\Selection;
 use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
  * realtime:dlq:list: lists dead letters, newest first. Replayed letters are hidden unless --all is given.
  */
+#[AsCommand('realtime:dlq:list', 'List dead letters: messages that could not be handled')]
 final class DlqListCommand extends DlqCommand
 {
-    public function __construct(Host $host, ?Closure $connect = null)
-    {
-        parent::__construct('realtime:dlq:list', $host, $connect);
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('List dead letters: messages that could not be handled')
             ->addSelection('topic', 'class', 'since', 'group')
             ->addOption('all', null, InputOption::VALUE_NONE, 'Include replayed letters')
             ->addOption('limit', null, InputOption::VALUE_REQUIRED, 'Maximum letters shown, newest first '
@@ -79,7 +75,7 @@ final class DlqListCommand extends DlqCommand
     {
         $shown = $newest->take();
         if ($shown !== []) {
-            $this->write($output, LetterTable::lines($shown, time(), $this->width($output)));
+            $this->write($output, LetterTable::lines($shown, time(), (new Terminal($output))->width()));
         }
         $this->write($output, [self::summary($newest->count(), count($shown), $hidden)]);
     }

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
-use Closure;
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -20,17 +20,12 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:dlq:purge: deletes dead letters permanently. Plans, asks for confirmation, deletes; reports letters that
  * stay because Kafka only deletes the beginning of a partition.
  */
+#[AsCommand('realtime:dlq:purge', 'Delete dead letters permanently')]
 final class DlqPurgeCommand extends DlqCommand
 {
-    public function __construct(Host $host, ?Closure $connect = null)
-    {
-        parent::__construct('realtime:dlq:purge', $host, $connect);
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Delete dead letters permanently')
             ->addSelection('topic', 'before')
             ->addOption('replayed', null, InputOption::VALUE_NONE, 'Only replayed letters')
             ->addOption('all', null, InputOption::VALUE_NONE, 'All letters, replayed or not')

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
-use Closure;
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
@@ -17,6 +17,7 @@ use Toporia\Realtime\Dlq\ReplayDelivery;
 use Toporia\Realtime\Dlq\ReplayPlan;
 use Toporia\Realtime\Dlq\Selection;
 use Toporia\Realtime\Support\StopFlag;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -24,17 +25,12 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:dlq:replay: sends dead letters back to their topics, for the consumer group that failed. Plans, asks for
  * confirmation, replays, and reports failures.
  */
+#[AsCommand('realtime:dlq:replay', 'Send dead letters back to their topics, for the consumer group that failed')]
 final class DlqReplayCommand extends DlqCommand
 {
-    public function __construct(Host $host, ?Closure $connect = null)
-    {
-        parent::__construct('realtime:dlq:replay', $host, $connect);
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Send dead letters back to their topics, for the consumer group that failed')
             ->addArgument('letters', InputArgument::IS_ARRAY, 'Letter ids such as dlq.realtime_user_1/0/17, or '
                 . 'message ids')
             ->addSelection('topic', 'class', 'since', 'group')
@@ -108,7 +104,7 @@ final class DlqReplayCommand extends DlqCommand
             $this->write($output, $plan->summary());
             if ($input->getOption('dry-run') && $plan->count() > 0) {
                 $sample = $plan->sample();
-                $this->write($output, LetterTable::lines($sample, time(), $this->width($output)));
+                $this->write($output, LetterTable::lines($sample, time(), (new Terminal($output))->width()));
                 $more = $plan->count() - count($sample);
                 $this->write($output, $more > 0 ? ['… and ' . Text::number($more) . ' more'] : []);
             }
@@ -118,7 +114,7 @@ final class DlqReplayCommand extends DlqCommand
 
     private function replay(OutputInterface $output, Replayer $replayer, ReplayPlan $plan): ReplayDelivery
     {
-        $terminal = new OutputTerminal($output);
+        $terminal = new Terminal($output);
         $total = Text::number($plan->count());
         $stop = new StopFlag();
         try {

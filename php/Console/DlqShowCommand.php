@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
-use Closure;
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
@@ -20,20 +20,15 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:dlq:show: shows one dead letter in full. Shows where and why it failed, its headers, its payload, and
  * whether it was replayed.
  */
+#[AsCommand('realtime:dlq:show', 'Show one dead letter: why it failed, its headers, its payload')]
 final class DlqShowCommand extends DlqCommand
 {
     /** Maximum letters listed when several have the same message id. */
     private const MAX_SHOWN = 20;
 
-    public function __construct(Host $host, ?Closure $connect = null)
-    {
-        parent::__construct('realtime:dlq:show', $host, $connect);
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Show one dead letter: why it failed, its headers, its payload')
             ->addArgument('letter', InputArgument::REQUIRED, 'Letter id, such as dlq.realtime_user_1/0/17, or '
                 . 'message id')
             ->addSelection()

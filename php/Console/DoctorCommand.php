@@ -4,10 +4,10 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
-use Throwable;
 use Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Configuration;
 use Toporia\Realtime\Diagnostics\Context;
@@ -22,20 +22,15 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:doctor: diagnoses the way from PHP to Kafka. Reads the input and assembles the parts; the checks are in
  * Diagnostics\Checks.
  */
+#[AsCommand(self::NAME, 'Check everything between PHP and Kafka, and suggest remedies')]
 final class DoctorCommand extends Command
 {
     public const NAME = 'realtime:doctor';
-
-    public function __construct(private Host $host)
-    {
-        parent::__construct(self::NAME);
-    }
 
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Check everything between PHP and Kafka, and suggest remedies')
             ->addOption('broker', null, $value, 'Broker name in the configuration (default: the default broker)')
             ->addOption('group', null, $value, 'Consumer group, overriding the configuration')
             ->addOption(
@@ -69,13 +64,13 @@ final class DoctorCommand extends Command
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $options = DoctorOptions::fromArray($input->getOptions());
-        [$config, $loadError] = $this->configuration();
+        $config = $this->host->inspectedConfig();
         $known = Configuration::brokers($config);
         if ($options->broker !== null && !in_array($options->broker, $known, true)) {
             throw new UsageError("--broker=$options->broker is not in realtime.brokers: " . implode(', ', $known));
         }
         $secrets = new Secrets($config);
-        $context = new Context($config, $options, $this->host->directory(), $secrets, $loadError);
+        $context = new Context($config, $options, $this->host->directory(), $secrets, $this->host->loadError());
         $report = $options->json ? new JsonReport($output) : new TextReport($output);
         $start = hrtime(true);
         $report->begin($context);
@@ -90,18 +85,5 @@ final class DoctorCommand extends Command
         $report->end($counts, (hrtime(true) - $start) / 1e9, $code);
 
         return $code;
-    }
-
-    /** @return array{array<string, mixed>, ?string} the configuration, and the error if it could not be loaded */
-    private function configuration(): array
-    {
-        if ($this->host instanceof InspectableConfiguration) {
-            return [$this->host->inspectedConfig(), $this->host->loadError()];
-        }
-        try {
-            return [$this->host->config(), null];
-        } catch (Throwable $e) {
-            return [[], $e->getMessage()];
-        }
     }
 }

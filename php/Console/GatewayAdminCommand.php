@@ -6,7 +6,6 @@ namespace Toporia\Realtime\Console;
 
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
-use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
@@ -86,14 +85,5 @@ abstract class GatewayAdminCommand extends Command
         $host = str_contains($address['host'], ':') ? "[{$address['host']}]" : $address['host'];
 
         return new Gateway(['api_listen' => "$host:{$address['port']}"]);
-    }
-
-    /**
-     * @param array<string, mixed> $object
-     */
-    protected function writeJson(OutputInterface $output, array $object): void
-    {
-        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE;
-        $output->writeln((string) json_encode($object, $flags), OutputInterface::OUTPUT_RAW);
     }
 }

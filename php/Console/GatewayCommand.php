@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -15,26 +16,24 @@ use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\TextReporter;
 
 /**
  * realtime:gateway: runs the WebSocket gateway on its own. Reads the input and assembles the parts; GatewayRunner does
  * the work.
  */
+#[AsCommand(
+    'realtime:gateway',
+    'Run the WebSocket gateway, which delivers broadcasts to browsers (pusher-js, laravel-echo)'
+)]
 final class GatewayCommand extends WorkerCommand
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:gateway');
-    }
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         RunOptions::defineWithLimits($this);
         $this
-            ->setDescription('Run the WebSocket gateway, which delivers broadcasts to browsers (pusher-js, '
-                . 'laravel-echo)')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption('host', null, $value, 'Address to listen on, overriding the configuration')
             ->addOption('port', null, $value, 'Port to listen on, overriding the configuration (0: any free port)')
@@ -63,7 +62,7 @@ final class GatewayCommand extends WorkerCommand
     {
         $raw = $input->getOptions();
         $options = GatewayOptions::fromArray($raw);
-        $terminal = new OutputTerminal($output);
+        $terminal = new Terminal($output);
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
         RunOptions::fromArray($raw)->report($reporter);
         $restart = RestartSignal::of($this->host->config(), $this->host->directory());

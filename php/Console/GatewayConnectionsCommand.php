@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\Text;
@@ -12,17 +13,12 @@ use Toporia\Realtime\Worker\Text;
  * realtime:gateway:connections: lists connections, across all gateways. One line per connection, longest connected
  * first.
  */
+#[AsCommand('realtime:gateway:connections', 'List the open WebSocket connections of all gateways')]
 final class GatewayConnectionsCommand extends GatewayAdminCommand
 {
-    public function __construct()
-    {
-        parent::__construct('realtime:gateway:connections');
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('List the open WebSocket connections of all gateways')
             ->addSelection('user', 'socket', 'channel')
             ->setHelp(
                 <<<'HELP'

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\Text;
@@ -13,17 +14,15 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:gateway:kick: closes connections permanently (clients do not reconnect), on all gateways. Selects by user,
  * socket or channel; several conditions must all match.
  */
+#[AsCommand(
+    'realtime:gateway:kick',
+    'Close the WebSocket connections of a user, a socket or a channel, on all gateways'
+)]
 final class GatewayKickCommand extends GatewayAdminCommand
 {
-    public function __construct()
-    {
-        parent::__construct('realtime:gateway:kick');
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Close the WebSocket connections of a user, a socket or a channel, on all gateways')
             ->addSelection('user', 'socket', 'channel')
             ->setHelp(
                 <<<'HELP'

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -15,17 +16,15 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:gateway:unsubscribe: unsubscribes connections from a channel, on all gateways. All subscribers of the
  * channel, those of one user, or one socket.
  */
+#[AsCommand(
+    'realtime:gateway:unsubscribe',
+    'Unsubscribe a user, a socket or all subscribers from a channel, on all gateways'
+)]
 final class GatewayUnsubscribeCommand extends GatewayAdminCommand
 {
-    public function __construct()
-    {
-        parent::__construct('realtime:gateway:unsubscribe');
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Unsubscribe a user, a socket or all subscribers from a channel, on all gateways')
             ->addArgument('from', InputArgument::REQUIRED, 'The channel to unsubscribe from, such as private-order.7')
             ->addSelection('user', 'socket')
             ->setHelp(

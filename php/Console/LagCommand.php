@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -16,26 +17,21 @@ use Toporia\Realtime\Diagnostics\LagOptions;
 use Toporia\Realtime\Diagnostics\LagReader;
 use Toporia\Realtime\Diagnostics\LagReport;
 use Toporia\Realtime\Diagnostics\LagText;
-use Toporia\Realtime\Diagnostics\Screen;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
  * realtime:lag: shows the lag of consumer groups and whether they catch up. Rates are computed from two snapshots; with
  * --watch, from each snapshot and the previous one.
  */
+#[AsCommand('realtime:lag', 'Show the lag of consumer groups, and whether they catch up')]
 final class LagCommand extends Command
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:lag');
-    }
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         $none = InputOption::VALUE_NONE;
         $this
-            ->setDescription('Show the lag of consumer groups, and whether they catch up')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption(
                 'group',
@@ -109,7 +105,7 @@ final class LagCommand extends Command
             usleep($options->sample * 1_000_000);
         }
         $report = $this->report($admin, $options, $reader->read($groups), $before, $first);
-        (new Screen($output))->write($this->lines($output, $options, $report));
+        $this->write($output, $this->lines($output, $options, $report));
 
         return self::code($options, $report);
     }
@@ -122,7 +118,7 @@ final class LagCommand extends Command
         array $config,
         Interrupt $stop
     ): int {
-        $screen = new Screen($output);
+        $screen = new Terminal($output);
         $reader = new LagReader($admin);
         $before = [];
         $seen = [];
@@ -144,11 +140,11 @@ final class LagCommand extends Command
             } catch (ConnectionException $e) {
                 // Keep watching: Kafka may come back.
                 $code = self::FAILED;
-                $lines = $options->json
-                    ? [self::json(['at' => round(microtime(true), 3), 'ok' => false, 'error' => $e->getMessage()])]
+                $failure = ['at' => round(microtime(true), 3), 'ok' => false, 'error' => $e->getMessage()];
+                $lines = $options->json ? [Text::json($failure, JSON_PRESERVE_ZERO_FRACTION)]
                     : [date('H:i:s') . ' ' . Text::printable($e->getMessage())];
             }
-            $options->json ? $screen->write($lines) : $screen->draw($lines);
+            $options->json ? $this->write($output, $lines) : $screen->draw($lines);
             $stop->sleep($start + (float) $options->watch - microtime(true));
         }
 
@@ -200,17 +196,9 @@ final class LagCommand extends Command
     private function lines(OutputInterface $output, LagOptions $options, LagReport $report): array
     {
         if (!$options->json) {
-            return (new LagText($options, Screen::width($output)))->lines($report);
+            return (new LagText($options, (new Terminal($output))->width()))->lines($report);
         }
 
-        return [self::json(LagJson::of($report, $options->limit))];
-    }
-
-    /** @param array<string, mixed> $object */
-    private static function json(array $object): string
-    {
-        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE;
-
-        return (string) json_encode($object, $flags | JSON_PRESERVE_ZERO_FRACTION);
+        return [Text::json(LagJson::of($report, $options->limit), JSON_PRESERVE_ZERO_FRACTION)];
     }
 }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -21,24 +22,20 @@ use Toporia\Realtime\Worker\Heartbeat;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
+use Toporia\Realtime\Worker\Terminal;
 
 /**
  * realtime:outbox:relay: sends the rows of the transactional outbox. Reads the input and assembles the parts; Relay
  * does the work.
  */
+#[AsCommand('realtime:outbox:relay', 'Send the rows of the transactional outbox to Kafka')]
 final class OutboxRelayCommand extends Command
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:outbox:relay');
-    }
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         RunOptions::defineWithLimits($this);
         $this
-            ->setDescription('Send the rows of the transactional outbox to Kafka')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption('batch-size', null, $value, 'Maximum batch size, in rows (at most 1000)', '500')
             ->addOption('interval', null, $value, 'Pause when the outbox is empty, in ms', '500')
@@ -71,7 +68,7 @@ final class OutboxRelayCommand extends Command
         $config = $this->host->config();
         $settings = Settings::of($config);
         $options = RelayOptions::fromArray($input->getOptions(), $settings);
-        $terminal = new OutputTerminal($output);
+        $terminal = new Terminal($output);
         $reporter = $options->json ? new JsonRelayReporter($terminal) : new TextRelayReporter($terminal);
         RunOptions::fromArray($input->getOptions())->start(static function (string $address) use ($reporter): void {
             $reporter->event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -17,18 +18,13 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:outbox:table: creates the tables of the transactional outbox, or prints the SQL. Existing tables are left
  * unchanged. An application with migrations prints the SQL and adds it to one.
  */
+#[AsCommand('realtime:outbox:table', 'Create the tables of the transactional outbox')]
 final class OutboxTableCommand extends Command
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:outbox:table');
-    }
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Create the tables of the transactional outbox')
             ->addOption('print', null, InputOption::VALUE_NONE, 'Print the SQL instead of running it')
             ->addOption('dry-run', null, InputOption::VALUE_NONE, 'Same as --print')
             ->addOption('driver', null, $value, 'With --print: sqlite, pgsql or mysql, if no database is configured')

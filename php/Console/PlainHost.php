@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
-use Closure;
 use Throwable;
 use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
 use Toporia\Realtime\Broker;
@@ -32,7 +31,7 @@ use Toporia\Realtime\Toporia\Framework;
  * A .env file is not read: the environment is that of the shell, systemd or Docker. Load a .env file at the top of
  * config/realtime.php if needed.
  */
-final class PlainHost implements Host, RenewsObjects, InspectableConfiguration
+final class PlainHost extends Host
 {
     /** Keys used only by the commands, not by the extension. */
     private const OWN = ['handlers', 'middleware', 'commands', 'bindings', 'restart_file'];
@@ -176,11 +175,6 @@ final class PlainHost implements Host, RenewsObjects, InspectableConfiguration
         $this->container->forgetInstances();
 
         return $this->container->get($class);
-    }
-
-    public function fallback(): ?Closure
-    {
-        return null;
     }
 
     /**

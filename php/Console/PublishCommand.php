@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
@@ -18,20 +19,15 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:kafka:publish: sends events from the shell. Sends one event with the JSON argument as data, or one event per
  * line of standard input.
  */
+#[AsCommand('realtime:kafka:publish', 'Send an event to a channel, or one per line of standard input')]
 final class PublishCommand extends Command
 {
     private const FLUSH_MS = 10000;
-
-    public function __construct()
-    {
-        parent::__construct('realtime:kafka:publish');
-    }
 
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Send an event to a channel, or one per line of standard input')
             ->addArgument('channel', InputArgument::REQUIRED, 'The channel, such as user.1')
             ->addArgument('event', InputArgument::REQUIRED, 'The event, such as order.created')
             ->addArgument('json', InputArgument::OPTIONAL, 'Data as JSON; - reads one JSON value per line from '

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Worker\RestartSignal;
@@ -12,17 +13,12 @@ use Toporia\Realtime\Worker\RestartSignal;
  * realtime:restart: makes running workers finish the current record and exit. The supervisor (systemd, Supervisor,
  * Docker) then starts them again with the new code.
  */
+#[AsCommand('realtime:restart', 'Make running workers finish the current record and exit')]
 final class RestartCommand extends Command
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:restart');
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Make running workers finish the current record and exit')
             ->setHelp(
                 <<<'HELP'
                 Changes a file that workers watch. The default file is in the temporary directory and reaches the

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -20,17 +21,12 @@ use Toporia\Realtime\Worker\UsageError;
  * sent by processes of the same cluster, topic_prefix and application. An adopted directory is sent by every process of
  * the cluster that adopted it.
  */
+#[AsCommand('realtime:spool', 'List messages in the spool, and adopt those of another configuration')]
 final class SpoolCommand extends Command
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:spool');
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('List messages in the spool, and adopt those of another configuration')
             ->addOption('adopt', null, InputOption::VALUE_REQUIRED, 'Let the processes of this cluster send the '
                 . 'messages of a directory (its name)')
             ->addOption('broker', null, InputOption::VALUE_REQUIRED, 'Broker name in the configuration', 'kafka')
@@ -80,7 +76,7 @@ final class SpoolCommand extends Command
                 'failed' => $one->failed, 'damaged' => $one->damaged, 'brokers' => $one->brokers,
                 'cluster' => $one->cluster, 'topic_prefix' => $one->prefix, 'application' => $one->application,
                 'sent_by_this_configuration' => $isOwn,
-            ]) : $this->write($output, [
+            ]) : $this->write($output, array_map(Text::printable(...), [
                 basename($one->path),
                 '  ' . Text::count($one->messages, 'message') . ' waiting'
                     . ($one->age() === null ? '' : ', the oldest for ' . $one->age() . ' s')
@@ -88,10 +84,10 @@ final class SpoolCommand extends Command
                 '  for ' . $one->owner(),
                 '  ' . ($isOwn ? 'sent by the next process with this configuration'
                     : 'not sent with this configuration (--adopt)'),
-            ]);
+            ]));
         }
         if ($directories === [] && !$input->getOption('json')) {
-            $this->write($output, ["$spool is empty"]);
+            $this->write($output, array_map(Text::printable(...), ["$spool is empty"]));
         }
 
         return self::DONE;
@@ -120,25 +116,12 @@ final class SpoolCommand extends Command
             @chown("$path/about.json", (int) fileowner($path));
         }
         @chmod("$path/about.json", 0600);
-        $this->write($output, [
+        $this->write($output, array_map(Text::printable(...), [
             Text::count($directory->messages, 'message') . " of $path " . ($directory->messages === 1 ? 'is' : 'are')
                 . " sent by the next process that broadcasts to cluster $cluster.",
-        ]);
+        ]));
 
         return self::DONE;
-    }
-
-    /** @param list<string> $lines */
-    private function write(OutputInterface $output, array $lines): void
-    {
-        $output->writeln(array_map(Text::printable(...), $lines), OutputInterface::OUTPUT_RAW);
-    }
-
-    /** @param array<string, mixed> $row */
-    private function writeJson(OutputInterface $output, array $row): void
-    {
-        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR;
-        $output->writeln(json_encode($row, $flags), OutputInterface::OUTPUT_RAW);
     }
 
     private function cluster(string $broker): ?string

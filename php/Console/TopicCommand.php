@@ -7,13 +7,11 @@ namespace Toporia\Realtime\Console;
 use Closure;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
-use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Diagnostics\Comparison;
 use Toporia\Realtime\Diagnostics\Difference;
-use Toporia\Realtime\Diagnostics\Screen;
 use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Worker\OptionValue;
@@ -28,11 +26,6 @@ abstract class TopicCommand extends Command
 {
     /** Topics per request for offsets. */
     private const BATCH_SIZE = 500;
-
-    public function __construct(string $name, private Host $host)
-    {
-        parent::__construct($name);
-    }
 
     protected function addBroker(): static
     {
@@ -149,18 +142,5 @@ abstract class TopicCommand extends Command
         }
 
         return $lines;
-    }
-
-    /** @param list<string> $lines */
-    protected function write(OutputInterface $output, array $lines): void
-    {
-        (new Screen($output))->write($lines);
-    }
-
-    /** @param array<string, mixed> $object */
-    protected function writeJson(OutputInterface $output, array $object): void
-    {
-        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE;
-        $output->writeln((string) json_encode($object, $flags), OutputInterface::OUTPUT_RAW);
     }
 }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
@@ -16,17 +17,12 @@ use Toporia\Realtime\Worker\Text;
  * realtime:topics:compare: lists the differences between the topics and the configuration, with remedies. The exit code
  * makes it usable as a check in deployments.
  */
+#[AsCommand('realtime:topics:compare', 'Compare the topics with the configuration and show remedies')]
 final class TopicsCompareCommand extends TopicCommand
 {
-    public function __construct(Host $host)
-    {
-        parent::__construct('realtime:topics:compare', $host);
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Compare the topics with the configuration and show remedies')
             ->addBroker()
             ->addMaxChannels()
             ->setHelp(

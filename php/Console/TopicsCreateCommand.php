@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
@@ -23,18 +24,13 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:topics:create: creates missing topics of the configuration, or the named ones. Existing topics are left
  * unchanged; --grow adds missing partitions.
  */
+#[AsCommand('realtime:topics:create', 'Create the missing topics of topic_mapping, or the named topics')]
 final class TopicsCreateCommand extends TopicCommand
 {
-    public function __construct(Host $host)
-    {
-        parent::__construct('realtime:topics:create', $host);
-    }
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         $this
-            ->setDescription('Create the missing topics of topic_mapping, or the named topics')
             ->addArgument('topics', InputArgument::IS_ARRAY, 'Topic names [default: topic_mapping and default_topic]')
             ->addBroker()
             ->addOption('partitions', null, $value, 'Number of partitions, overriding topic_mapping')

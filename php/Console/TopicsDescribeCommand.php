@@ -4,25 +4,27 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\UnknownTopicException;
-use Toporia\Realtime\Diagnostics\Screen;
 use Toporia\Realtime\Diagnostics\Table;
 use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Diagnostics\TopicTable;
 use Toporia\Realtime\Diagnostics\Units;
 use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
 /**
  * realtime:topics:describe: shows one topic in full. Shows partitions, leaders, replicas, offsets, important settings,
  * and the current user's permissions.
  */
+#[AsCommand('realtime:topics:describe', 'Describe a topic: partitions, leaders, offsets, settings, permissions')]
 final class TopicsDescribeCommand extends TopicCommand
 {
     private const SETTINGS = [
@@ -30,15 +32,9 @@ final class TopicsDescribeCommand extends TopicCommand
         'compression.type', 'message.timestamp.type',
     ];
 
-    public function __construct(Host $host)
-    {
-        parent::__construct('realtime:topics:describe', $host);
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Describe a topic: partitions, leaders, offsets, settings, permissions')
             ->addArgument('topic', InputArgument::REQUIRED, 'Topic name')
             ->addBroker()
             ->setHelp(
@@ -86,7 +82,7 @@ final class TopicsDescribeCommand extends TopicCommand
             $this->write($output, [
                 ...self::about($topic, $plan, $table->records($topic)),
                 '',
-                ...self::partitions($topic, $offsets, Screen::width($output)),
+                ...self::partitions($topic, $offsets, (new Terminal($output))->width()),
                 '',
                 ...self::settings($settings),
                 ...($allowed === null ? [] : ['Permissions: ' . ($allowed === [] ? 'none' : implode(', ', $allowed))]),

@@ -4,18 +4,19 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Diagnostics\Difference;
-use Toporia\Realtime\Diagnostics\Screen;
 use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Diagnostics\TopicTable;
 use Toporia\Realtime\Support\Pattern;
 use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -23,22 +24,16 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:topics:list: lists the topics of this application, or all topics. As realtime:topics it also compares them
  * with the configuration.
  */
-final class TopicsListCommand extends TopicCommand
+#[AsCommand('realtime:topics:list', 'List the topics of this application')]
+class TopicsListCommand extends TopicCommand
 {
     private const SUBCOMMANDS = ['list', 'compare', 'create', 'describe'];
-
-    public function __construct(Host $host, private bool $compares = false)
-    {
-        parent::__construct($compares ? 'realtime:topics' : 'realtime:topics:list', $host);
-    }
+    /** True: also compares the topics with the configuration. */
+    protected const COMPARES = false;
 
     protected function configure(): void
     {
         $this
-            ->setDescription(
-                $this->compares ? 'List the topics of this application, and differences from the configuration'
-                    : 'List the topics of this application'
-            )
             ->addArgument('pattern', InputArgument::OPTIONAL, 'Only topics matching a name or pattern: shop.user, '
                 . 'shop.*, shop.**')
             ->addBroker()
@@ -88,7 +83,7 @@ final class TopicsListCommand extends TopicCommand
                 }
                 $shown = $limit === 0 ? $wanted : array_slice($wanted, 0, $limit);
                 $table = new TopicTable($plan, self::spans($admin, $shown));
-                $found = $this->compares ? $this->compare($input, $admin, $plan, $topics) : [];
+                $found = static::COMPARES ? $this->compare($input, $admin, $plan, $topics) : [];
                 $json ? $this->json($output, $table, $shown, $found)
                     : $this->text($output, $admin, $plan, $table, $shown, count($wanted), $found, $pattern);
 
@@ -103,7 +98,7 @@ final class TopicsListCommand extends TopicCommand
      */
     private function json(OutputInterface $output, TopicTable $table, array $shown, array $found): void
     {
-        if (!$this->compares) {
+        if (!static::COMPARES) {
             foreach ($shown as $topic) {
                 $this->writeJson($output, $table->toArray($topic));
             }
@@ -136,9 +131,9 @@ final class TopicsListCommand extends TopicCommand
             "$kafka: " . ($count === 0 ? $none : Text::count($count, 'topic'))
                 . " (topic_prefix {$plan->prefix()}, {$plan->strategy()})"
                 . ($count > count($shown) ? ', the first ' . count($shown) . ' shown (--limit=0 shows all)' : ''),
-            ...($shown === [] ? [] : ['', ...$table->lines($shown, Screen::width($output))]),
+            ...($shown === [] ? [] : ['', ...$table->lines($shown, (new Terminal($output))->width())]),
         ]);
-        if (!$this->compares || $count === 0 && $pattern !== null) {
+        if (!static::COMPARES || $count === 0 && $pattern !== null) {
             return;
         }
         $this->write($output, [

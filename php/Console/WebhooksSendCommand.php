@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -19,6 +20,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
+use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\TextReporter;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -26,19 +28,17 @@ use Toporia\Realtime\Worker\UsageError;
  * realtime:webhooks:send: posts the webhooks of the gateways to the application. Reads the input and assembles the
  * parts; WebhookSender does the work.
  */
+#[AsCommand(
+    'realtime:webhooks:send',
+    'Post the webhooks of the gateways to the application, signed as Pusher signs them'
+)]
 final class WebhooksSendCommand extends Command
 {
-    public function __construct(private Host $host)
-    {
-        parent::__construct('realtime:webhooks:send');
-    }
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
         RunOptions::defineWithLimits($this);
         $this
-            ->setDescription('Post the webhooks of the gateways to the application, signed as Pusher signs them')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption(
                 'url',
@@ -68,7 +68,7 @@ final class WebhooksSendCommand extends Command
         $prefix = (new Admin(['broker' => $broker]))->configuration()['topic_prefix'];
         $retry = OptionValue::int('--retry', $raw['retry'], 0, 86400);
         $endpoints = self::endpoints($gateway, $raw['url']);
-        $terminal = new OutputTerminal($output);
+        $terminal = new Terminal($output);
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
         RunOptions::fromArray($raw)->report($reporter);
         $signal = new SignalReceived();

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Diagnostics;
 
 use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Worker\Text;
 
 /**
  * Writes the report as JSON: one object per line, the last is the summary.
@@ -51,7 +52,6 @@ final class JsonReport implements Report
     /** @param array<string, mixed> $object */
     private function write(array $object): void
     {
-        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR;
-        $this->output->writeln(json_encode($object, $flags), OutputInterface::OUTPUT_RAW);
+        $this->output->writeln(Text::json($object), OutputInterface::OUTPUT_RAW);
     }
 }

@@ -9,10 +9,7 @@ use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Contracts\Queue\ShouldQueue;
 use Throwable;
-use Toporia\Realtime\Console\CreatesHandlersPerMessage;
-use Toporia\Realtime\Console\InspectableConfiguration;
 use Toporia\Realtime\Console\Host;
-use Toporia\Realtime\Console\ObservesWorkers;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Laravel\Events\MessageConsumed;
 use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
@@ -26,7 +23,7 @@ use Toporia\Realtime\Worker\ConsumeOptions;
  * Connects the commands to Laravel: its configuration, container and events. Handlers and middleware are resolved from
  * Laravel's container; a handler that implements ShouldQueue is queued.
  */
-final class LaravelHost implements InspectableConfiguration, Host, ObservesWorkers, CreatesHandlersPerMessage
+final class LaravelHost extends Host
 {
     private MessageScope $scope;
 
@@ -53,11 +50,6 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
         return Configuration::native((array) $this->app->make('config')->get('realtime', []));
     }
 
-    public function loadError(): ?string
-    {
-        return null;
-    }
-
     public function directory(): string
     {
         return $this->app->basePath();
@@ -75,9 +67,9 @@ final class LaravelHost implements InspectableConfiguration, Host, ObservesWorke
         }
     }
 
-    public function fallback(): ?Closure
+    public function handlerLifetime(): ?int
     {
-        return null;
+        return 0;
     }
 
     public function failureListener(ConsumeOptions $options): Closure

@@ -22,7 +22,10 @@ use Toporia\Realtime\Broker;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Contract\Consumer;
 use Toporia\Realtime\Contract\Publisher;
-use Toporia\Realtime\Laravel\Console\Commands;
+use Toporia\Realtime\Console\CommandList;
+use Toporia\Realtime\Laravel\Console\InstallCommand;
+use Toporia\Realtime\Laravel\Console\ReceiveCommand;
+use Toporia\Realtime\Laravel\Console\SendCommand;
 use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
 use Toporia\Realtime\Laravel\Events\MessageFailed;
 use Toporia\Realtime\Laravel\Queue\CurrentJob;
@@ -56,17 +59,33 @@ final class RealtimeServiceProvider extends ServiceProvider
             ));
         });
         // In register(), so that a command of the same name that another package adds later wins.
-        Artisan::starting(fn (Artisan $artisan) => Commands::addRaw($artisan));
+        Artisan::starting(self::addRawCommands(...));
     }
 
     public function boot(): void
     {
         Configuration::apply((array) $this->app->make('config')->get('realtime', []));
         $this->listen($this->app->make(Dispatcher::class));
-        Artisan::starting(fn (Artisan $artisan) => Commands::add($artisan, $this->app->make(Host::class)));
+        Artisan::starting(fn (Artisan $artisan) => CommandList::add($artisan, [
+            ...CommandList::of($this->app->make(Host::class)), $this->app->make(InstallCommand::class),
+        ]));
         $this->publishes([self::CONFIG => $this->app->configPath('realtime.php')], 'realtime-config');
         if (class_exists(AboutCommand::class)) {
             AboutCommand::add('Realtime', About::lines(...));
+        }
+    }
+
+    /**
+     * Registers kafka:send and kafka:consume, unless the names are taken now or later.
+     */
+    private static function addRawCommands(Artisan $artisan): void
+    {
+        // If Laravel loads commands lazily, has() does not know any of them yet.
+        $lazy = (fn (): array => $this->commandMap ?? [])->call($artisan);
+        foreach ([SendCommand::NAME => SendCommand::class, ReceiveCommand::NAME => ReceiveCommand::class] as $name => $class) {
+            if (!$artisan->has($name) && !isset($lazy[$name])) {
+                $artisan->resolve($class);
+            }
         }
     }
 

@@ -80,7 +80,7 @@ final class RealtimeServiceProvider extends ServiceProvider
             return;
         }
         $loader = method_exists($console, 'getLoader') ? $console->getLoader() : null;
-        foreach (Commands::all() as $name => $class) {
+        foreach (DropIn::commands() as $name => $class) {
             // The last registration wins: the older generation has its own realtime:kafka:consume.
             $loader !== null && method_exists($loader, 'register')
                 ? $loader->register($name, $class)

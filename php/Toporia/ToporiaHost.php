@@ -8,8 +8,6 @@ use Closure;
 use Symfony\Component\Console\Input\InputOption;
 use Throwable;
 use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
-use Toporia\Realtime\Console\AddsConsumeOptions;
-use Toporia\Realtime\Console\InspectableConfiguration;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
@@ -19,7 +17,7 @@ use Toporia\Realtime\Support\Environment;
  * Connects the commands to a Toporia application. Handlers are resolved from the application's container. Messages
  * without a handler are broadcast by the framework's own manager to the browsers connected to this server.
  */
-final class ToporiaHost implements InspectableConfiguration, Host, AddsConsumeOptions
+final class ToporiaHost extends Host
 {
     private static ?self $current = null;
 
@@ -92,11 +90,6 @@ final class ToporiaHost implements InspectableConfiguration, Host, AddsConsumeOp
     public function inspectedConfig(): array
     {
         return Configuration::application($this->realtime());
-    }
-
-    public function loadError(): ?string
-    {
-        return null;
     }
 
     public function directory(): string

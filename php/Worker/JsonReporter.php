@@ -109,9 +109,6 @@ final class JsonReporter implements Reporter
     /** @param array<string, mixed> $facts */
     private function write(string $type, array $facts): void
     {
-        $flags = JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE
-            | JSON_PARTIAL_OUTPUT_ON_ERROR;
-        $object = ['type' => $type, 'time' => date(DATE_ATOM)] + $facts;
-        $this->out->line((string) json_encode($object, $flags, Text::DEPTH));
+        $this->out->line(Text::json(['type' => $type, 'time' => date(DATE_ATOM)] + $facts));
     }
 }

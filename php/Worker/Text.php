@@ -27,6 +27,19 @@ final class Text
     }
 
     /**
+     * One JSON object on a line; a part that cannot be encoded is replaced.
+     *
+     * @param array<string, mixed> $object
+     */
+    public static function json(array $object, int $flags = 0): string
+    {
+        $flags |= JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE
+            | JSON_PARTIAL_OUTPUT_ON_ERROR;
+
+        return (string) json_encode($object, $flags, self::DEPTH);
+    }
+
+    /**
      * Cuts a text to a number of characters, with an ellipsis.
      */
     public static function shorten(string $text, int $characters): string

@@ -4,27 +4,29 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Console;
 
+use Symfony\Component\Console\Attribute\AsCommand;
 use Illuminate\Contracts\Foundation\Application;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Console\Command;
+use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Laravel\Install\Installer;
 
 /**
  * realtime:install: sets up an application, from configuration to browser code. Only adds what is missing; running it
  * again changes nothing.
  */
+#[AsCommand('realtime:install', 'Add configuration, keys, channel routes and an echo.js to this application')]
 final class InstallCommand extends Command
 {
-    public function __construct(private Application $app)
+    public function __construct(Host $host, private Application $app)
     {
-        parent::__construct('realtime:install');
+        parent::__construct($host);
     }
 
     protected function configure(): void
     {
         $this
-            ->setDescription('Add configuration, keys, channel routes and an echo.js to this application')
             ->setHelp(
                 <<<'HELP'
                 Creates config/realtime.php, config/broadcasting.php, routes/channels.php and resources/js/echo.js if

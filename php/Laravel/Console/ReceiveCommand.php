@@ -10,7 +10,6 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Console\Command;
-use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Outbox\SignalReceived;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
@@ -19,20 +18,14 @@ use Toporia\Realtime\Worker\Text;
  * kafka:consume: prints the records of the raw topic, acknowledging each one explicitly. Stops on Ctrl-C and SIGTERM
  * after the current record.
  */
-#[AsCommand(name: self::NAME)]
+#[AsCommand(self::NAME, 'Print the messages of the topic KAFKA_TOPIC, in the group KAFKA_GROUP')]
 final class ReceiveCommand extends Command
 {
     public const NAME = 'kafka:consume';
 
-    public function __construct(private Host $host)
-    {
-        parent::__construct(self::NAME);
-    }
-
     protected function configure(): void
     {
         $this
-            ->setDescription('Print the messages of the topic KAFKA_TOPIC, in the group KAFKA_GROUP')
             ->addOption('topic', null, InputOption::VALUE_REQUIRED, 'Topic (default: KAFKA_TOPIC)')
             ->addOption('group', null, InputOption::VALUE_REQUIRED, 'Consumer group (default: KAFKA_GROUP)')
             ->addOption('max-messages', null, InputOption::VALUE_REQUIRED, 'Stop after N messages (0: no limit)', '0');
@@ -41,8 +34,9 @@ final class ReceiveCommand extends Command
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $config = $this->host->config();
-        $topic = RawTopic::topic($config, $input->getOption('topic'));
-        $group = RawTopic::group($config, $input->getOption('group'));
+        $topic = SendCommand::topic($config, $input->getOption('topic'));
+        $group = OptionValue::text('--group', $input->getOption('group'));
+        $group ??= trim((string) ($config['raw']['group'] ?? '')) ?: 'laravel';
         $limit = OptionValue::int('--max-messages', $input->getOption('max-messages'), 0);
         $broker = new Broker(['consumer_group' => $group]);
         $broker->subscribeTopic($topic);

@@ -197,7 +197,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
             foreach ($application->all() as $name => $command) {
                 $console += str_starts_with($name, "realtime:") ? [$name => $command->getDescription()] : [];
             }
-            foreach (Toporia\Realtime\Toporia\Commands::all() as $class) {
+            foreach (Toporia\Realtime\Toporia\DropIn::commands() as $class) {
                 $command = new $class();
                 $ours[$command->getName()] = $command->getDescription();
             }
@@ -205,7 +205,7 @@ final class ProviderBrokerTest extends ToporiaTestCase
             ksort($ours);
             echo json_encode([$console, $ours]);
         ')->wait()->json();
-        Assert::assertSame($console, $ours, 'They are in php/Toporia/Commands.php.');
+        Assert::assertSame($console, $ours, 'They are in php/Console/CommandList.php.');
     }
 
     /** @dataProvider generations */

@@ -8,17 +8,19 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Worker;
 
+use Symfony\Component\Console\Output\NullOutput;
 use Toporia\Realtime\Worker\Terminal;
 
-final class FakeTerminal implements Terminal
+final class FakeTerminal extends Terminal
 {
     /** @var list<string> */
     public array $lines = [];
     /** @var list<string> */
     public array $statuses = [];
 
-    public function __construct(private bool $interactive = false)
+    public function __construct(bool $interactive = false)
     {
+        parent::__construct(new NullOutput(), $interactive);
     }
 
     public function line(string $text): void
@@ -29,11 +31,6 @@ final class FakeTerminal implements Terminal
     public function status(string $text): void
     {
         $this->statuses[] = $text;
-    }
-
-    public function isInteractive(): bool
-    {
-        return $this->interactive;
     }
 
     public function text(): string

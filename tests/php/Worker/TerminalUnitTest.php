@@ -6,18 +6,18 @@
 
 declare(strict_types=1);
 
-namespace Toporia\Realtime\Tests\Console;
+namespace Toporia\Realtime\Tests\Worker;
 
 use PHPUnit\Framework\TestCase;
 use Symfony\Component\Console\Output\BufferedOutput;
-use Toporia\Realtime\Console\OutputTerminal;
+use Toporia\Realtime\Worker\Terminal;
 
-final class OutputTerminalUnitTest extends TestCase
+final class TerminalUnitTest extends TestCase
 {
     public function testTheStatusIsErasedBeforeALineAndRestoredAfterIt(): void
     {
         $output = new BufferedOutput();
-        $terminal = new OutputTerminal($output, true);
+        $terminal = new Terminal($output, true);
         $terminal->status('1 handled');
         $terminal->status('1 handled');
         $terminal->line('<info>a line</info>');
@@ -32,7 +32,7 @@ final class OutputTerminalUnitTest extends TestCase
     public function testWithoutATerminalThereIsNoStatus(): void
     {
         $output = new BufferedOutput();
-        $terminal = new OutputTerminal($output);
+        $terminal = new Terminal($output);
         self::assertFalse($terminal->isInteractive());
         $terminal->status('1 handled');
         $terminal->line('a line');
@@ -42,7 +42,7 @@ final class OutputTerminalUnitTest extends TestCase
     public function testAStatusNeverWraps(): void
     {
         $output = new BufferedOutput();
-        (new OutputTerminal($output, true))->status(str_repeat('é', 500));
+        (new Terminal($output, true))->status(str_repeat('é', 500));
         self::assertLessThan(300, mb_strlen($output->fetch(), 'UTF-8'));
     }
 }
