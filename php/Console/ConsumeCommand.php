@@ -107,8 +107,9 @@ final class ConsumeCommand extends WorkerCommand
             $options->handlerLifetime ?? $this->host->handlerLifetime(),
             $this->host->renew(...)
         );
-        RunOptions::fromArray($input->getOptions())->report($reporter);
-        $stop = StopConditions::for($options, RestartSignal::of($config, $this->host->directory()));
+        RunOptions::start($input->getOptions(), $reporter->event(...));
+        $restart = RestartSignal::of($config, $this->host->directory());
+        $stop = StopConditions::of($options->maxTime, $options->maxMemory, $restart);
         $gateway = $options->gateway === null
             ? null
             : new GatewayLifecycle(new Gateway($options->gateway->settings()), $options->gateway, $reporter);

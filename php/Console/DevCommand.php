@@ -10,6 +10,7 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Metrics;
+use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\RunOptions;
 
@@ -19,8 +20,6 @@ use Toporia\Realtime\Worker\RunOptions;
 #[AsCommand('realtime:kafka:dev', 'Run the embedded development broker until Ctrl-C')]
 final class DevCommand extends Command
 {
-    private bool $stop = false;
-
     protected function configure(): void
     {
         $value = InputOption::VALUE_REQUIRED;
@@ -55,40 +54,27 @@ final class DevCommand extends Command
         $broker = EmbeddedBroker::start($port, $host);
         foreach ($topics as $topic => $partitions) {
             $broker->createTopic((string) $topic, $partitions);
-            $output->writeln("  topic $topic with $partitions partition(s)", OutputInterface::OUTPUT_RAW);
+            $this->write($output, ["  topic $topic with $partitions partition(s)"]);
         }
         $address = $broker->address();
-        $output->writeln([
+        // Without pcntl a signal ends the process immediately, which stops the broker as well.
+        $stop = new StopFlag();
+        $this->write($output, [
             "The embedded broker listens on $address, in memory. Press Ctrl-C to stop.",
             "  In another terminal: export KAFKA_BROKERS=$address",
-        ], OutputInterface::OUTPUT_RAW);
-        RunOptions::fromArray($input->getOptions())->start(static function (string $metrics) use ($output): void {
-            $output->writeln("  metrics are served on http://$metrics/metrics", OutputInterface::OUTPUT_RAW);
-        });
-        $this->waitForSignal();
+        ]);
+        RunOptions::start(
+            $input->getOptions(),
+            fn (string $type, string $text) => $this->write($output, ["  $text"])
+        );
+        while (!$stop->isSet()) {
+            Metrics::beat();
+            $stop->sleep(0.2);
+        }
+        $stop->release();
         $broker->stop();
-        $output->writeln('Stopped.', OutputInterface::OUTPUT_RAW);
+        $this->write($output, ['Stopped.']);
 
         return self::DONE;
-    }
-
-    /**
-     * Without pcntl a signal ends the process immediately, which stops the broker as well.
-     */
-    private function waitForSignal(): void
-    {
-        if (function_exists('pcntl_signal')) {
-            pcntl_async_signals(true);
-            foreach ([SIGINT, SIGTERM, SIGQUIT] as $signal) {
-                pcntl_signal($signal, function (): void {
-                    $this->stop = true;
-                });
-            }
-        }
-        while (!$this->stop) {
-            Metrics::beat();
-            // Short, because a signal between the check and the sleep would not interrupt the sleep.
-            usleep(200_000);
-        }
     }
 }

@@ -62,13 +62,14 @@ final class GatewayCommand extends WorkerCommand
     {
         $raw = $input->getOptions();
         $options = GatewayOptions::fromArray($raw);
+        [$maxTime, $maxMemory] = RunOptions::limits($raw);
         $terminal = new Terminal($output);
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
-        RunOptions::fromArray($raw)->report($reporter);
+        RunOptions::start($raw, $reporter->event(...));
         $restart = RestartSignal::of($this->host->config(), $this->host->directory());
         $runner = new GatewayRunner(
             new GatewayLifecycle(new Gateway($options->settings()), $options, $reporter),
-            StopConditions::limits($options->maxTime, $options->maxMemory, $restart),
+            StopConditions::of($maxTime, $maxMemory, $restart),
             $reporter
         );
 

@@ -11,12 +11,12 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Diagnostics\GroupSnapshot;
-use Toporia\Realtime\Diagnostics\Interrupt;
 use Toporia\Realtime\Diagnostics\LagJson;
 use Toporia\Realtime\Diagnostics\LagOptions;
 use Toporia\Realtime\Diagnostics\LagReader;
 use Toporia\Realtime\Diagnostics\LagReport;
 use Toporia\Realtime\Diagnostics\LagText;
+use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
@@ -81,7 +81,7 @@ final class LagCommand extends Command
         $options = LagOptions::of($input->getOptions());
         $config = $this->host->config();
         $admin = new Admin(['broker' => $options->broker]);
-        $stop = $options->watch === null ? null : new Interrupt();
+        $stop = $options->watch === null ? null : new StopFlag();
         try {
             return $stop === null
                 ? $this->once($output, $admin, $options, $config)
@@ -116,7 +116,7 @@ final class LagCommand extends Command
         Admin $admin,
         LagOptions $options,
         array $config,
-        Interrupt $stop
+        StopFlag $stop
     ): int {
         $screen = new Terminal($output);
         $reader = new LagReader($admin);
@@ -124,7 +124,7 @@ final class LagCommand extends Command
         $seen = [];
         $last = 0.0;
         $code = self::DONE;
-        while (!$stop->isRequested()) {
+        while (!$stop->isSet()) {
             $start = microtime(true);
             try {
                 $snapshots = $stop->run(static fn (): array

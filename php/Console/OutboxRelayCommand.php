@@ -15,10 +15,9 @@ use Toporia\Realtime\Outbox\Relay;
 use Toporia\Realtime\Outbox\RelayOptions;
 use Toporia\Realtime\Outbox\Sender;
 use Toporia\Realtime\Outbox\Settings;
-use Toporia\Realtime\Outbox\SignalReceived;
+use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Outbox\TextRelayReporter;
 use Toporia\Realtime\Realtime;
-use Toporia\Realtime\Worker\Heartbeat;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
@@ -70,9 +69,7 @@ final class OutboxRelayCommand extends Command
         $options = RelayOptions::fromArray($input->getOptions(), $settings);
         $terminal = new Terminal($output);
         $reporter = $options->json ? new JsonRelayReporter($terminal) : new TextRelayReporter($terminal);
-        RunOptions::fromArray($input->getOptions())->start(static function (string $address) use ($reporter): void {
-            $reporter->event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);
-        });
+        RunOptions::start($input->getOptions(), $reporter->event(...));
         $database = $settings->database();
         $broker = new Broker([
             'broker' => $options->broker,
@@ -85,21 +82,27 @@ final class OutboxRelayCommand extends Command
             'producer_config' => ['message.timeout.ms' => 0],
             'shutdown_flush_ms' => 100,
         ]);
-        $signal = new SignalReceived();
         $restart = RestartSignal::of($config, $this->host->directory());
+        $signal = new StopFlag();
+        $stop = StopConditions::of(
+            $options->maxTime,
+            $options->maxMemory,
+            $restart,
+            StopConditions::heartbeat(...),
+            $signal->reason(...)
+        );
         $relay = new Relay(
             $database,
             new Sender($broker, Realtime::flush(...)),
             $options,
-            StopConditions::limits($options->maxTime, $options->maxMemory, $restart, new Heartbeat(), $signal),
+            $stop,
             $reporter,
             static fn (): ?string => Realtime::stats()['last_error']
         );
-        $signal->listen();
         try {
             return $relay->run();
         } finally {
-            $signal->end();
+            $signal->release();
             Metrics::stop();
         }
     }

@@ -11,10 +11,9 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Diagnostics\GatewaySettings;
 use Toporia\Realtime\Metrics;
-use Toporia\Realtime\Outbox\SignalReceived;
+use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Webhooks\Endpoint;
 use Toporia\Realtime\Webhooks\WebhookSender;
-use Toporia\Realtime\Worker\Heartbeat;
 use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\RestartSignal;
@@ -70,37 +69,31 @@ final class WebhooksSendCommand extends Command
         $endpoints = self::endpoints($gateway, $raw['url']);
         $terminal = new Terminal($output);
         $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
-        RunOptions::fromArray($raw)->report($reporter);
-        $signal = new SignalReceived();
         [$maxTime, $maxMemory] = RunOptions::limits($raw);
-        $stop = StopConditions::limits(
-            $maxTime,
-            $maxMemory,
-            RestartSignal::of($config, $this->host->directory()),
-            new Heartbeat(),
-            $signal
-        );
-        $sender = new WebhookSender(
-            $this->broker($broker, [
-                'consumer_group' => "$prefix.webhooks",
-                'consumer_config' => [
-                    // The first start does not post the events of the past week.
-                    'auto.offset.reset' => 'latest',
-                    // Longer than the retries, during which the sender does not poll.
-                    'max.poll.interval.ms' => max(300_000, ($retry + 60) * 1000),
-                ],
-            ]),
-            "$prefix.__events",
-            $endpoints,
-            $retry,
-            $stop,
-            $reporter
-        );
-        $signal->listen();
+        RunOptions::start($raw, $reporter->event(...));
+        $restart = RestartSignal::of($config, $this->host->directory());
+        $signal = new StopFlag();
         try {
+            $sender = new WebhookSender(
+                $this->broker($broker, [
+                    'consumer_group' => "$prefix.webhooks",
+                    'consumer_config' => [
+                        // The first start does not post the events of the past week.
+                        'auto.offset.reset' => 'latest',
+                        // Longer than the retries, during which the sender does not poll.
+                        'max.poll.interval.ms' => max(300_000, ($retry + 60) * 1000),
+                    ],
+                ]),
+                "$prefix.__events",
+                $endpoints,
+                $retry,
+                StopConditions::of($maxTime, $maxMemory, $restart, StopConditions::heartbeat(...), $signal->reason(...)),
+                $reporter
+            );
+
             return $sender->run();
         } finally {
-            $signal->end();
+            $signal->release();
             Metrics::stop();
         }
     }

@@ -6,7 +6,7 @@ namespace Toporia\Realtime\Outbox;
 
 use Closure;
 use Throwable;
-use Toporia\Realtime\Worker\MaxMemory;
+use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
@@ -51,7 +51,7 @@ final class JsonRelayReporter implements RelayReporter
         }
         $this->lastReport = $now;
         $this->write('progress', self::numbers($stats) + self::waiting($backlog()) + [
-            'memory' => MaxMemory::resident(),
+            'memory' => StopConditions::residentBytes(),
         ]);
     }
 

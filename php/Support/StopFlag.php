@@ -5,10 +5,12 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Support;
 
 use Closure;
+use RuntimeException;
 
 /**
- * Records SIGINT, SIGTERM and SIGQUIT, so that a command can stop between two steps. Active from construction to
- * release(); a second signal does not end the process either. Without pcntl, signals keep their default action.
+ * Records SIGINT, SIGTERM and SIGQUIT, so that a command can stop between two steps, or interrupt a request to Kafka.
+ * Active from construction to release(); a second signal does not end the process either. Without pcntl, signals keep
+ * their default action.
  */
 final class StopFlag
 {
@@ -16,11 +18,10 @@ final class StopFlag
     private bool $async = false;
     /** @var array<int, callable|int> previous handlers, by signal */
     private array $before = [];
+    /** Thrown by a signal during run(). */
+    private ?RuntimeException $interrupt = null;
 
-    /**
-     * @param (Closure(): void)|null $then called on each signal, after the flag is set; may throw to interrupt
-     */
-    public function __construct(?Closure $then = null)
+    public function __construct()
     {
         if (!function_exists('pcntl_signal')) {
             return;
@@ -28,10 +29,10 @@ final class StopFlag
         $this->async = pcntl_async_signals(true);
         foreach ([SIGINT, SIGTERM, SIGQUIT] as $signal) {
             $this->before[$signal] = pcntl_signal_get_handler($signal);
-            pcntl_signal($signal, function () use ($then): void {
+            pcntl_signal($signal, function (): void {
                 $this->set = true;
-                if ($then !== null) {
-                    $then();
+                if ($this->interrupt !== null) {
+                    throw $this->interrupt;
                 }
             });
         }
@@ -43,6 +44,48 @@ final class StopFlag
     public function isSet(): bool
     {
         return $this->set;
+    }
+
+    /**
+     * Same as isSet(), as a stop condition of a worker.
+     */
+    public function reason(): ?string
+    {
+        return $this->set ? 'signal' : null;
+    }
+
+    /**
+     * Runs a request; null if a signal interrupted it.
+     *
+     * @template T
+     *
+     * @param Closure(): T $request
+     *
+     * @return T|null
+     */
+    public function run(Closure $request): mixed
+    {
+        $interrupt = $this->interrupt = new RuntimeException('Interrupted by a signal.');
+        try {
+            try {
+                return $request();
+            } finally {
+                $this->interrupt = null;
+            }
+        } catch (RuntimeException $e) {
+            return $e === $interrupt ? null : throw $e;
+        }
+    }
+
+    /**
+     * Sleeps, or returns early on a signal.
+     */
+    public function sleep(float $seconds): void
+    {
+        $until = microtime(true) + $seconds;
+        while (!$this->set && microtime(true) < $until) {
+            usleep(50_000);
+        }
     }
 
     /**

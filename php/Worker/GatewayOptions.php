@@ -18,17 +18,13 @@ final class GatewayOptions
      * @param int|null $port null: as configured; 0: any free one
      * @param list<string> $wsChannels empty: every topic of the prefix
      * @param int $drainMs time to drain clients on shutdown, in ms
-     * @param int $maxTime seconds; 0: no limit
-     * @param int $maxMemory bytes; 0: no limit
      */
     private function __construct(
         public readonly string $broker,
         public readonly ?string $host,
         public readonly ?int $port,
         public readonly array $wsChannels,
-        public readonly int $drainMs,
-        public readonly int $maxTime,
-        public readonly int $maxMemory
+        public readonly int $drainMs
     ) {
     }
 
@@ -46,8 +42,7 @@ final class GatewayOptions
             OptionValue::text('--host', $raw['host'] ?? null),
             isset($raw['port']) ? OptionValue::int('--port', $raw['port'], 0, 65535) : null,
             self::channels($raw),
-            self::drain($raw),
-            ...RunOptions::limits($raw)
+            self::drain($raw)
         );
     }
 
@@ -76,8 +71,7 @@ final class GatewayOptions
             $address['host'] ?? null,
             $address['port'] ?? null,
             self::channels($raw),
-            $drain,
-            ...RunOptions::limits($raw)
+            $drain
         );
     }
 

@@ -72,7 +72,7 @@ final class JsonReporter implements Reporter
             'failures' => $now->failures,
             'connected' => $now->connected,
             'waiting_for' => $now->waitingFor,
-            'memory' => MaxMemory::resident(),
+            'memory' => StopConditions::residentBytes(),
             'last_error' => $now->lastError,
         ]);
         $this->last = $now;

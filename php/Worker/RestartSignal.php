@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
+use Closure;
 use Toporia\Realtime\Exception\ConfigurationException;
 
 /**
@@ -87,6 +88,23 @@ final class RestartSignal
         $mark = @file_get_contents($this->file, false, null, 0, 100);
 
         return $mark === false || $mark === '' ? null : $mark;
+    }
+
+    /**
+     * Stops a worker that starts now if a restart is signalled later. Compares contents instead of times, because the
+     * clocks of two machines differ.
+     *
+     * @return Closure(): ?string
+     */
+    public function condition(): Closure
+    {
+        $atStart = $this->current();
+
+        return function () use ($atStart): ?string {
+            $now = $this->current();
+
+            return $now !== null && $now !== $atStart ? 'restart' : null;
+        };
     }
 
     private function isTrusted(): bool

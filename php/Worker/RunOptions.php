@@ -19,10 +19,6 @@ final class RunOptions
 {
     private const MAX_SECONDS = 2147483647;
 
-    private function __construct(public readonly ?string $metrics, public readonly ?string $heartbeat)
-    {
-    }
-
     /**
      * Adds --metrics and --heartbeat to a command.
      */
@@ -76,45 +72,22 @@ final class RunOptions
     }
 
     /**
-     * @param array<string, mixed> $raw values by option name, without dashes
-     *
-     * @throws UsageError an invalid option; the message names it
-     */
-    public static function fromArray(array $raw): self
-    {
-        return new self(
-            OptionValue::text('--metrics', $raw['metrics'] ?? null),
-            OptionValue::text('--heartbeat', $raw['heartbeat'] ?? null)
-        );
-    }
-
-    /**
      * Starts serving metrics and touching the heartbeat file.
      *
-     * @param (Closure(string): void)|null $onListening called with the address that metrics are served on
+     * @param array<string, mixed> $raw values by option name, without dashes
+     * @param Closure(string, string, array<string, mixed>): void $event as Reporter::event(): the address of the metrics
      *
+     * @throws UsageError an invalid option; the message names it
      * @throws ConfigurationException an invalid address or file
      * @throws ConnectionException the port of --metrics is in use
      */
-    public function start(?Closure $onListening = null): void
+    public static function start(array $raw, Closure $event): void
     {
-        Metrics::heartbeat($this->heartbeat);
-        $address = Metrics::serve($this->metrics);
-        if ($address !== null && $onListening !== null) {
-            $onListening($address);
+        $metrics = OptionValue::text('--metrics', $raw['metrics'] ?? null);
+        Metrics::heartbeat(OptionValue::text('--heartbeat', $raw['heartbeat'] ?? null));
+        $address = Metrics::serve($metrics);
+        if ($address !== null) {
+            $event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);
         }
-    }
-
-    /**
-     * Same as start(), reporting the address as an event.
-     *
-     * @throws ConfigurationException an invalid address or file
-     * @throws ConnectionException the port of --metrics is in use
-     */
-    public function report(Reporter $reporter): void
-    {
-        $this->start(static function (string $address) use ($reporter): void {
-            $reporter->event('metrics', "metrics are served on http://$address/metrics", ['address' => $address]);
-        });
     }
 }

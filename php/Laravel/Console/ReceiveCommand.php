@@ -10,7 +10,7 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Console\Command;
-use Toporia\Realtime\Outbox\SignalReceived;
+use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Text;
 
@@ -41,10 +41,9 @@ final class ReceiveCommand extends Command
         $broker = new Broker(['consumer_group' => $group]);
         $broker->subscribeTopic($topic);
         $output->writeln("Waiting for messages of $topic in the group $group. Ctrl-C stops.", OutputInterface::OUTPUT_RAW);
-        $signal = new SignalReceived();
-        $signal->listen();
+        $stop = new StopFlag();
         try {
-            for ($count = 0; $signal->reason() === null && ($limit === 0 || $count < $limit);) {
+            for ($count = 0; !$stop->isSet() && ($limit === 0 || $count < $limit);) {
                 $message = $broker->poll(500);
                 if ($message !== null) {
                     $output->writeln(Text::printable((string) $message->getPayload()), OutputInterface::OUTPUT_RAW);
@@ -53,7 +52,7 @@ final class ReceiveCommand extends Command
                 }
             }
         } finally {
-            $signal->end();
+            $stop->release();
             // Commits the acknowledged records.
             $broker->close();
         }

@@ -21,20 +21,20 @@ final class GatewayOptionsUnitTest extends TestCase
     {
         $options = GatewayOptions::fromArray([]);
         self::assertSame(['broker' => 'kafka'], $options->settings());
-        self::assertSame([5000, 0, 0], [$options->drainMs, $options->maxTime, $options->maxMemory]);
+        self::assertSame(5000, $options->drainMs);
     }
 
     public function testGivenOptionsWin(): void
     {
         $options = GatewayOptions::fromArray([
             'broker' => 'events', 'host' => '0.0.0.0', 'port' => '0', 'ws-channels' => ['order.*,a', 'public.**'],
-            'drain' => '250', 'max-time' => 60, 'max-memory' => '64M',
+            'drain' => '250',
         ]);
         self::assertSame(
             ['broker' => 'events', 'host' => '0.0.0.0', 'port' => 0, 'ws_channels' => ['order.*', 'a', 'public.**']],
             $options->settings()
         );
-        self::assertSame([250, 60, 64 << 20], [$options->drainMs, $options->maxTime, $options->maxMemory]);
+        self::assertSame(250, $options->drainMs);
     }
 
     /**
@@ -61,7 +61,6 @@ final class GatewayOptionsUnitTest extends TestCase
             'a negative drain' => [['drain' => '-1'], '--drain=-1 is out of range'],
             'a drain of hours' => [['drain' => '9000000'], '--drain=9000000 is out of range'],
             'an empty broker' => [['broker' => ' '], '--broker needs a value'],
-            'no memory' => [['max-memory' => 'x'], "--max-memory='x' is not an amount of memory"],
         ];
     }
 

@@ -10,10 +10,6 @@ namespace Toporia\Realtime\Tests\Worker;
 
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Exception\ConfigurationException;
-use Toporia\Realtime\Worker\ConsumeOptions;
-use Toporia\Realtime\Worker\MaxMemory;
-use Toporia\Realtime\Worker\MaxTime;
-use Toporia\Realtime\Worker\RestartRequested;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\StopConditions;
 
@@ -31,52 +27,48 @@ final class StopConditionsUnitTest extends TestCase
         @unlink($this->file);
     }
 
-    public function testMaxTime(): void
+    public function testLimitsOfTimeAndMemory(): void
     {
-        self::assertSame('max_time', (new MaxTime(0))->reason());
-        self::assertNull((new MaxTime(60))->reason());
-    }
-
-    public function testMaxMemory(): void
-    {
-        $usage = 10;
-        $condition = new MaxMemory(20, static function () use (&$usage): int {
-            return $usage;
-        });
-        self::assertNull($condition->reason());
-        $usage = 20;
-        self::assertSame('max_memory', $condition->reason());
-        self::assertSame('max_memory', (new MaxMemory(1))->reason());
-        self::assertNull((new MaxMemory(1 << 40))->reason());
-        self::assertGreaterThan(1 << 20, MaxMemory::resident());
+        $limits = fn (int $maxTime, int $maxMemory): ?string => StopConditions::of(
+            $maxTime,
+            $maxMemory,
+            new RestartSignal($this->file)
+        )->reason();
+        self::assertNull($limits(0, 0));
+        self::assertNull($limits(60, 1 << 40));
+        self::assertSame('max_memory', $limits(60, 1));
+        $stop = StopConditions::of(1, 0, new RestartSignal($this->file));
+        usleep(1_000_000);
+        self::assertSame('max_time', $stop->reason());
+        self::assertGreaterThan(1 << 20, StopConditions::residentBytes());
     }
 
     public function testAWorkerStopsForAMarkSetAfterItStarted(): void
     {
         $signal = new RestartSignal($this->file);
         $signal->set();
-        $worker = new RestartRequested($signal);
-        self::assertNull($worker->reason(), 'the mark was there before');
+        $worker = $signal->condition();
+        self::assertNull($worker(), 'the mark was there before');
         $signal->set();
-        self::assertSame('restart', $worker->reason());
-        self::assertNull((new RestartRequested($signal))->reason(), 'its successor starts after it');
+        self::assertSame('restart', $worker());
+        self::assertNull($signal->condition()(), 'its successor starts after it');
     }
 
     public function testTheFirstMarkEverCountsToo(): void
     {
-        $worker = new RestartRequested(new RestartSignal($this->file));
-        self::assertNull($worker->reason());
+        $worker = (new RestartSignal($this->file))->condition();
+        self::assertNull($worker());
         (new RestartSignal($this->file))->set();
-        self::assertSame('restart', $worker->reason());
+        self::assertSame('restart', $worker());
     }
 
     public function testARemovedMarkStopsNoWorker(): void
     {
         $signal = new RestartSignal($this->file);
         $signal->set();
-        $worker = new RestartRequested($signal);
+        $worker = $signal->condition();
         unlink($this->file);
-        self::assertNull($worker->reason());
+        self::assertNull($worker());
     }
 
     public function testASymlinkInItsPlaceIsReplacedAndNotFollowed(): void
@@ -131,18 +123,11 @@ final class StopConditionsUnitTest extends TestCase
 
     public function testTheFirstReasonIsKept(): void
     {
-        $conditions = new StopConditions(new MaxTime(0), new MaxMemory(1));
+        $conditions = new StopConditions([
+            static fn (): ?string => null, static fn (): string => 'max_time', static fn (): string => 'max_memory',
+        ]);
         self::assertNull($conditions->met());
         self::assertSame('max_time', $conditions->reason());
         self::assertSame('max_time', $conditions->met());
-    }
-
-    public function testOnlyConditionsOfTheOptionsAreChecked(): void
-    {
-        $signal = new RestartSignal($this->file);
-        $raw = ['channels' => 'a'];
-        self::assertNull(StopConditions::for(ConsumeOptions::fromArray($raw), $signal)->reason());
-        $memory = StopConditions::for(ConsumeOptions::fromArray($raw + ['max-memory' => '1K']), $signal);
-        self::assertSame('max_memory', $memory->reason());
     }
 }
