@@ -13,7 +13,6 @@ use Toporia\Realtime\Diagnostics\Configuration;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\JsonReport;
 use Toporia\Realtime\Diagnostics\DoctorOptions;
-use Toporia\Realtime\Diagnostics\Runner;
 use Toporia\Realtime\Diagnostics\Secrets;
 use Toporia\Realtime\Diagnostics\TextReport;
 use Toporia\Realtime\Worker\UsageError;
@@ -77,7 +76,7 @@ final class DoctorCommand extends Command
         // Client errors are already findings; PHP's error log would print them between the lines.
         ini_set('error_log', '/dev/null');
         try {
-            $counts = (new Runner(Checks::all(), $report, $secrets))->run($context);
+            $counts = (new Checks(Checks::all(), $report, $secrets))->run($context);
         } finally {
             $context->close();
         }

@@ -33,7 +33,7 @@ final class JsonReport implements Report
     {
         $this->write(array_filter([
             'type' => 'finding',
-            'check' => $check->name(),
+            'check' => $check::NAME,
             'level' => $finding->level->value,
             'subject' => $finding->subject,
             'text' => $finding->text,

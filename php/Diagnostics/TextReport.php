@@ -41,8 +41,8 @@ final class TextReport implements Report
 
             return;
         }
-        if ($check->title() !== $this->heading) {
-            $this->heading = $check->title();
+        if ($check::TITLE !== $this->heading) {
+            $this->heading = $check::TITLE;
             $this->output->writeln("\n<options=bold>" . OutputFormatter::escape($this->heading) . '</>');
         }
         $level = $finding->level->value;

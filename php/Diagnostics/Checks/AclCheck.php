@@ -14,27 +14,15 @@ use Toporia\Realtime\Worker\Text;
 /**
  * Checks the user's permissions for topics and the group. Queries the permissions; does not try the operations.
  */
-final class AclCheck implements Check
+final class AclCheck extends Check
 {
+    public const NAME = 'acl';
+    public const TITLE = 'Permissions';
+    public const NEEDS = ['client', 'admin'];
     /** Maximum number of topics to query. */
     private const MAX_TOPICS = 500;
     /** Maximum number of missing topics to query create permission for. */
     private const MAX_CREATE_CHECKS = 10;
-
-    public function name(): string
-    {
-        return 'acl';
-    }
-
-    public function title(): string
-    {
-        return 'Permissions';
-    }
-
-    public function needs(): array
-    {
-        return ['client', 'admin'];
-    }
 
     public function run(Context $context): iterable
     {

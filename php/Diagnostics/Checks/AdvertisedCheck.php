@@ -13,22 +13,11 @@ use Toporia\Realtime\Diagnostics\Finding;
  * Checks that the brokers can be reached at their advertised addresses. Clients get the addresses of all brokers
  * (advertised.listeners) from the first one they reach.
  */
-final class AdvertisedCheck implements Check
+final class AdvertisedCheck extends Check
 {
-    public function name(): string
-    {
-        return 'advertised';
-    }
-
-    public function title(): string
-    {
-        return 'Brokers';
-    }
-
-    public function needs(): array
-    {
-        return ['brokers'];
-    }
+    public const NAME = 'advertised';
+    public const TITLE = 'Brokers';
+    public const NEEDS = ['brokers'];
 
     public function run(Context $context): iterable
     {
@@ -77,7 +66,7 @@ final class AdvertisedCheck implements Check
             );
         }
         if ($lost === count($brokers) && $brokers !== []) {
-            $context->block($this->name(), 'no broker can be reached at its advertised address');
+            $context->block(self::NAME, 'no broker can be reached at its advertised address');
         }
         if ($lost === 0) {
             $count = count($brokers);

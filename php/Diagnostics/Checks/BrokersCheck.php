@@ -12,27 +12,16 @@ use Toporia\Realtime\Diagnostics\Finding;
 /**
  * Connects to each configured broker and reports the step that fails.
  */
-final class BrokersCheck implements Check
+final class BrokersCheck extends Check
 {
-    public function name(): string
-    {
-        return 'brokers';
-    }
-
-    public function title(): string
-    {
-        return 'Brokers';
-    }
-
-    public function needs(): array
-    {
-        return ['configuration', 'files'];
-    }
+    public const NAME = 'brokers';
+    public const TITLE = 'Brokers';
+    public const NEEDS = ['configuration', 'files'];
 
     public function run(Context $context): iterable
     {
         if ($context->settings['brokers'] === 'embedded') {
-            $context->block($this->name(), 'the broker is embedded in each process');
+            $context->block(self::NAME, 'the broker is embedded in each process');
             yield Finding::skipped('brokers', 'the broker is embedded in each process: the doctor has its own, '
                 . 'empty one');
 
@@ -44,7 +33,7 @@ final class BrokersCheck implements Check
             yield $this->finding($probe, $reached !== []);
         }
         if ($reached === []) {
-            $context->block($this->name(), count($probes) === 1 ? "the broker {$probes[0]->address} cannot be reached"
+            $context->block(self::NAME, count($probes) === 1 ? "the broker {$probes[0]->address} cannot be reached"
                 : 'no broker in the list can be reached');
 
             return;

@@ -11,24 +11,11 @@ use Toporia\Realtime\Diagnostics\Finding;
 /**
  * Reports broker certificates that will expire soon. Expired certificates are reported by BrokersCheck.
  */
-final class CertificateCheck implements Check
+final class CertificateCheck extends Check
 {
+    public const NAME = 'certificates';
+    public const TITLE = 'Brokers';
     private const WARN_BEFORE = 14 * 86400;
-
-    public function name(): string
-    {
-        return 'certificates';
-    }
-
-    public function title(): string
-    {
-        return 'Brokers';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
 
     public function run(Context $context): iterable
     {

@@ -13,22 +13,11 @@ use Toporia\Realtime\Worker\Text;
 /**
  * Checks that the extension's own client can connect to the cluster.
  */
-final class ClientCheck implements Check
+final class ClientCheck extends Check
 {
-    public function name(): string
-    {
-        return 'client';
-    }
-
-    public function title(): string
-    {
-        return 'Brokers';
-    }
-
-    public function needs(): array
-    {
-        return ['extension', 'configuration', 'brokers', 'advertised'];
-    }
+    public const NAME = 'client';
+    public const TITLE = 'Brokers';
+    public const NEEDS = ['extension', 'configuration', 'brokers', 'advertised'];
 
     public function run(Context $context): iterable
     {
@@ -36,7 +25,7 @@ final class ClientCheck implements Check
         try {
             $topics = count($context->topicNames());
         } catch (RealtimeException $e) {
-            $context->block($this->name(), 'the cluster does not respond');
+            $context->block(self::NAME, 'the cluster does not respond');
             yield Finding::error(
                 'client',
                 'each broker can be reached, but the cluster does not respond: ' . $e->getMessage(),

@@ -13,22 +13,10 @@ use Toporia\Realtime\Support\Environment;
  * Checks the configuration: what the extension refuses, and questionable settings. Reports all unknown settings, and
  * the first value that the extension refuses.
  */
-final class ConfigurationCheck implements Check
+final class ConfigurationCheck extends Check
 {
-    public function name(): string
-    {
-        return 'configuration';
-    }
-
-    public function title(): string
-    {
-        return 'Configuration';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
+    public const NAME = 'configuration';
+    public const TITLE = 'Configuration';
 
     public function run(Context $context): iterable
     {
@@ -43,7 +31,7 @@ final class ConfigurationCheck implements Check
         if ($context->configuration->settings !== null) {
             array_push($findings, ...self::questionable($context->settings));
         } else {
-            $context->block($this->name(), $context->configuration->why);
+            $context->block(self::NAME, $context->configuration->why);
             if ($context->configuration->refused === []) {
                 $findings[] = Finding::skipped('settings', "the extension reads and checks them: {$context->configuration->why}");
             }

@@ -12,24 +12,12 @@ use Toporia\Realtime\Worker\Text;
 /**
  * Counts dead letters.
  */
-final class DeadLettersCheck implements Check
+final class DeadLettersCheck extends Check
 {
+    public const NAME = 'dead-letters';
+    public const TITLE = 'Dead letters';
+    public const NEEDS = ['client'];
     private const MAX_TOPICS = 200;
-
-    public function name(): string
-    {
-        return 'dead-letters';
-    }
-
-    public function title(): string
-    {
-        return 'Dead letters';
-    }
-
-    public function needs(): array
-    {
-        return ['client'];
-    }
 
     public function run(Context $context): iterable
     {

@@ -14,26 +14,13 @@ use Toporia\Realtime\Worker\Text;
  * Checks the limit of open files. Each client connection needs one descriptor, each broker two or three. The gateway
  * raises its limit to the hard limit.
  */
-final class DescriptorsCheck implements Check
+final class DescriptorsCheck extends Check
 {
+    public const NAME = 'descriptors';
+    public const TITLE = 'This machine';
     private const MINIMUM = 1024;
     private const CONNECTIONS = 20_000;
     private const RESERVE = 1024;
-
-    public function name(): string
-    {
-        return 'descriptors';
-    }
-
-    public function title(): string
-    {
-        return 'This machine';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
 
     public function run(Context $context): iterable
     {

@@ -13,25 +13,12 @@ use Toporia\Realtime\Support\Version;
 /**
  * Checks that the extension is loaded and matches PHP and the PHP layer.
  */
-final class ExtensionCheck implements Check
+final class ExtensionCheck extends Check
 {
-    private const NAME = 'toporia_realtime';
+    public const NAME = 'extension';
+    public const TITLE = 'PHP and the extension';
+    private const EXTENSION = 'toporia_realtime';
     private const MINIMUM = '8.1.0';
-
-    public function name(): string
-    {
-        return 'extension';
-    }
-
-    public function title(): string
-    {
-        return 'PHP and the extension';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
 
     public function run(Context $context): iterable
     {
@@ -50,7 +37,7 @@ final class ExtensionCheck implements Check
 
             return;
         }
-        $loaded = (string) phpversion(self::NAME);
+        $loaded = (string) phpversion(self::EXTENSION);
         yield Finding::ok('extension', 'toporia_realtime ' . ($loaded ?: '(no version)') . ' is loaded', [
             'version' => $loaded,
         ]);

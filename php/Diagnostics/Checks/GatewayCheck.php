@@ -14,24 +14,11 @@ use Toporia\Realtime\Gateway;
 /**
  * Checks the gateway's credentials and listeners.
  */
-final class GatewayCheck implements Check
+final class GatewayCheck extends Check
 {
+    public const NAME = 'gateway';
+    public const TITLE = 'Gateway';
     private const MIN_SECRET_LENGTH = 32;
-
-    public function name(): string
-    {
-        return 'gateway';
-    }
-
-    public function title(): string
-    {
-        return 'Gateway';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
 
     public function run(Context $context): iterable
     {

@@ -13,22 +13,10 @@ use Toporia\Realtime\Diagnostics\HttpProbe;
 /**
  * Checks if a gateway runs on this machine and is ready.
  */
-final class GatewayRunningCheck implements Check
+final class GatewayRunningCheck extends Check
 {
-    public function name(): string
-    {
-        return 'gateway-running';
-    }
-
-    public function title(): string
-    {
-        return 'Gateway';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
+    public const NAME = 'gateway-running';
+    public const TITLE = 'Gateway';
 
     public function run(Context $context): iterable
     {

@@ -13,8 +13,11 @@ use Toporia\Realtime\Worker\Text;
 /**
  * Checks the members of the consumer group.
  */
-final class GroupCheck implements Check
+final class GroupCheck extends Check
 {
+    public const NAME = 'group';
+    public const TITLE = 'Consumer group';
+    public const NEEDS = ['client', 'admin', 'group-access'];
     /** Number of checks, a second apart, after which a rebalance is reported. */
     private const ATTEMPTS = 4;
 
@@ -25,21 +28,6 @@ final class GroupCheck implements Check
     {
     }
 
-    public function name(): string
-    {
-        return 'group';
-    }
-
-    public function title(): string
-    {
-        return 'Consumer group';
-    }
-
-    public function needs(): array
-    {
-        return ['client', 'admin', 'group-access'];
-    }
-
     public function run(Context $context): iterable
     {
         $where = "group $context->group";
@@ -47,7 +35,7 @@ final class GroupCheck implements Check
         try {
             $group = $this->stableGroup($context);
         } catch (RealtimeException $e) {
-            $context->block($this->name(), "Kafka does not describe the group $context->group");
+            $context->block(self::NAME, "Kafka does not describe the group $context->group");
             yield Finding::error($where, $e->getMessage(), 'Is the coordinator of the group (a broker) up? '
                 . "`kafka-consumer-groups.sh --describe --group $context->group` sends the same request.");
 

@@ -20,27 +20,15 @@ use Toporia\Realtime\Worker\Text;
  * Checks the lag of the group and the age of its oldest message. The age of the oldest waiting message is more
  * meaningful than the number of messages.
  */
-final class LagCheck implements Check
+final class LagCheck extends Check
 {
+    public const NAME = 'lag';
+    public const TITLE = 'Consumer group';
+    public const NEEDS = ['client', 'admin', 'group-access', 'group'];
     private const WARNING_SECONDS = 60;
     private const ERROR_SECONDS = 900;
     /** Maximum number of topics without commits to read offsets of. */
     private const MAX_TOPICS = 200;
-
-    public function name(): string
-    {
-        return 'lag';
-    }
-
-    public function title(): string
-    {
-        return 'Consumer group';
-    }
-
-    public function needs(): array
-    {
-        return ['client', 'admin', 'group-access', 'group'];
-    }
 
     public function run(Context $context): iterable
     {

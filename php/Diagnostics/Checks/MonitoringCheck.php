@@ -13,25 +13,13 @@ use Toporia\Realtime\Diagnostics\HttpProbe;
  * Checks that the workers of this machine are alive and that the monitoring files are writable. Checks only what is
  * configured: `metrics`, `heartbeat_file`, `metrics_textfile`.
  */
-final class MonitoringCheck implements Check
+final class MonitoringCheck extends Check
 {
+    public const NAME = 'monitoring';
+    public const TITLE = 'Workers of this machine';
+    public const NEEDS = ['configuration'];
     /** A running loop touches the file every second. */
     private const STALE = 60;
-
-    public function name(): string
-    {
-        return 'monitoring';
-    }
-
-    public function title(): string
-    {
-        return 'Workers of this machine';
-    }
-
-    public function needs(): array
-    {
-        return ['configuration'];
-    }
 
     public function run(Context $context): iterable
     {

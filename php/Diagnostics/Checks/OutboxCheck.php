@@ -17,25 +17,12 @@ use Toporia\Realtime\Worker\Text;
 /**
  * Checks the backlog of the outbox.
  */
-final class OutboxCheck implements Check
+final class OutboxCheck extends Check
 {
+    public const NAME = 'outbox';
+    public const TITLE = 'Outbox';
     private const WARNING_SECONDS = 60.0;
     private const ERROR_SECONDS = 900.0;
-
-    public function name(): string
-    {
-        return 'outbox';
-    }
-
-    public function title(): string
-    {
-        return 'Outbox';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
 
     public function run(Context $context): iterable
     {

@@ -18,29 +18,17 @@ use Toporia\Realtime\Message;
  * Sends a record to Kafka and reads it back. Only with --write. Uses a dedicated topic with broker timestamps; no
  * consumer subscribes to it.
  */
-final class RoundTripCheck implements Check
+final class RoundTripCheck extends Check
 {
+    public const NAME = 'round-trip';
+    public const TITLE = 'Round trip';
+    public const NEEDS = ['client'];
     /** Maximum attempts to read from a new topic. */
     private const TRIES = 10;
     private const SETTINGS = ['message.timestamp.type' => 'LogAppendTime', 'retention.ms' => 600_000];
     private const WARNING_SECONDS = 2.0;
     private const ERROR_SECONDS = 300.0;
     private const BROKER = 'the broker that stamped the record';
-
-    public function name(): string
-    {
-        return 'round-trip';
-    }
-
-    public function title(): string
-    {
-        return 'Round trip';
-    }
-
-    public function needs(): array
-    {
-        return ['client'];
-    }
 
     public function run(Context $context): iterable
     {

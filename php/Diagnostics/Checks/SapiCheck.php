@@ -12,9 +12,12 @@ use Toporia\Realtime\Diagnostics\Finding;
  * Checks that php-fpm and Apache's PHP load the extension too. Debian has one conf.d per SAPI, so an extension enabled
  * for the CLI may be missing in web pages.
  */
-final class SapiCheck implements Check
+final class SapiCheck extends Check
 {
-    private const NAME = 'toporia_realtime';
+    public const NAME = 'other-sapis';
+    public const TITLE = 'PHP and the extension';
+    public const NEEDS = ['extension'];
+    private const EXTENSION = 'toporia_realtime';
     private const SERVICES = ['fpm' => 'php%s-fpm', 'apache2' => 'apache2'];
 
     /**
@@ -22,21 +25,6 @@ final class SapiCheck implements Check
      */
     public function __construct(private string $debian = '/etc/php')
     {
-    }
-
-    public function name(): string
-    {
-        return 'other-sapis';
-    }
-
-    public function title(): string
-    {
-        return 'PHP and the extension';
-    }
-
-    public function needs(): array
-    {
-        return ['extension'];
     }
 
     public function run(Context $context): iterable
@@ -54,9 +42,9 @@ final class SapiCheck implements Check
                 : Finding::warning(
                     $sapi,
                     "nothing in $directory enables the extension: pages served by $service do not have it",
-                    is_file("$this->debian/$version/mods-available/" . self::NAME . '.ini')
-                        ? "phpenmod -v $version -s $sapi " . self::NAME . " && systemctl restart $service"
-                        : "Put the line extension=" . self::NAME . " into $directory/conf.d/20-" . self::NAME . ".ini, and "
+                    is_file("$this->debian/$version/mods-available/" . self::EXTENSION . '.ini')
+                        ? "phpenmod -v $version -s $sapi " . self::EXTENSION . " && systemctl restart $service"
+                        : "Put the line extension=" . self::EXTENSION . " into $directory/conf.d/20-" . self::EXTENSION . ".ini, and "
                             . "restart $service. Ignore this if no page of this application runs there."
                 );
         }
@@ -65,7 +53,7 @@ final class SapiCheck implements Check
     private static function enabledBy(string $directory): ?string
     {
         foreach (["$directory/php.ini", ...(glob("$directory/conf.d/*.ini") ?: [])] as $file) {
-            $line = '/^\s*extension\s*=\s*"?[^;"\n]*' . self::NAME . '/mi';
+            $line = '/^\s*extension\s*=\s*"?[^;"\n]*' . self::EXTENSION . '/mi';
             if (preg_match($line, (string) @file_get_contents($file)) === 1) {
                 return $file;
             }

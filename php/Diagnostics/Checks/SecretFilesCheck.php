@@ -11,24 +11,11 @@ use Toporia\Realtime\Diagnostics\Finding;
 /**
  * Checks the existence and permissions of TLS files and files with secrets.
  */
-final class SecretFilesCheck implements Check
+final class SecretFilesCheck extends Check
 {
+    public const NAME = 'files';
+    public const TITLE = 'Configuration';
     private const WORLD_READABLE = 0004;
-
-    public function name(): string
-    {
-        return 'files';
-    }
-
-    public function title(): string
-    {
-        return 'Configuration';
-    }
-
-    public function needs(): array
-    {
-        return [];
-    }
 
     public function run(Context $context): iterable
     {

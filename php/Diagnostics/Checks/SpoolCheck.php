@@ -14,25 +14,13 @@ use Toporia\Realtime\Worker\Text;
 /**
  * Checks the messages in the spool, and its remaining capacity.
  */
-final class SpoolCheck implements Check
+final class SpoolCheck extends Check
 {
+    public const NAME = 'spool';
+    public const TITLE = 'Spool';
+    public const NEEDS = ['configuration'];
     /** Maximum age in seconds of messages in a file that no running process holds. */
     private const MAX_WAIT_SECONDS = 600;
-
-    public function name(): string
-    {
-        return 'spool';
-    }
-
-    public function title(): string
-    {
-        return 'Spool';
-    }
-
-    public function needs(): array
-    {
-        return ['configuration'];
-    }
 
     public function run(Context $context): iterable
     {

@@ -18,8 +18,11 @@ use Toporia\Realtime\Worker\Text;
  * Checks that the topics exist, as they are configured, with leaders and replicas. Problems shared by several topics
  * are merged.
  */
-final class TopicsCheck implements Check
+final class TopicsCheck extends Check
 {
+    public const NAME = 'topics';
+    public const TITLE = 'Topics';
+    public const NEEDS = ['client'];
     /** The differences from the configuration that matter here, and their level. */
     private const DIFFERENCES = [
         'collision' => Level::Error, 'missing' => Level::Error, 'disputed' => Level::Warning,
@@ -34,21 +37,6 @@ final class TopicsCheck implements Check
     private int $refusals = 0;
     /** @var array<string, array<string, ?string>|null> settings by topic */
     private array $configs = [];
-
-    public function name(): string
-    {
-        return 'topics';
-    }
-
-    public function title(): string
-    {
-        return 'Topics';
-    }
-
-    public function needs(): array
-    {
-        return ['client'];
-    }
 
     public function run(Context $context): iterable
     {

@@ -8,6 +8,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Diagnostics;
 
+use Closure;
 use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use Symfony\Component\Console\Output\BufferedOutput;
@@ -17,49 +18,29 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\JsonReport;
 use Toporia\Realtime\Diagnostics\Level;
 use Toporia\Realtime\Diagnostics\DoctorOptions;
-use Toporia\Realtime\Diagnostics\Runner;
+use Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Secrets;
 use Toporia\Realtime\Diagnostics\FindingCounts;
 use Toporia\Realtime\Diagnostics\TextReport;
 
-final class RunnerUnitTest extends TestCase
+final class ChecksUnitTest extends TestCase
 {
     /**
      * @param list<string> $needs
-     * @param callable(Context): iterable<Finding> $run
+     * @param Closure(Context): iterable<Finding> $run
      */
-    private static function check(string $name, array $needs, callable $run): Check
+    private static function check(string $name, array $needs, Closure $run): Check
     {
-        return new class ($name, $needs, $run) implements Check {
-            /** @var callable(Context): iterable<Finding> */
-            private $run;
+        // A class of its own for each check: the name and the needs of a check are constants.
+        $constants = ['NAME' => $name, 'TITLE' => ucfirst($name), 'NEEDS' => $needs];
+        $code = '';
+        foreach ($constants as $constant => $value) {
+            $code .= "public const $constant = " . var_export($value, true) . ';';
+        }
 
-            /** @param list<string> $needs */
-            public function __construct(private string $name, private array $needs, callable $run)
-            {
-                $this->run = $run;
-            }
-
-            public function name(): string
-            {
-                return $this->name;
-            }
-
-            public function title(): string
-            {
-                return ucfirst($this->name);
-            }
-
-            public function needs(): array
-            {
-                return $this->needs;
-            }
-
-            public function run(Context $context): iterable
-            {
-                return ($this->run)($context);
-            }
-        };
+        return eval('return new class ($run) extends \\' . Check::class . "{ $code
+            public function __construct(private \\Closure \$run) {}
+            public function run(\\" . Context::class . " \$context): iterable { return (\$this->run)(\$context); } };");
     }
 
     /**
@@ -73,7 +54,7 @@ final class RunnerUnitTest extends TestCase
         $output = new BufferedOutput();
         $report = $json ? new JsonReport($output) : new TextReport($output);
         $secrets = new Secrets($config);
-        $counts = (new Runner($checks, $report, $secrets))->run(new Context($config, new DoctorOptions(), '/nowhere', $secrets));
+        $counts = (new Checks($checks, $report, $secrets))->run(new Context($config, new DoctorOptions(), '/nowhere', $secrets));
         $report->end($counts, 0.1, $counts->exitCode(false));
 
         return [$output->fetch(), $counts];
