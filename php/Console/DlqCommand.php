@@ -12,7 +12,6 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Input\StreamableInputInterface;
 use Symfony\Component\Console\Output\OutputInterface;
 use Symfony\Component\Console\Question\ConfirmationQuestion;
-use Toporia\Realtime\Dlq\AdminCluster;
 use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letters;
 use Toporia\Realtime\Dlq\Ownership;
@@ -30,6 +29,8 @@ abstract class DlqCommand extends Command
 {
     /** Maximum number of skipped topics that are named. */
     private const SKIPPED_SHOWN = 10;
+
+    private Cluster $cluster;
 
     /**
      * @param (Closure(string): Cluster)|null $connect connects to the named broker; null: through the extension
@@ -67,13 +68,17 @@ abstract class DlqCommand extends Command
     }
 
     /**
-     * The dead-letter topic names of the chosen broker.
+     * The dead-letter topic names of the chosen broker. Does not connect yet.
      *
      * @throws UsageError an empty --broker
      */
     protected function names(InputInterface $input): TopicNames
     {
-        return TopicNames::configured($this->host->config(), $this->brokerName($input));
+        $this->host->config();
+        $broker = (string) OptionValue::text('--broker', $input->getOption('broker'));
+        $this->cluster = $this->connect === null ? new Cluster($broker) : ($this->connect)($broker);
+
+        return new TopicNames($this->cluster->configuration()['dlq_prefix']);
     }
 
     /**
@@ -84,14 +89,12 @@ abstract class DlqCommand extends Command
      * @param bool $ownOnly take letters of other applications only if they or their topics are named in full
      */
     protected function withLetters(
-        InputInterface $input,
         OutputInterface $output,
         TopicNames $names,
         Closure $work,
         bool $ownOnly = false
     ): int {
-        $broker = $this->brokerName($input);
-        $cluster = $this->connect === null ? new AdminCluster($broker) : ($this->connect)($broker);
+        $cluster = $this->cluster;
         try {
             $ownership = !$ownOnly ? null : new Ownership(
                 new TopicPlan($cluster->configuration()),
@@ -183,10 +186,5 @@ abstract class DlqCommand extends Command
         if (count($reasons) > 20) {
             $this->write($errors, ['  … and ' . Text::number(count($reasons) - 20) . ' more']);
         }
-    }
-
-    private function brokerName(InputInterface $input): string
-    {
-        return (string) OptionValue::text('--broker', $input->getOption('broker'));
     }
 }

@@ -68,7 +68,7 @@ final class DlqListCommand extends DlqCommand
             return self::DONE;
         };
 
-        return $this->withLetters($input, $output, $names, $list);
+        return $this->withLetters($output, $names, $list);
     }
 
     private function table(OutputInterface $output, NewestLetters $newest, int $hidden): void

@@ -69,7 +69,7 @@ final class DlqPurgeCommand extends DlqCommand
             return $this->purge($input, $output, $purger, $plan);
         };
 
-        return $this->withLetters($input, $output, $names, $purge, true);
+        return $this->withLetters($output, $names, $purge, true);
     }
 
     private function purge(InputInterface $input, OutputInterface $output, Purger $purger, PurgePlan $plan): int

@@ -78,7 +78,7 @@ final class DlqShowCommand extends DlqCommand
             return self::DONE;
         };
 
-        return $this->withLetters($input, $output, $names, $show);
+        return $this->withLetters($output, $names, $show);
     }
 
     /** @param list<Letter> $letters */

@@ -15,7 +15,6 @@ use Toporia\Realtime\Diagnostics\Table;
 use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Diagnostics\TopicState;
 use Toporia\Realtime\Diagnostics\TopicTable;
-use Toporia\Realtime\Diagnostics\Units;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
@@ -150,7 +149,7 @@ final class TopicsDescribeCommand extends TopicCommand
         $lines = ['Settings (--json shows all):'];
         foreach (self::SETTINGS as $name) {
             $value = $settings[$name] ?? null;
-            $words = $name === 'retention.ms' && $value !== null ? ' (' . Units::retention((int) $value) . ')' : '';
+            $words = $name === 'retention.ms' && $value !== null ? ' (' . Text::retention((int) $value) . ')' : '';
             $lines[] = Text::printable("  $name = " . ($value ?? '(not shown)') . $words);
         }
 

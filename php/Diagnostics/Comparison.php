@@ -156,8 +156,8 @@ final class Comparison
         if ($keeps !== null && (int) $keeps !== $wanted->retention) {
             $differs(
                 'retention',
-                'retention ' . Units::retention((int) $keeps) . ', '
-                . Units::retention((int) $wanted->retention) . ' wanted.',
+                'retention ' . Text::retention((int) $keeps) . ', '
+                . Text::retention((int) $wanted->retention) . ' wanted.',
                 "kafka-configs.sh --alter --entity-type topics --entity-name $wanted->topic --add-config "
                 . "retention.ms=$wanted->retention"
             );

@@ -5,7 +5,6 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Admin;
-use Toporia\Realtime\Dlq\TopicNames;
 
 /**
  * State shared by the checks: configuration, connections, and results of earlier checks.
@@ -58,11 +57,6 @@ final class Context
     public function plan(): TopicPlan
     {
         return $this->plan ??= new TopicPlan($this->settings);
-    }
-
-    public function deadLetters(): TopicNames
-    {
-        return new TopicNames($this->settings['dlq_prefix']);
     }
 
     public function hasExtension(): bool

@@ -3,6 +3,7 @@
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
+use Toporia\Realtime\Worker\Text;
 
 /**
  * Lag of a consumer group, with rates computed from two snapshots, and the time until it has caught up. Rates are null
@@ -104,7 +105,7 @@ final class GroupLag
             ($this->consumed ?? 0.0) <= 0.0 => 'never: not consuming',
             $catchesUp === INF => 'never: lag is growing',
             ($this->behind() ?? 0.0) <= self::MAX_NORMAL_SECONDS => 'keeps up',
-            default => Units::seconds($catchesUp),
+            default => Text::seconds($catchesUp),
         };
     }
 

@@ -115,10 +115,10 @@ final class LagReport
         }
         $behind = $options->maxSeconds === null ? null : $group->behind();
         if ($behind !== null && $behind > $options->maxSeconds) {
-            $takes = $behind === INF ? 'and nothing is consumed' : 'which take ' . Units::seconds($behind);
+            $takes = $behind === INF ? 'and nothing is consumed' : 'which take ' . Text::seconds($behind);
 
             return Text::count($snapshot->lag(), 'record') . " behind, $takes; "
-                . Units::seconds((float) $options->maxSeconds) . ' allowed';
+                . Text::seconds((float) $options->maxSeconds) . ' allowed';
         }
 
         return null;

@@ -79,8 +79,8 @@ final class LagText
                 $snapshot->members === null ? '' : Text::number(count($snapshot->members)),
                 Text::number(count($snapshot->partitions)),
                 $snapshot->error !== null ? '?' : Text::number($snapshot->lag()),
-                $group->produced === null ? '' : Units::rate($group->produced),
-                $group->consumed === null ? '' : Units::rate($group->consumed),
+                $group->produced === null ? '' : Text::rate($group->produced),
+                $group->consumed === null ? '' : Text::rate($group->consumed),
                 $group->forecast(),
             ];
         }
@@ -143,8 +143,8 @@ final class LagText
                 $partition->committed === null ? '-' : Text::number($partition->committed),
                 Text::number($partition->end),
                 Text::number($partition->lag()),
-                $rates === null ? '' : Units::rate($rates[0]),
-                $rates === null ? '' : Units::rate($rates[1]),
+                $rates === null ? '' : Text::rate($rates[0]),
+                $rates === null ? '' : Text::rate($rates[1]),
                 $member === null ? '' : ($member['instance'] ?? $member['client']) . '@' . $member['host'],
                 self::ANOMALIES[$partition->anomaly()] ?? '',
             ];

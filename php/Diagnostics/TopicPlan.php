@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
+use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Support\Pattern;
 
 /**
@@ -26,12 +27,14 @@ final class TopicPlan
 
     /** @var array<string, WantedTopic> by name */
     public readonly array $wanted;
+    public readonly TopicNames $deadLetters;
 
     /**
      * @param array<string, mixed> $settings
      */
     public function __construct(private array $settings)
     {
+        $this->deadLetters = new TopicNames($settings['dlq_prefix']);
         $wanted = [];
         foreach ($settings['topic_mapping'] as $entry) {
             $topic = $entry['topic'];
@@ -145,9 +148,7 @@ final class TopicPlan
      */
     public function original(string $topic): ?string
     {
-        $prefix = $this->settings['dlq_prefix'] . '.';
-
-        return str_starts_with($topic, $prefix) ? substr($topic, strlen($prefix)) : null;
+        return $this->deadLetters->isDeadLetters($topic) ? $this->deadLetters->original($topic) : null;
     }
 
     /**
@@ -158,9 +159,8 @@ final class TopicPlan
     public function kind(string $topic): ?string
     {
         $prefix = $this->prefix();
-        $dlq = $this->settings['dlq_prefix'];
         $original = $this->original($topic);
-        if ($topic === "$dlq-replayed" || $original !== null && $this->kind($original) !== null) {
+        if ($topic === $this->deadLetters->replayed() || $original !== null && $this->kind($original) !== null) {
             return self::DEAD_LETTERS;
         }
         if (isset($this->wanted[$topic])) {

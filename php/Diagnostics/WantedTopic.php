@@ -80,7 +80,7 @@ final class WantedTopic
             },
         ];
         if ($this->retention !== null) {
-            $words[] = 'retention ' . Units::retention($this->retention);
+            $words[] = 'retention ' . Text::retention($this->retention);
         }
 
         return implode(', ', $words);

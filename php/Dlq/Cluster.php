@@ -4,22 +4,47 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
+use Toporia\Realtime\Admin;
+use Toporia\Realtime\Broker;
+use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\DeliveryException;
+use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Exception\RealtimeException;
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
 
 /**
- * The Kafka operations used by the dead-letter commands. Implemented by AdminCluster on the native Admin and Broker; in
- * tests by a list in memory.
+ * The Kafka operations used by the dead-letter commands, through the native Admin and Broker of a configured broker.
+ * Tests replace it by a list in memory.
  *
  * Every method throws a RealtimeException if Kafka cannot be reached or rejects the request.
  */
-interface Cluster
+class Cluster
 {
+    private const FLUSH_MS = 10000;
+
+    private Admin $admin;
+    private ?Broker $broker = null;
+
+    /**
+     * Does not connect yet.
+     *
+     * @param string $name the broker's name in the configuration
+     */
+    public function __construct(private string $name)
+    {
+        $this->admin = new Admin(['broker' => $name]);
+    }
+
     /**
      * The effective configuration, as returned by Admin::configuration().
      *
      * @return array<string, mixed>
      */
-    public function configuration(): array;
+    public function configuration(): array
+    {
+        return $this->admin->configuration();
+    }
 
     /**
      * The topics matching a name or a pattern (`*` one segment, `**` any number).
@@ -28,7 +53,10 @@ interface Cluster
      *
      * @throws RealtimeException
      */
-    public function topics(string $pattern): array;
+    public function topics(string $pattern): array
+    {
+        return array_map(static fn (array $topic): int => count($topic['partitions']), $this->admin->topics($pattern));
+    }
 
     /**
      * The first offset and the end offset of each partition.
@@ -37,7 +65,10 @@ interface Cluster
      *
      * @throws RealtimeException
      */
-    public function offsets(string $topic): array;
+    public function offsets(string $topic): array
+    {
+        return $this->admin->offsets($topic);
+    }
 
     /**
      * Reads all records up to the current end, in order within each partition. Commits nothing.
@@ -47,14 +78,31 @@ interface Cluster
      *
      * @throws RealtimeException
      */
-    public function read(string $topic, callable $callback, array $from = []): void;
+    public function read(string $topic, callable $callback, array $from = []): void
+    {
+        $this->admin->read($topic, static fn (Message $message): mixed => $callback(Record::of($message)), $from);
+    }
 
     /**
      * Creates a compacted topic with one partition, unless it exists.
      *
      * @throws RealtimeException
      */
-    public function createCompacted(string $topic): void;
+    public function createCompacted(string $topic): void
+    {
+        // Check first: a user who may write to an existing topic need not be allowed to create one.
+        if ($this->topics($topic) !== []) {
+            return;
+        }
+        try {
+            $this->admin->createTopic($topic, 1, -1, ['cleanup.policy' => 'compact']);
+        } catch (ConfigurationException $e) {
+            // The embedded broker creates topics when something is sent to them.
+            if (!$this->isEmbedded($topic)) {
+                throw $e;
+            }
+        }
+    }
 
     /**
      * Deletes the records before an offset, by partition.
@@ -63,7 +111,10 @@ interface Cluster
      *
      * @throws RealtimeException
      */
-    public function deleteRecords(string $topic, array $before): void;
+    public function deleteRecords(string $topic, array $before): void
+    {
+        $this->admin->deleteRecords($topic, $before);
+    }
 
     /**
      * Queues a record; flush() reports if it was delivered.
@@ -81,17 +132,56 @@ interface Cluster
         ?string $key,
         array $headers = [],
         ?int $partition = null
-    ): string;
+    ): string {
+        $this->broker ??= new Broker(['broker' => $this->name, 'acks' => 'all', 'spool' => false]);
+        try {
+            return $this->broker->send($topic, $value, $key, $headers, $partition);
+        } catch (QueueFullException) {
+            // A command can wait. The caller's flush() reports what was not delivered.
+            usleep(200_000);
+
+            return $this->broker->send($topic, $value, $key, $headers, $partition);
+        }
+    }
 
     /**
      * Waits until all queued records are acknowledged.
      *
      * @return array<string, string> reason by record id, for records that were not delivered
      */
-    public function flush(): array;
+    public function flush(): array
+    {
+        try {
+            Realtime::flush(self::FLUSH_MS);
+        } catch (DeliveryException $e) {
+            return array_column($e->getFailed(), 'reason', 'id');
+        }
+
+        return [];
+    }
 
     /**
      * Closes the connections.
      */
-    public function close(): void;
+    public function close(): void
+    {
+        $this->broker?->close();
+        $this->admin->close();
+    }
+
+    /**
+     * True for an embedded broker of any process: only an embedded broker cannot look up offsets by time.
+     */
+    private function isEmbedded(string $topic): bool
+    {
+        try {
+            $this->admin->offsetsAt($topic, 0);
+        } catch (ConfigurationException) {
+            return true;
+        } catch (RealtimeException) {
+            // For example an unknown topic: a real Kafka responded.
+        }
+
+        return false;
+    }
 }

@@ -126,7 +126,7 @@ final class LetterDetails
 
     private static function time(int $time, int $now): string
     {
-        return gmdate('Y-m-d\TH:i:s\Z', $time) . ' (' . PointInTime::age($time, $now) . ' ago)';
+        return gmdate('Y-m-d\TH:i:s\Z', $time) . ' (' . Text::age($time, $now) . ' ago)';
     }
 
     /** @return array<string, string|null> */

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
+use Toporia\Realtime\Diagnostics\Table;
 use Toporia\Realtime\Worker\Text;
 
 /**
@@ -11,8 +12,6 @@ use Toporia\Realtime\Worker\Text;
  */
 final class LetterTable
 {
-    private const GAP = '  ';
-
     /**
      * @param list<array<string, mixed>> $letters results of Letter::toArray()
      * @param int $now Unix seconds
@@ -22,76 +21,32 @@ final class LetterTable
      */
     public static function lines(array $letters, int $now, int $width = 0): array
     {
-        $rows = [['AGE', 'LETTER', 'GROUP', 'EVENT', 'CLASS', 'ATTEMPTS', 'REPLAYS', 'REPLAYED']];
+        $columns = ['AGE', 'LETTER', 'GROUP', 'EVENT', 'CLASS', 'ATTEMPTS', 'REPLAYS', 'REPLAYED'];
+        $rows = [];
         foreach ($letters as $letter) {
             $class = $letter['class'] ?? null;
-            $rows[] = array_map(Text::printable(...), [
-                PointInTime::age($letter['failed_at'], $now),
+            $rows[] = [
+                Text::age($letter['failed_at'], $now),
                 $letter['letter'],
                 $letter['group'] ?? '-',
                 $letter['event'] ?? '-',
                 $class === null ? '-' : substr((string) strrchr("\\$class", '\\'), 1),
                 (string) ($letter['attempts'] ?? '-'),
                 (string) $letter['replays'],
-                $letter['replayed_at'] === null ? '' : PointInTime::age($letter['replayed_at'], $now) . ' ago',
-            ]);
+                $letter['replayed_at'] === null ? '' : Text::age($letter['replayed_at'], $now) . ' ago',
+            ];
         }
-        if (array_filter(array_column($letters, 'replayed_at')) === []) {
-            $rows = array_map(static fn (array $row): array => array_slice($row, 0, -1), $rows);
-        }
-        $widths = self::widths($rows);
+        $indent = str_repeat(' ', max(array_map(strlen(...), ['AGE', ...array_column($rows, 0)])) + 2);
         $lines = [];
-        foreach ($rows as $i => $row) {
-            $lines[] = self::cut(rtrim(self::row($row, $widths)), $width);
+        foreach (Table::lines(array_fill_keys($columns, Table::TEXT), $rows) as $i => $line) {
+            $lines[] = $line;
             if ($i > 0) {
                 $letter = $letters[$i - 1];
-                $below = $letter['id'] . self::GAP . ($letter['message'] ?? 'no reason given');
-                $lines[] = self::cut(str_repeat(' ', $widths[0]) . self::GAP . Text::printable($below), $width);
+                $lines[] = $indent . Text::printable("{$letter['id']}  " . ($letter['message'] ?? 'no reason given'));
             }
         }
 
-        return $lines;
-    }
-
-    /**
-     * @param list<list<string>> $rows
-     *
-     * @return list<int>
-     */
-    private static function widths(array $rows): array
-    {
-        $widths = array_fill(0, count($rows[0]), 0);
-        foreach ($rows as $row) {
-            foreach ($row as $column => $text) {
-                $widths[$column] = max($widths[$column], self::length($text));
-            }
-        }
-
-        return $widths;
-    }
-
-    /**
-     * @param list<string> $row
-     * @param list<int> $widths
-     */
-    private static function row(array $row, array $widths): string
-    {
-        $cells = [];
-        foreach ($row as $column => $text) {
-            $cells[] = $text . str_repeat(' ', $widths[$column] - self::length($text));
-        }
-
-
-        return implode(self::GAP, $cells);
-    }
-
-    private static function length(string $text): int
-    {
-        return (int) preg_match_all('/./us', $text);
-    }
-
-    private static function cut(string $text, int $width): string
-    {
-        return $width > 0 ? Text::shorten($text, $width) : $text;
+        return $width === 0 ? $lines
+            : array_map(static fn (string $line): string => Text::shorten($line, $width), $lines);
     }
 }

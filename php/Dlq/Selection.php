@@ -69,8 +69,8 @@ final class Selection
             $names,
             OptionValue::text('--topic', $options['topic'] ?? null),
             $class === null ? null : ltrim($class, '\\'),
-            PointInTime::parse('--since', $options['since'] ?? null, $now),
-            PointInTime::parse('--before', $options['before'] ?? null, $now),
+            OptionValue::time('--since', $options['since'] ?? null, $now),
+            OptionValue::time('--before', $options['before'] ?? null, $now),
             OptionValue::text('--group', $options['group'] ?? null),
             $given
         );

@@ -10,32 +10,8 @@ namespace Toporia\Realtime\Dlq;
  */
 final class TopicNames
 {
-    /** The configuration keys of the prefix: this package's, then Toporia's. */
-    private const KEYS = ['dlq_prefix', 'dlq_topic_prefix'];
-
     public function __construct(private string $prefix = 'dlq')
     {
-    }
-
-    /**
-     * The names configured for a broker: the broker's own setting, then the global one, then `dlq`.
-     *
-     * @param array<string, mixed> $config the `realtime` configuration
-     */
-    public static function configured(array $config, string $broker): self
-    {
-        $brokers = $config['brokers'] ?? null;
-        $own = is_array($brokers) ? $brokers[$broker] ?? null : null;
-        foreach ([is_array($own) ? $own : [], $config] as $layer) {
-            foreach (self::KEYS as $key) {
-                $prefix = $layer[$key] ?? null;
-                if (is_string($prefix) && trim($prefix) !== '') {
-                    return new self(rtrim(trim($prefix), '.'));
-                }
-            }
-        }
-
-        return new self();
     }
 
     /**

@@ -32,6 +32,8 @@ final class Outbox
 {
     public const TABLE = 'realtime_outbox';
     public const SHARDS = 16;
+    /** Each shard costs an idle relay one index lookup per interval. */
+    public const MAX_SHARDS = 256;
 
     private Platform $platform;
 
@@ -55,9 +57,9 @@ final class Outbox
     ) {
         $this->platform = Platform::of((string) $pdo->getAttribute(PDO::ATTR_DRIVER_NAME));
         Platform::checkTable($table);
-        if ($shards < 1 || $shards > KeyHash::MAX_SHARDS) {
+        if ($shards < 1 || $shards > self::MAX_SHARDS) {
             throw new ConfigurationException("shards is $shards; it is a number "
-                . "from 1 to " . KeyHash::MAX_SHARDS . '.');
+                . "from 1 to " . self::MAX_SHARDS . '.');
         }
     }
 
@@ -98,10 +100,11 @@ final class Outbox
             );
         }
         $message = Message::event($channel, $event, $data);
-        $hash = KeyHash::of($key ?? $channel);
+        // All rows of a key have the same hash and shard.
+        $hash = crc32($key ?? $channel);
         $this->insert([
             $message->getId(),
-            KeyHash::shard($hash, $this->shards),
+            $hash % $this->shards,
             $hash,
             $key === null ? null : Column::string($key),
             // Store the current trace context: the relay sends the message later, in a trace of its own.

@@ -59,7 +59,7 @@ final class RelayOptions
         return new self(
             OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
             OptionValue::text('--table', $raw['table'] ?? null) ?? $settings->table,
-            OptionValue::int('--shards', $raw['shards'] ?? $settings->shards, 1, KeyHash::MAX_SHARDS),
+            OptionValue::int('--shards', $raw['shards'] ?? $settings->shards, 1, Outbox::MAX_SHARDS),
             OptionValue::int('--batch-size', $raw['batch-size'] ?? 500, 1, Sender::MAX_BATCH),
             OptionValue::int('--interval', $raw['interval'] ?? 500, 1, 3_600_000),
             (bool) ($raw['stop-when-empty'] ?? false),

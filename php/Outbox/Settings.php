@@ -87,7 +87,7 @@ final class Settings
             $options,
             $connect,
             $table,
-            self::number($outbox, 'shards', Outbox::SHARDS, 1, KeyHash::MAX_SHARDS),
+            self::number($outbox, 'shards', Outbox::SHARDS, 1, Outbox::MAX_SHARDS),
             self::number($outbox, 'retention', 86400, 0),
             $lock,
             self::number($outbox, 'lease', 15, 1, 3600)

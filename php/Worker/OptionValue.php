@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
+use DateTimeInterface;
+
 /**
  * Validates option values strictly, whatever host they come from. Hosts pass strings, some convert digits to int; an
  * empty value never counts as "not given".
@@ -200,6 +202,36 @@ final class OptionValue
         $port = isset($match['port']) ? self::int($option, $match['port'], 0, 65535) : null;
 
         return ($host === null || $host === '' ? [] : ['host' => $host]) + ($port === null ? [] : ['port' => $port]);
+    }
+
+    /**
+     * A time: a duration ago (`15m`, `7d`), an ISO 8601 time, or Unix seconds.
+     *
+     * @param int $now Unix seconds
+     *
+     * @return int|null Unix seconds; null: not given
+     *
+     * @throws UsageError not a time
+     */
+    public static function time(string $option, mixed $value, int $now): ?int
+    {
+        $text = self::text($option, $value);
+        if ($text === null) {
+            return null;
+        }
+        if (preg_match('/\A(\d{1,7})([smhd])\z/i', $text, $match) === 1) {
+            return $now - (int) $match[1] * intdiv(self::DURATIONS[strtolower($match[2])], 1000);
+        }
+        try {
+            $position = FromPosition::parse($text)->position();
+        } catch (UsageError) {
+            $position = null;
+        }
+
+        return $position instanceof DateTimeInterface ? $position->getTimestamp() : throw new UsageError(
+            "$option=" . self::shown($value) . ' is not a time. Expected a duration ago (90s, 15m, 2h, 7d), an ISO 8601 '
+            . 'time such as 2026-01-31T08:00:00Z, or Unix seconds.'
+        );
     }
 
     /**

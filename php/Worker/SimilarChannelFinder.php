@@ -6,6 +6,7 @@ namespace Toporia\Realtime\Worker;
 
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Support\Pattern;
 
 /**
@@ -74,7 +75,7 @@ final class SimilarChannelFinder
     {
         $similar = [];
         foreach ($channels as $channel) {
-            $tail = (string) preg_replace('/[^A-Za-z0-9-]/', '_', $channel);
+            $tail = TopicPlan::channelParts($channel)[0];
             foreach ($own as $topic) {
                 $prefix = str_ends_with($topic, "_$tail") ? substr($topic, 0, -strlen($tail)) : null;
                 foreach ($prefix === null ? [] : self::PREFIXES as $kind) {

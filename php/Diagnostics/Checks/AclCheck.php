@@ -103,7 +103,7 @@ final class AclCheck extends Check
         }
         $configured = array_map('strval', array_keys($context->plan()->wanted));
         $letters = $context->settings['dlq']
-            ? array_map($context->deadLetters()->deadLetters(...), array_intersect($context->consumed(), $existing))
+            ? array_map($context->plan()->deadLetters->deadLetters(...), array_intersect($context->consumed(), $existing))
             : [];
         $refused = $this->refused($context, array_values(array_diff($configured, $existing)));
         if ($refused !== []) {
@@ -170,7 +170,7 @@ final class AclCheck extends Check
      */
     private function deadLetters(Context $context, array $existing): array
     {
-        $wanted = array_map($context->deadLetters()->deadLetters(...), $context->consumed());
+        $wanted = array_map($context->plan()->deadLetters->deadLetters(...), $context->consumed());
 
         return array_values(array_intersect($existing, $wanted));
     }

@@ -21,7 +21,7 @@ final class DeadLettersCheck extends Check
 
     public function run(Context $context): iterable
     {
-        $wanted = array_map($context->deadLetters()->deadLetters(...), $context->consumed());
+        $wanted = array_map($context->plan()->deadLetters->deadLetters(...), $context->consumed());
         $topics = array_values(array_intersect($context->topicNames(), $wanted));
         $letters = [];
         $spans = $context->admin()->offsetsOfTopics(array_slice($topics, 0, self::MAX_TOPICS));
@@ -40,7 +40,7 @@ final class DeadLettersCheck extends Check
             return;
         }
         $topic = (string) array_key_first($letters);
-        $original = $context->deadLetters()->original($topic);
+        $original = $context->plan()->deadLetters->original($topic);
         yield Finding::warning(
             'dead letters',
             Text::count($total, 'message') . ' could not be handled (including replayed ones), in '

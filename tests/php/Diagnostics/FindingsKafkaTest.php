@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Diagnostics;
 
 use PDO;
 use Toporia\Realtime\Gateway;
+use Toporia\Realtime\Message;
 use Toporia\Realtime\Outbox\Outbox;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Security\SecureTestCase;

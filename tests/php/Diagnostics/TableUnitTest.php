@@ -10,7 +10,7 @@ namespace Toporia\Realtime\Tests\Diagnostics;
 
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Diagnostics\Table;
-use Toporia\Realtime\Diagnostics\Units;
+use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -49,13 +49,13 @@ final class TableUnitTest extends TestCase
             ['0.2' => '< 1 s', '1' => '1 s', '59.2' => '1 min', '61' => '1 min 1 s', '3600' => '1 h',
             '93600' => '1 d 2 h', '90061' => '1 d 1 h', '86460' => '1 d'] as $given => $words
         ) {
-            self::assertSame($words, Units::seconds((float) $given));
+            self::assertSame($words, Text::seconds((float) $given));
         }
         $rates = ['0' => '0', '0.01' => '0.1', '0.44' => '0.4', '3' => '3', '9.99' => '10', '1204.4' => '1,204'];
         foreach ($rates as $rate => $words) {
-            self::assertSame($words, Units::rate((float) $rate));
+            self::assertSame($words, Text::rate((float) $rate));
         }
-        self::assertSame(['unlimited', '500 ms', '7 d'], array_map(Units::retention(...), [-1, 500, 604_800_000]));
+        self::assertSame(['unlimited', '500 ms', '7 d'], array_map(Text::retention(...), [-1, 500, 604_800_000]));
     }
 
     public function testRetentionAsTheConfigurationWritesIt(): void

@@ -92,7 +92,8 @@ final class CommandsUnitTest extends TestCase
     {
         $this->cluster->put('dead.orders', 'x');
         $this->letters(1);
-        $this->execute('list', [], ['dlq_prefix' => 'dead']);
+        $this->cluster->dlqPrefix = 'dead';
+        $this->execute('list');
         self::assertStringContainsString('dead.orders/0/0', $this->output);
         self::assertStringNotContainsString('dlq.orders', $this->output);
     }

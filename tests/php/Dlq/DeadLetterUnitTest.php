@@ -17,9 +17,10 @@ use Toporia\Realtime\Dlq\LetterDetails;
 use Toporia\Realtime\Dlq\LetterId;
 use Toporia\Realtime\Dlq\LetterTable;
 use Toporia\Realtime\Dlq\NewestLetters;
-use Toporia\Realtime\Dlq\PointInTime;
 use Toporia\Realtime\Dlq\Record;
 use Toporia\Realtime\Dlq\TopicNames;
+use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
 final class DeadLetterUnitTest extends TestCase
@@ -130,31 +131,22 @@ final class DeadLetterUnitTest extends TestCase
         }
     }
 
-    public function testThePrefixIsTheConfiguredOne(): void
-    {
-        $config = ['dlq_prefix' => 'all.', 'brokers' => ['a' => ['dlq_topic_prefix' => 'own'], 'b' => 'x:9092']];
-        self::assertSame('own.**', TopicNames::configured($config, 'a')->pattern());
-        self::assertSame('all.**', TopicNames::configured($config, 'b')->pattern());
-        self::assertSame('all-replayed', TopicNames::configured($config, 'c')->replayed());
-        self::assertSame('dlq.x', TopicNames::configured(['brokers' => 'x:9092'], 'c')->deadLetters('x'));
-    }
-
     public function testTimes(): void
     {
         $now = 1763700000;
-        self::assertNull(PointInTime::parse('--since', null, $now));
-        self::assertSame($now - 90, PointInTime::parse('--since', '90s', $now));
-        self::assertSame($now - 900, PointInTime::parse('--since', '15M', $now));
-        self::assertSame($now - 7 * 86400, PointInTime::parse('--since', '7d', $now));
-        self::assertSame(1700000000, PointInTime::parse('--since', '1700000000', $now));
-        self::assertSame(1769846400, PointInTime::parse('--since', '2026-01-31T08:00:00Z', $now));
+        self::assertNull(OptionValue::time('--since', null, $now));
+        self::assertSame($now - 90, OptionValue::time('--since', '90s', $now));
+        self::assertSame($now - 900, OptionValue::time('--since', '15M', $now));
+        self::assertSame($now - 7 * 86400, OptionValue::time('--since', '7d', $now));
+        self::assertSame(1700000000, OptionValue::time('--since', '1700000000', $now));
+        self::assertSame(1769846400, OptionValue::time('--since', '2026-01-31T08:00:00Z', $now));
         self::assertSame(['5s', '1m', '59m', '2h', '3d', '0s'], array_map(
-            static fn (int $ago): string => PointInTime::age($now - $ago, $now),
+            static fn (int $ago): string => Text::age($now - $ago, $now),
             [5, 60, 3599, 7300, 3 * 86400, -5]
         ));
         foreach (['', 'yesterday', 'beginning', 'committed', '5w', '2026-02-30T00:00:00Z'] as $bad) {
             try {
-                PointInTime::parse('--since', $bad, $now);
+                OptionValue::time('--since', $bad, $now);
                 self::fail("'$bad' was taken for a time.");
             } catch (UsageError $e) {
                 self::assertStringContainsString('--since', $e->getMessage());

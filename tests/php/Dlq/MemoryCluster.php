@@ -14,7 +14,7 @@ use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Support\Pattern;
 
-final class MemoryCluster implements Cluster
+final class MemoryCluster extends Cluster
 {
     /** @var array<string, array<int, list<Record>>> */
     public array $topics = [];
@@ -27,6 +27,7 @@ final class MemoryCluster implements Cluster
     /** @var list<string> topics of other applications */
     public array $foreign = [];
     public string $strategy = 'grouped';
+    public string $dlqPrefix = 'dlq';
     /** The topic whose records are never acknowledged. */
     public ?string $failing = null;
     /** The topic that refuses records immediately. */
@@ -38,6 +39,11 @@ final class MemoryCluster implements Cluster
     private array $queued = [];
     private int $ids = 0;
     private bool $reading = false;
+
+    public function __construct()
+    {
+        // No connection.
+    }
 
     public function create(string $topic, int $partitions = 1): void
     {
@@ -93,7 +99,7 @@ final class MemoryCluster implements Cluster
 
         return [
             'topic_prefix' => 'app', 'topic_strategy' => $this->strategy, 'default_topic' => 'app', 'default_partitions' => null,
-            'dlq_prefix' => 'dlq', 'topic_mapping' => array_map(static fn (string $topic): array => [
+            'dlq_prefix' => $this->dlqPrefix, 'topic_mapping' => array_map(static fn (string $topic): array => [
                 'pattern' => $topic, 'topic' => $topic, 'partitions' => null, 'replication' => null, 'retention_ms' => null,
             ], $this->strategy === 'grouped' ? array_values($own) : []),
         ];

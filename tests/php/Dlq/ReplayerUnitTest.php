@@ -15,7 +15,6 @@ use Toporia\Realtime\Dlq\TopicNames;
 use Toporia\Realtime\Dlq\Record;
 use Toporia\Realtime\Dlq\ReplayDelivery;
 use Toporia\Realtime\Dlq\Replayer;
-use Toporia\Realtime\Dlq\ReplayPlan;
 use Toporia\Realtime\Dlq\Selection;
 use Toporia\Realtime\Exception\ConnectionException;
 
