@@ -10,16 +10,14 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\ConsumeOptions;
+use Toporia\Realtime\Worker\ConsumeReporter;
 use Toporia\Realtime\Worker\ConsumeRunner;
 use Toporia\Realtime\Worker\GatewayLifecycle;
-use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\HandlerResolver;
-use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Terminal;
-use Toporia\Realtime\Worker\TextReporter;
 
 /**
  * realtime:kafka:consume: runs a worker. Reads the input and assembles the parts; ConsumeRunner does the work.
@@ -97,9 +95,8 @@ final class ConsumeCommand extends WorkerCommand
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $options = ConsumeOptions::fromArray($this->host->translateOptions($input->getOptions()));
-        $terminal = new Terminal($output);
         $config = $this->host->config();
-        $reporter = $options->json ? new JsonReporter($terminal) : new TextReporter($terminal);
+        $reporter = new ConsumeReporter(new Terminal($output), $options->json);
         $handlers = new HandlerResolver(
             $config,
             $this->host->make(...),
@@ -116,7 +113,7 @@ final class ConsumeCommand extends WorkerCommand
         if ($gateway !== null && ($options->channels === [] || !$handlers->hasHandlers($options->handler))) {
             $options->rejectConsumerOptions();
 
-            return (new GatewayRunner($gateway, $stop, $reporter))->run();
+            return $gateway->run($stop);
         }
         $broker = $this->broker($options->broker, $options->settings());
         $failed = $this->host->failureListener($options);

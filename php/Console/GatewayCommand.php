@@ -12,16 +12,15 @@ use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\GatewayLifecycle;
 use Toporia\Realtime\Worker\GatewayOptions;
 use Toporia\Realtime\Worker\GatewayRunner;
-use Toporia\Realtime\Worker\JsonReporter;
+use Toporia\Realtime\Worker\Reporter;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Terminal;
-use Toporia\Realtime\Worker\TextReporter;
 
 /**
- * realtime:gateway: runs the WebSocket gateway on its own. Reads the input and assembles the parts; GatewayRunner does
- * the work.
+ * realtime:gateway: runs the WebSocket gateway on its own. Reads the input and assembles the parts; GatewayLifecycle
+ * does the work.
  */
 #[AsCommand(
     'realtime:gateway',
@@ -63,16 +62,11 @@ final class GatewayCommand extends WorkerCommand
         $raw = $input->getOptions();
         $options = GatewayOptions::fromArray($raw);
         [$maxTime, $maxMemory] = RunOptions::limits($raw);
-        $terminal = new Terminal($output);
-        $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
+        $reporter = new Reporter(new Terminal($output), (bool) $raw['json']);
         RunOptions::start($raw, $reporter->event(...));
         $restart = RestartSignal::of($this->host->config(), $this->host->directory());
-        $runner = new GatewayRunner(
-            new GatewayLifecycle(new Gateway($options->settings()), $options, $reporter),
-            StopConditions::of($maxTime, $maxMemory, $restart),
-            $reporter
-        );
+        $gateway = new GatewayLifecycle(new Gateway($options->settings()), $options, $reporter);
 
-        return $runner->run();
+        return $gateway->run(StopConditions::of($maxTime, $maxMemory, $restart));
     }
 }

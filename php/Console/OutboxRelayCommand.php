@@ -10,13 +10,12 @@ use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Metrics;
-use Toporia\Realtime\Outbox\JsonRelayReporter;
 use Toporia\Realtime\Outbox\Relay;
 use Toporia\Realtime\Outbox\RelayOptions;
+use Toporia\Realtime\Outbox\RelayReporter;
 use Toporia\Realtime\Outbox\Sender;
 use Toporia\Realtime\Outbox\Settings;
 use Toporia\Realtime\Support\StopFlag;
-use Toporia\Realtime\Outbox\TextRelayReporter;
 use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
@@ -67,8 +66,7 @@ final class OutboxRelayCommand extends Command
         $config = $this->host->config();
         $settings = Settings::of($config);
         $options = RelayOptions::fromArray($input->getOptions(), $settings);
-        $terminal = new Terminal($output);
-        $reporter = $options->json ? new JsonRelayReporter($terminal) : new TextRelayReporter($terminal);
+        $reporter = new RelayReporter(new Terminal($output), $options->json);
         RunOptions::start($input->getOptions(), $reporter->event(...));
         $database = $settings->database();
         $broker = new Broker([

@@ -14,13 +14,12 @@ use Toporia\Realtime\Metrics;
 use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Webhooks\Endpoint;
 use Toporia\Realtime\Webhooks\WebhookSender;
-use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\OptionValue;
+use Toporia\Realtime\Worker\Reporter;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Terminal;
-use Toporia\Realtime\Worker\TextReporter;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
@@ -67,8 +66,7 @@ final class WebhooksSendCommand extends Command
         $prefix = (new Admin(['broker' => $broker]))->configuration()['topic_prefix'];
         $retry = OptionValue::int('--retry', $raw['retry'], 0, 86400);
         $endpoints = self::endpoints($gateway, $raw['url']);
-        $terminal = new Terminal($output);
-        $reporter = $raw['json'] ? new JsonReporter($terminal) : new TextReporter($terminal);
+        $reporter = new Reporter(new Terminal($output), (bool) $raw['json']);
         [$maxTime, $maxMemory] = RunOptions::limits($raw);
         RunOptions::start($raw, $reporter->event(...));
         $restart = RestartSignal::of($config, $this->host->directory());

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
+use Toporia\Realtime\Worker\Text;
+
 /**
  * The number of rows waiting in the outbox. Counts are capped: MAX_COUNT + 1 means that there are more.
  */
@@ -23,6 +25,14 @@ final class Backlog
         public readonly int $failed,
         public readonly float $age
     ) {
+    }
+
+    /**
+     * A count for output: `17`, or `more than 10,000`.
+     */
+    public static function shown(int $count): string
+    {
+        return $count > self::MAX_COUNT ? 'more than ' . Text::number(self::MAX_COUNT) : Text::number($count);
     }
 
     public function isEmpty(): bool

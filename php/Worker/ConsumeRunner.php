@@ -24,7 +24,7 @@ final class ConsumeRunner
     /** Interval of the stop conditions and of progress reports, in ms. */
     private const TICK_MS = 200;
 
-    private DependencyWatch $dependencies;
+    private StateWatch $state;
     private float $start = 0.0;
 
     /**
@@ -36,11 +36,11 @@ final class ConsumeRunner
         private ConsumeOptions $options,
         private HandlerResolver $handlers,
         private StopConditions $stop,
-        private Reporter $reporter,
+        private ConsumeReporter $reporter,
         private ?GatewayLifecycle $gateway = null,
         private ?Closure $failed = null
     ) {
-        $this->dependencies = new DependencyWatch($reporter);
+        $this->state = new StateWatch($reporter);
     }
 
     /**
@@ -81,7 +81,6 @@ final class ConsumeRunner
     private function watch(): void
     {
         $this->start = hrtime(true) / 1e9;
-        $watch = new ConnectionWatch($this->reporter);
         $similar = new SimilarChannelWarning($this->options->channels, $this->similarChannels(...), $this->reporter);
         $seek = new SeekOnce($this->options->from, $this->reporter);
         $this->broker->onAssigned(function (array $partitions) use ($seek): void {
@@ -112,14 +111,13 @@ final class ConsumeRunner
                 $this->handlers->failed($message, $why);
             }
         });
-        $this->broker->onTick(function (Broker $broker) use ($watch, $similar, $seek): void {
+        $this->broker->onTick(function (Broker $broker) use ($similar, $seek): void {
             $now = $this->snapshot($broker->stats());
             if ($now->openCircuits !== []) {
                 $this->handlers->renew();
             }
-            $this->dependencies->update($now);
             $seek->addMissingTopics($now->waitingFor);
-            $watch->update($now);
+            $this->state->update($now);
             $similar->check($now);
             $this->reporter->progress($now);
             $this->gateway?->reportProgress();
@@ -170,7 +168,7 @@ final class ConsumeRunner
             $this->reporter->failure($failure);
         }
         $stats = $this->broker->stats();
-        $this->dependencies->update($this->snapshot($stats));
+        $this->state->handlers($this->snapshot($stats));
         try {
             $this->broker->close();
         } catch (Throwable $e) {
@@ -180,14 +178,14 @@ final class ConsumeRunner
         }
         $this->gateway?->stop();
         $code = $failure === null ? self::DONE : self::FAILED;
-        $this->reporter->summary(new Summary(
+        $this->reporter->summary(
             $handled ?? (int) ($stats['handled'] ?? 0),
             $this->handlers->unhandled(),
             (hrtime(true) - $start) / 1e9,
             $failure === null ? $this->stop->met() ?? (string) ($stats['stop_reason'] ?? 'stopped') : 'error',
             $code,
             $stats
-        ));
+        );
 
         return $code;
     }

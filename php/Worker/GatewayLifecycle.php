@@ -13,6 +13,10 @@ use Toporia\Realtime\Metrics;
  */
 final class GatewayLifecycle
 {
+    private const DONE = 0;
+    private const FAILED = 1;
+    private const TICK_MS = 200;
+
     private float $lastReport;
     private int $delivered = 0;
     private ?bool $ready = null;
@@ -27,6 +31,36 @@ final class GatewayLifecycle
         private float $every = 10.0
     ) {
         $this->lastReport = microtime(true);
+    }
+
+    /**
+     * Runs the gateway on its own, from start to summary.
+     *
+     * @return int the exit code
+     */
+    public function run(StopConditions $stop): int
+    {
+        $start = hrtime(true);
+        $this->start();
+        while (!$this->gateway->wait(self::TICK_MS) && $stop->reason() === null) {
+            $this->reportProgress();
+            // Feeds the liveness checks; systemd is notified once the gateway is ready.
+            Metrics::beat($this->ready ? 'the gateway is ready' : 'the gateway is not ready', (bool) $this->ready);
+        }
+        $failed = !$this->gateway->isRunning();
+        // Draining may exceed the liveness timeout, and the process must no longer report itself as ready.
+        Metrics::stop();
+        $this->stop();
+        $reason = $failed ? 'error' : $stop->met() ?? 'signal';
+        $code = $failed ? self::FAILED : self::DONE;
+        $seconds = (hrtime(true) - $start) / 1e9;
+        $this->reporter->event(
+            'summary',
+            "Stopped by $reason after " . number_format($seconds, 1) . ' s.',
+            ['reason' => $reason, 'exit_code' => $code, 'seconds' => round($seconds, 3)]
+        );
+
+        return $code;
     }
 
     /**
@@ -76,27 +110,6 @@ final class GatewayLifecycle
         );
         $this->lastReport = $now;
         $this->delivered = $delivered;
-    }
-
-    /**
-     * Feeds the liveness checks; systemd is notified once the gateway is ready.
-     */
-    public function heartbeat(): void
-    {
-        Metrics::beat($this->ready ? 'the gateway is ready' : 'the gateway is not ready', (bool) $this->ready);
-    }
-
-    /**
-     * Waits for a signal. True: a signal was received, or the gateway has stopped.
-     */
-    public function wait(int $timeoutMs): bool
-    {
-        return $this->gateway->wait($timeoutMs);
-    }
-
-    public function isRunning(): bool
-    {
-        return $this->gateway->isRunning();
     }
 
     /**

@@ -8,6 +8,7 @@ use Closure;
 use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Pattern;
 
 /**
  * Selects what a worker does with a message: --handler, `realtime.handlers`, the host's default, or printing it.
@@ -18,6 +19,10 @@ use Toporia\Realtime\Message;
  */
 final class HandlerResolver
 {
+    private const MAX_CACHED = 1000;
+
+    /** @var array<string, string|null> pattern of `realtime.handlers` by event */
+    private array $patterns = [];
     /** @var array<string, true> events without a handler that have been reported */
     private array $reported = [];
     private int $unhandled = 0;
@@ -143,11 +148,23 @@ final class HandlerResolver
         foreach ($this->list('handlers') as $event => $handler) {
             $invokers[$event] = $this->invoker($handler, "realtime.handlers['$event']");
         }
-        $patterns = new EventPatterns($invokers);
-        $this->select = static fn (Message $message): ?HandlerInvoker => $patterns->for((string) $message->getEvent());
+        // PHP has turned keys such as '42' into int.
+        $patterns = array_map('strval', array_keys($invokers));
+        $this->select = function (Message $message) use ($invokers, $patterns): ?HandlerInvoker {
+            $event = (string) $message->getEvent();
+            if (!array_key_exists($event, $this->patterns)) {
+                // Bounded, because event names come from outside.
+                $this->patterns = count($this->patterns) >= self::MAX_CACHED ? [] : $this->patterns;
+                $this->patterns[$event] = Pattern::pick($patterns, $event);
+            }
 
-        return function (Message $message) use ($patterns, $reporter): void {
-            $invoker = $patterns->for((string) $message->getEvent());
+            $pattern = $this->patterns[$event];
+
+            return $pattern === null ? null : $invokers[$pattern];
+        };
+
+        return function (Message $message) use ($reporter): void {
+            $invoker = ($this->select)($message);
             if ($invoker !== null) {
                 $invoker($message);
 

@@ -12,7 +12,6 @@ use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Outbox\Backlog;
 use Toporia\Realtime\Outbox\Rows;
 use Toporia\Realtime\Outbox\Settings;
-use Toporia\Realtime\Worker\Text;
 
 /**
  * Checks the backlog of the outbox.
@@ -64,14 +63,14 @@ final class OutboxCheck extends Check
         if ($backlog->failed > 0) {
             yield Finding::error(
                 "outbox $table",
-                self::number($backlog->failed) . ' rows can never be sent',
+                Backlog::shown($backlog->failed) . ' rows can never be sent',
                 "SELECT id, last_error FROM $table " . 'WHERE state = \'failed\'; correct them and set their state '
                     . 'to \'pending\', or delete them.',
                 $facts
             );
         }
         $waiting = $backlog->pending + $backlog->retry;
-        $text = $waiting === 0 ? 'empty' : self::number($waiting) . ' row' . ($waiting === 1 ? ' waits' : 's wait')
+        $text = $waiting === 0 ? 'empty' : Backlog::shown($waiting) . ' row' . ($waiting === 1 ? ' waits' : 's wait')
             . ($backlog->retry > 0 ? " ({$backlog->retry} of them rejected by Kafka before)" : '')
             . ', the oldest for ' . round($backlog->age) . ' s';
         $remedy = 'Is a relay running? Start realtime:outbox:relay (one is enough; two share the shards). If it runs, '
@@ -81,10 +80,5 @@ final class OutboxCheck extends Check
             $backlog->age >= self::WARNING_SECONDS => Finding::warning("outbox $table", $text, $remedy, $facts),
             default => Finding::ok("outbox $table", $text, $facts),
         };
-    }
-
-    private static function number(int $count): string
-    {
-        return $count > Backlog::MAX_COUNT ? 'more than ' . Text::number(Backlog::MAX_COUNT) : Text::number($count);
     }
 }

@@ -21,7 +21,7 @@ use Toporia\Realtime\Tests\Idempotency\RecordingStore;
 use Toporia\Realtime\Tests\Worker\FakeTerminal;
 use Toporia\Realtime\Tracing\Tracing;
 use Toporia\Realtime\Worker\HandlerResolver;
-use Toporia\Realtime\Worker\TextReporter;
+use Toporia\Realtime\Worker\ConsumeReporter;
 
 final class ReturnValueUnitTest extends TestCase
 {
@@ -48,7 +48,7 @@ final class ReturnValueUnitTest extends TestCase
     {
         $message = Message::event('user.1', 'e');
         $resolve = static fn (array $config): callable =>
-            (new HandlerResolver($config, static fn () => null))->resolve(null, new TextReporter(new FakeTerminal()));
+            (new HandlerResolver($config, static fn () => null))->resolve(null, new ConsumeReporter(new FakeTerminal()));
         $handler = static fn (callable $call): object => new class (Closure::fromCallable($call)) {
             public function __construct(private Closure $call)
             {

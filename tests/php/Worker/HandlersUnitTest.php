@@ -18,7 +18,7 @@ use Toporia\Realtime\Console\Container;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\HandlerResolver;
-use Toporia\Realtime\Worker\TextReporter;
+use Toporia\Realtime\Worker\ConsumeReporter;
 use Toporia\Realtime\Worker\UsageError;
 
 final class HandlersUnitTest extends TestCase
@@ -313,7 +313,7 @@ final class HandlersUnitTest extends TestCase
 
     private function resolve(HandlerResolver $resolver, ?string $class = null): callable
     {
-        return $resolver->resolve($class, new TextReporter($this->terminal));
+        return $resolver->resolve($class, new ConsumeReporter($this->terminal));
     }
 
     private function message(string $event): Message

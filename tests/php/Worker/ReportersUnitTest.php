@@ -11,13 +11,10 @@ namespace Toporia\Realtime\Tests\Worker;
 use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use Toporia\Realtime\Message;
-use Toporia\Realtime\Worker\ConnectionWatch;
-use Toporia\Realtime\Worker\DependencyWatch;
 use Toporia\Realtime\Worker\ConsumeOptions;
-use Toporia\Realtime\Worker\JsonReporter;
 use Toporia\Realtime\Worker\Snapshot;
-use Toporia\Realtime\Worker\Summary;
-use Toporia\Realtime\Worker\TextReporter;
+use Toporia\Realtime\Worker\StateWatch;
+use Toporia\Realtime\Worker\ConsumeReporter;
 
 final class ReportersUnitTest extends TestCase
 {
@@ -38,7 +35,7 @@ final class ReportersUnitTest extends TestCase
             'max-memory' => '64',
             'stop-when-empty' => true,
         ]);
-        (new TextReporter($this->terminal))->start($options, 'workers', 'handled by H');
+        (new ConsumeReporter($this->terminal))->start($options, 'workers', 'handled by H');
         $text = $this->terminal->text();
         foreach (
             ["broker 'kafka' as group 'workers'", 'user.1, order.*', 'handled by H', 'the beginning, once per',
@@ -51,7 +48,7 @@ final class ReportersUnitTest extends TestCase
     public function testProgressRewritesOneLineOnATerminal(): void
     {
         $this->terminal = new FakeTerminal(true);
-        $reporter = new TextReporter($this->terminal);
+        $reporter = new ConsumeReporter($this->terminal);
         foreach ([[0.2, 10], [1.0, 1000], [1.2, 1100], [2.0, 3000]] as [$seconds, $handled]) {
             $reporter->progress($this->snapshot($seconds, $handled));
         }
@@ -60,23 +57,23 @@ final class ReportersUnitTest extends TestCase
             ['1,000 handled, 1,000/s, lag 5, 0 failures', '3,000 handled, 2,000/s, lag 5, 0 failures'],
             $this->terminal->statuses
         );
-        $reporter->summary(new Summary(3000, 0, 2.0, 'empty', 0, []));
+        $reporter->summary(3000, 0, 2.0, 'empty', 0, []);
         self::assertSame('', end($this->terminal->statuses), 'what moved does not stay behind');
     }
 
     public function testTheStatusMakesRoomForTheHandlersOutput(): void
     {
         $watched = new FakeTerminal(true);
-        (new TextReporter($watched))->beforeHandler();
+        (new ConsumeReporter($watched))->beforeHandler();
         self::assertSame([''], $watched->statuses);
-        (new TextReporter($this->terminal))->beforeHandler();
+        (new ConsumeReporter($this->terminal))->beforeHandler();
         self::assertSame([], $this->terminal->statuses);
         self::assertSame([], $this->terminal->lines);
     }
 
     public function testProgressIsALinePerIntervalElsewhere(): void
     {
-        $reporter = new TextReporter($this->terminal);
+        $reporter = new ConsumeReporter($this->terminal);
         for ($seconds = 1; $seconds <= 25; $seconds++) {
             $reporter->progress($this->snapshot((float) $seconds, $seconds));
         }
@@ -86,7 +83,7 @@ final class ReportersUnitTest extends TestCase
 
     public function testProgressShowsErrors(): void
     {
-        $reporter = new TextReporter($this->terminal, 0.0);
+        $reporter = new ConsumeReporter($this->terminal, false, 0.0);
         $reporter->progress(new Snapshot(1.0, 0, 2, -1, false, [], "refused\n"));
         $reporter->progress(new Snapshot(2.0, 0, 1, -1, true, ['a', 'b'], null));
         self::assertStringEndsWith(
@@ -98,14 +95,14 @@ final class ReportersUnitTest extends TestCase
 
     public function testTheSummaryOfTheTextOutput(): void
     {
-        (new TextReporter($this->terminal))->summary(new Summary(
+        (new ConsumeReporter($this->terminal))->summary(
             1234,
             3,
             2.0,
             'signal',
             0,
             ['failures' => 9, 'dead_lettered' => 2, 'skipped' => 7, 'topic_mismatch' => 2, 'lag' => 0]
-        ));
+        );
         self::assertSame(
             'Stopped by a signal. 1,234 handled in 2.0 s (617/s), 9 failures, 2 dead-lettered, 3 unhandled, 7 skipped, '
             . '2 from another topic, lag 0.',
@@ -115,7 +112,7 @@ final class ReportersUnitTest extends TestCase
 
     public function testAFailureNamesTheErrorAndTheRecord(): void
     {
-        $reporter = new TextReporter($this->terminal);
+        $reporter = new ConsumeReporter($this->terminal);
         $reporter->failure(new RuntimeException("broken\e"));
         self::assertStringContainsString('FAILED: RuntimeException: broken\u001b', $this->terminal->text());
         self::assertStringContainsString(__FILE__ . ' line ' . (__LINE__ - 2), $this->terminal->text());
@@ -124,22 +121,22 @@ final class ReportersUnitTest extends TestCase
     public function testBrokenDataIsShownAsBroken(): void
     {
         $message = Message::fromJson('{"id":"i","channel":"a","event":"b","data":{tru}}');
-        (new TextReporter($this->terminal))->message($message);
-        (new JsonReporter($this->terminal))->message($message);
+        (new ConsumeReporter($this->terminal))->message($message);
+        (new ConsumeReporter($this->terminal, true))->message($message);
         self::assertStringContainsString('broken data', $this->terminal->lines[0]);
         self::assertIsString(json_decode($this->terminal->lines[1], true)['message']['broken']);
     }
 
     public function testJsonIsOneObjectALineAndTheSummaryTheLast(): void
     {
-        $reporter = new JsonReporter($this->terminal, 1.0);
+        $reporter = new ConsumeReporter($this->terminal, true, 1.0);
         $reporter->start(ConsumeOptions::fromArray(['channels' => 'a']), 'g', 'printed');
         $reporter->event('assigned', 'assigned: a', ['partitions' => [['topic' => 'a', 'partition' => 0]]]);
         $reporter->message(Message::event('a', "b\xc3\xa9", ['x' => 1])->withKey("\xff"));
         $reporter->progress($this->snapshot(0.5, 1));
         $reporter->progress($this->snapshot(1.0, 10));
         $reporter->failure(new RuntimeException('why'));
-        $reporter->summary(new Summary(10, 0, 1.5, 'error', 1, ['lag' => -1, 'failures' => 1]));
+        $reporter->summary(10, 0, 1.5, 'error', 1, ['lag' => -1, 'failures' => 1]);
         $objects = array_map(static fn (string $line) => json_decode($line, true), $this->terminal->lines);
         self::assertSame(
             ['start', 'assigned', 'message', 'progress', 'error', 'summary'],
@@ -161,7 +158,7 @@ final class ReportersUnitTest extends TestCase
 
     public function testLosingAndRegainingKafkaIsReportedOnceEach(): void
     {
-        $watch = new ConnectionWatch(new TextReporter($this->terminal));
+        $watch = new StateWatch(new ConsumeReporter($this->terminal));
         $watch->update(new Snapshot(0.2, 0, 0, -1, false, [], null));
         self::assertSame([], $this->terminal->lines, 'a first connection takes a moment');
         $watch->update(new Snapshot(0.4, 0, 0, -1, false, [], 'connection refused'));
@@ -175,7 +172,7 @@ final class ReportersUnitTest extends TestCase
 
     public function testAMissingResponseIsReportedAfterAWhile(): void
     {
-        $watch = new ConnectionWatch(new TextReporter($this->terminal));
+        $watch = new StateWatch(new ConsumeReporter($this->terminal));
         foreach ([0.2, 1.0, 2.1, 2.3] as $seconds) {
             $watch->update(new Snapshot($seconds, 0, 0, -1, false, [], null));
         }
@@ -185,7 +182,7 @@ final class ReportersUnitTest extends TestCase
 
     public function testMissingTopicsAreNamedWheneverTheyChange(): void
     {
-        $watch = new ConnectionWatch(new TextReporter($this->terminal));
+        $watch = new StateWatch(new ConsumeReporter($this->terminal));
         foreach ([['a'], ['a'], ['b', 'a'], ['a', 'b'], [], ['a']] as $i => $topics) {
             $watch->update(new Snapshot((float) $i, 0, 0, 0, true, $topics, null));
         }
@@ -196,7 +193,7 @@ final class ReportersUnitTest extends TestCase
 
     public function testAWaitForADependencyIsReportedOnceAndItsEndOnce(): void
     {
-        $watch = new DependencyWatch(new TextReporter($this->terminal));
+        $watch = new StateWatch(new ConsumeReporter($this->terminal));
         $states = [
             [1, 200, []], [0, 0, []],
             [1, 1100, []], [3, 1300, ['user.*']], [3, 1500, []], [0, 0, []], [0, 0, []],

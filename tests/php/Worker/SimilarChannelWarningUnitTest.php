@@ -10,8 +10,9 @@ namespace Toporia\Realtime\Tests\Worker;
 
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Exception\ConnectionException;
-use Toporia\Realtime\Worker\JsonReporter;
+use Toporia\Realtime\Worker\ConsumeReporter;
 use Toporia\Realtime\Worker\Snapshot;
+use Toporia\Realtime\Worker\StateWatch;
 use Toporia\Realtime\Worker\SimilarChannelWarning;
 
 final class SimilarChannelWarningUnitTest extends TestCase
@@ -64,7 +65,7 @@ final class SimilarChannelWarningUnitTest extends TestCase
         $warning = new SimilarChannelWarning(
             ['user.1'],
             static fn (): array => throw new ConnectionException('not authorized'),
-            new JsonReporter($this->terminal)
+            new ConsumeReporter($this->terminal, true)
         );
         $warning->check(self::after(10.0));
         self::assertSame([], $this->terminal->lines);
@@ -80,7 +81,7 @@ final class SimilarChannelWarningUnitTest extends TestCase
             $this->asked++;
 
             return $similar;
-        }, new JsonReporter($this->terminal));
+        }, new ConsumeReporter($this->terminal, true));
     }
 
     /** @return array<string, mixed> */
