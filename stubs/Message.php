@@ -25,7 +25,7 @@ final class Message implements JsonSerializable
 {
     private Support\Envelope $envelope;
     private ?string $key = null;
-    /** @var array<string, string> */
+    /** @var array<string, list<string|null>> */
     private array $headers = [];
 
     /**
@@ -96,7 +96,7 @@ final class Message implements JsonSerializable
     public function withHeaders(array $headers): static
     {
         $copy = clone $this;
-        $copy->headers = $headers;
+        $copy->headers = Support\Arguments::headers($headers);
 
         return $copy;
     }
@@ -188,7 +188,7 @@ final class Message implements JsonSerializable
      */
     public function getHeaders(): array
     {
-        return $this->headers;
+        return array_map(static fn (array $values): ?string => end($values), $this->headers);
     }
 
     /**
@@ -198,12 +198,7 @@ final class Message implements JsonSerializable
      */
     public function getHeaderValues(string $name): array
     {
-        if (!array_key_exists($name, $this->headers)) {
-            return [];
-        }
-        $value = $this->headers[$name];
-
-        return is_array($value) ? array_values($value) : [$value];
+        return $this->headers[$name] ?? [];
     }
 
     /**

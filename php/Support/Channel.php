@@ -56,4 +56,19 @@ final class Channel
             );
         }
     }
+
+    /**
+     * Validates the name of a Kafka topic.
+     *
+     * @throws InvalidChannelException a name that Kafka does not allow
+     */
+    public static function checkTopic(string $topic): void
+    {
+        if (preg_match('/\A(?!\.{1,2}\z)[A-Za-z0-9._-]{1,249}\z/', $topic) !== 1) {
+            throw new InvalidChannelException(
+                'Kafka does not allow ' . Envelope::excerpt($topic) . ' as a topic name: 1 to 249 letters, digits, '
+                . "'.', '_' and '-', but not '.' or '..'."
+            );
+        }
+    }
 }

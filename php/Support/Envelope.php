@@ -36,10 +36,12 @@ final class Envelope
     /**
      * Creates an event with a new id and the current time.
      *
-     * @throws EncodingException the data cannot be encoded as JSON
+     * @throws EncodingException data that cannot be encoded as JSON, or an event that is not UTF-8
      */
     public static function create(?string $channel, string $event, mixed $data): self
     {
+        Arguments::event($event);
+
         return new self(Uuid::v7(), 'event', $channel, $event, self::encode($data), time());
     }
 
@@ -56,6 +58,9 @@ final class Envelope
             }
             $members = EnvelopeScanner::members($json);
             $data = $members['data'] ?? null;
+            if ($data !== null && !in_array($data[0], ['[', '{'], true)) {
+                json_decode($data, false, self::DEPTH, JSON_THROW_ON_ERROR);
+            }
             unset($members['data']);
             $fields = [];
             foreach (['id', 'type', 'channel', 'event', 'timestamp'] as $key) {
@@ -145,36 +150,46 @@ final class Envelope
     /** @param array<string, mixed> $fields */
     private static function of(array $fields, ?string $data, ?string $json): self
     {
-        $type = self::text($fields, 'type') ?? 'event';
+        $type = self::text($fields, 'type', $json === null) ?? 'event';
         if (!in_array($type, self::TYPES, true)) {
             throw new EncodingException(
                 "The envelope's type is '$type'; it is one of " . implode(', ', self::TYPES) . '.'
             );
         }
         $timestamp = $fields['timestamp'] ?? time();
-        if (!is_numeric($timestamp)) {
+        // In JSON other producers may write the number as text.
+        if ($json !== null && is_string($timestamp) && is_numeric($timestamp) && trim($timestamp) === $timestamp) {
+            $timestamp += 0;
+        }
+        if (!is_int($timestamp) && !(is_float($timestamp) && abs($timestamp) < 9.2e18)) {
             throw new EncodingException(
                 "The envelope's timestamp is a " . get_debug_type($timestamp) . '; it is a number of Unix seconds.'
             );
         }
+        $id = self::text($fields, 'id', $json === null) ?? '';
 
         return new self(
-            self::text($fields, 'id') ?? Uuid::v7(),
+            $id === '' ? Uuid::v7() : $id,
             $type,
-            self::text($fields, 'channel'),
-            self::text($fields, 'event'),
+            self::text($fields, 'channel', $json === null),
+            self::text($fields, 'event', $json === null),
             $data,
             (int) $timestamp,
-            $json
+            $id === '' || !isset($fields['timestamp']) ? null : $json
         );
     }
 
     /** @param array<string, mixed> $fields */
-    private static function text(array $fields, string $key): ?string
+    private static function text(array $fields, string $key, bool $convert): ?string
     {
         $value = $fields[$key] ?? null;
-        if ($value !== null && !is_string($value)) {
-            throw new EncodingException("The envelope's $key is a " . get_debug_type($value) . '; it is a string.');
+        if ($convert && (is_scalar($value) || $value instanceof \Stringable)) {
+            $value = (string) $value;
+        }
+        if ($value !== null && (!is_string($value) || preg_match('//u', $value) !== 1)) {
+            throw new EncodingException(
+                "The envelope's $key is a " . get_debug_type($value) . '; it is a string of valid UTF-8.'
+            );
         }
 
         return $value;
@@ -220,7 +235,10 @@ final class Envelope
         );
     }
 
-    private static function excerpt(string $text): string
+    /**
+     * The beginning of a text, quoted and escaped, for messages.
+     */
+    public static function excerpt(string $text): string
     {
         $cut = strlen($text) > 80 ? substr($text, 0, 80) . '…' : $text;
 

@@ -6,8 +6,8 @@ namespace Toporia\Realtime\Support;
 
 use Toporia\Realtime\Contract\Consumer;
 use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ExtensionMissingException;
-use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Testing\RealtimeFake;
 use Toporia\Realtime\Tracing\Tracing;
@@ -64,17 +64,13 @@ final class NativeStub
         ?string $except
     ): string {
         $publisher = self::publisher('Realtime::broadcast()');
-        $channels = is_array($channel) ? array_values($channel) : [$channel];
-        if ($channels === []) {
-            throw new InvalidChannelException('The list of channels is empty: no client would receive this event.');
-        }
-        foreach ($channels as $name) {
-            if (!is_string($name)) {
-                throw new InvalidChannelException('A channel is a string, not a ' . get_debug_type($name) . '.');
-            }
-            Channel::check($name);
+        $channels = Arguments::channels($channel);
+        Arguments::event($event);
+        if ($event === '') {
+            throw new ConfigurationException('Realtime::broadcast(): the event name must not be empty.');
         }
         if ($except !== null) {
+            Arguments::socketId($except);
             $headers['x-realtime-socket'] = $except;
         }
         $envelope = ['id' => Uuid::v7(), 'event' => $event, 'data' => $data, 'timestamp' => time()];
@@ -107,6 +103,12 @@ final class NativeStub
      */
     public static function log(string $level, string $message): void
     {
+        $levels = ['emergency', 'alert', 'critical', 'error', 'warning', 'notice', 'info', 'debug'];
+        if (!in_array(strtolower($level), $levels, true)) {
+            throw new ConfigurationException(
+                "Realtime::log(): \"$level\" is not a log level. Levels: " . implode(', ', $levels) . '.'
+            );
+        }
         error_log("toporia_realtime.$level: $message");
     }
 
@@ -154,6 +156,14 @@ final class NativeStub
             'bytes_consumed' => 0,
             'handled' => 0,
             'failures' => 0,
+            'retries' => 0,
+            'dead_lettered' => 0,
+            'parked' => 0,
+            'held_back' => 0,
+            'dropped' => 0,
+            'transactions' => 0,
+            'transactions_aborted' => 0,
+            'delivery' => 'at-least-once',
             'skipped' => 0,
             'topic_mismatch' => 0,
             'commits' => 0,

@@ -10,6 +10,7 @@ use Toporia\Realtime\Contract\Publisher;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Arguments;
 use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Support\Uuid;
 
@@ -46,6 +47,7 @@ final class RealtimeFake implements Publisher, Consumer
     public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
     {
         Channel::check($channel);
+        Arguments::headers($headers);
         $key ??= $message->getKey();
         $all = $headers + $message->getHeaders();
         $this->sent[] = new Sent($channel, null, $message, $key, $all);
@@ -89,6 +91,9 @@ final class RealtimeFake implements Publisher, Consumer
         array $headers = [],
         ?int $partition = null
     ): string {
+        Channel::checkTopic($topic);
+        Arguments::headers($headers);
+        Arguments::atLeast(0, $partition ?? 0, 'Broker::send(): $partition');
         if (!is_string($value)) {
             // Throws, like the real broker, if the value cannot be encoded.
             Message::event(null, 'raw', $value);

@@ -8,6 +8,7 @@ use Throwable;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Support\Arguments;
 use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Support\Pattern;
 use Toporia\Realtime\Support\ReturnValue;
@@ -86,12 +87,15 @@ trait ReceivesMessages
         int $maxMessages = 0,
         bool $stopWhenEmpty = false
     ): int {
+        Arguments::atLeast(0, $timeoutMs, 'Broker::consume(): $timeoutMs');
+        Arguments::atLeast(1, $batchSize, 'Broker::consume(): $batchSize');
+        Arguments::atLeast(0, $maxMessages, 'Broker::consume(): $maxMessages');
         $this->expectSubscriptions(true);
         $this->stopping = false;
         $handled = 0;
         while ($this->waiting !== [] && !$this->stopping && ($maxMessages === 0 || $handled < $maxMessages)) {
             $limit = $maxMessages === 0 ? $batchSize : min($batchSize, $maxMessages - $handled);
-            $handled += $this->deliver(max(1, $limit));
+            $handled += $this->deliver($limit);
         }
 
         return $handled;

@@ -91,8 +91,26 @@ pub fn bytes(value: &Zval, place: &str) -> Result<Vec<u8>, CallError> {
     Err(type_error(place, "string", value).into())
 }
 
-/// The same as UTF-8 text.
+/// The name of a channel or topic, as UTF-8 text.
+pub fn channel<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, CallError> {
+    utf8(value, place, Error::channel)
+}
+
+/// The name of an event, as UTF-8 text: it becomes JSON.
+pub fn event<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, CallError> {
+    utf8(value, place, Error::encoding)
+}
+
+/// Any other UTF-8 text.
 pub fn text<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, CallError> {
+    utf8(value, place, Error::configuration)
+}
+
+fn utf8<'a>(
+    value: &'a Zval,
+    place: &str,
+    refuse: fn(String) -> Error,
+) -> Result<Cow<'a, str>, CallError> {
     let value = value.dereference();
     if let Some(text) = value.zend_str().and_then(|text| text.as_str().ok()) {
         return Ok(Cow::Borrowed(text));
@@ -100,7 +118,7 @@ pub fn text<'a>(value: &'a Zval, place: &str) -> Result<Cow<'a, str>, CallError>
     String::from_utf8(bytes(value, place)?)
         .map(Cow::Owned)
         .map_err(|error| {
-            Error::channel(format!(
+            refuse(format!(
                 "Toporia\\Realtime\\{place} is not valid UTF-8 (byte {}).",
                 error.utf8_error().valid_up_to()
             ))
@@ -168,18 +186,18 @@ fn headers_but(
         }
         if let Some(several) = value.array() {
             for (_, one) in arrays::entries(several) {
-                list.push((name.clone(), header_value(&one, &name)?));
+                list.push((name.clone(), header_value(&one, &name, place)?));
             }
         } else {
-            list.push((name.clone(), header_value(&value, &name)?));
+            list.push((name.clone(), header_value(&value, &name, place)?));
         }
     }
     Ok(list)
 }
 
-fn header_value(value: &Zval, name: &str) -> Result<Option<Vec<u8>>, CallError> {
+fn header_value(value: &Zval, name: &str, place: &str) -> Result<Option<Vec<u8>>, CallError> {
     optional(Some(value), |value| {
-        bytes(value, &format!("header \"{name}\""))
+        bytes(value, &format!("{place}: header \"{name}\""))
     })
 }
 

@@ -83,8 +83,8 @@ fn prepare(place: usize, entry: &Zval) -> Result<Prepared, CallError> {
             .or_else(|| row.get(name))
             .map(Zval::dereference)
     };
-    let channel = arguments::text(column(0, "channel").ok_or_else(wrong)?, &here)?;
-    let event = arguments::text(column(1, "event").ok_or_else(wrong)?, &here)?;
+    let channel = arguments::channel(column(0, "channel").ok_or_else(wrong)?, &here)?;
+    let event = arguments::event(column(1, "event").ok_or_else(wrong)?, &here)?;
     let key = arguments::optional(column(3, "key"), |key| arguments::bytes(key, &here))?;
     let headers = arguments::record_headers(column(4, "headers"), &here)?;
     crate::topic::validate_channel(&channel)?;

@@ -79,7 +79,7 @@ impl EmbeddedBroker {
     ) -> PhpResult<Zval> {
         let create = || {
             let topic =
-                arguments::text(topic, "EmbeddedBroker::createTopic(): Argument #1 ($topic)")?;
+                arguments::channel(topic, "EmbeddedBroker::createTopic(): Argument #1 ($topic)")?;
             let partitions = within(partitions, 1, MAX_PARTITIONS, "createTopic(): $partitions")?;
             let partitions = i32::try_from(partitions).unwrap_or(1);
             self_.inner.create_topic(&topic, partitions)?;
@@ -122,7 +122,7 @@ impl EmbeddedBroker {
     ) -> PhpResult<Zval> {
         let fail = || {
             let topic =
-                arguments::text(topic, "EmbeddedBroker::failTopic(): Argument #1 ($topic)")?;
+                arguments::channel(topic, "EmbeddedBroker::failTopic(): Argument #1 ($topic)")?;
             let fault = arguments::optional(Some(error), |error| {
                 let error =
                     arguments::text(error, "EmbeddedBroker::failTopic(): Argument #2 ($error)")?;

@@ -156,7 +156,10 @@ fn of_array(a: &Zval) -> Result<Message, CallError> {
         Some(value) => Some(
             value
                 .long()
-                .or_else(|| value.double().map(|seconds| seconds as i64))
+                .or_else(|| {
+                    let seconds = value.double().filter(|seconds| seconds.abs() < 9.2e18);
+                    seconds.map(|seconds| seconds as i64)
+                })
                 .ok_or_else(|| {
                     Error::encoding(
                         "Message::fromArray(): \"timestamp\" must be a number of Unix seconds.",
@@ -187,9 +190,9 @@ fn of_event(
     data: Option<&Zval>,
 ) -> Result<Message, CallError> {
     let channel = arguments::optional(channel, |channel| {
-        arguments::text(channel, "Message::event(): Argument #1 ($channel)")
+        arguments::channel(channel, "Message::event(): Argument #1 ($channel)")
     })?;
-    let event = arguments::text(event, "Message::event(): Argument #2 ($event)")?;
+    let event = arguments::event(event, "Message::event(): Argument #2 ($event)")?;
     if let Some(channel) = &channel {
         crate::topic::validate_channel(channel)?;
     }

@@ -27,7 +27,7 @@ pub fn set_paused(
     method: &str,
 ) -> Result<(), CallError> {
     let place = format!("Broker::{method}(): Argument #1 ($topic)");
-    let topic = arguments::optional(topic, |topic| arguments::text(topic, &place))?;
+    let topic = arguments::optional(topic, |topic| arguments::channel(topic, &place))?;
     let partition = partition
         .map(|partition| number(partition, method))
         .transpose()?;
@@ -44,7 +44,7 @@ pub fn seek(
     partition: i64,
     position: &Zval,
 ) -> Result<(), CallError> {
-    let topic = arguments::text(topic, "Broker::seek(): Argument #1 ($topic)")?;
+    let topic = arguments::channel(topic, "Broker::seek(): Argument #1 ($topic)")?;
     let partition = number(partition, "seek")?;
     let position = read(position)?;
     let consumer = broker.consumer.borrow().clone();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::prelude::*;
@@ -36,7 +37,7 @@ fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
         if channel.is_null() {
             return Err(arguments::type_error(CHANNEL, "string|array", channel).into());
         }
-        return Ok(vec![arguments::text(channel, CHANNEL)?]);
+        return Ok(vec![arguments::channel(channel, CHANNEL)?]);
     };
     if list.is_empty() {
         return Err(
@@ -45,7 +46,7 @@ fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
     }
     arrays::entries(list)
         .iter()
-        .map(|(_, one)| Ok(Cow::Owned(arguments::text(one, CHANNEL)?.into_owned())))
+        .map(|(_, one)| Ok(Cow::Owned(arguments::channel(one, CHANNEL)?.into_owned())))
         .collect()
 }
 
@@ -116,7 +117,7 @@ fn broadcast_checked(
     record_headers: Option<&Zval>,
     except: Option<&Zval>,
 ) -> Result<Zval, CallError> {
-    let event = arguments::text(event, "Realtime::broadcast(): Argument #2 ($event)")?;
+    let event = arguments::event(event, "Realtime::broadcast(): Argument #2 ($event)")?;
     if event.is_empty() {
         return Err(Error::configuration(
             "Realtime::broadcast(): the event name must not be empty.",
@@ -148,7 +149,7 @@ fn broadcast_checked(
     let current = LastBroadcast::current(begun.last.take())?;
     let last = begun.last.insert(current);
     let id = if channel.dereference().is_string() {
-        publish::broadcast(last, &arguments::text(channel, CHANNEL)?, data, options)?
+        publish::broadcast(last, &arguments::channel(channel, CHANNEL)?, data, options)?
     } else {
         match &*channels(channel)? {
             [one] => publish::broadcast(last, one, data, options)?,
@@ -370,12 +371,12 @@ impl Realtime {
             arguments::text(name, "Realtime::broker(): Argument #1 ($name)")
         })
         .and_then(|name| {
-            if let Some(object) = state::broker_object(name.as_deref()) {
+            let config = state::broker_config(name.as_deref(), None)?;
+            if let Some(object) = state::broker_object(&config.name) {
                 return Ok(Some(object));
             }
-            let config = state::broker_config(name.as_deref(), None)?;
-            let object = super::object(Broker::with(config));
-            state::keep_broker_object(name.as_deref(), &object);
+            let object = super::object(Broker::with(Arc::clone(&config)));
+            state::keep_broker_object(&config.name, &object);
             Ok(Some(object))
         });
         finish(result).map(|object| object.unwrap_or_else(Zval::null))

@@ -134,7 +134,8 @@ struct Request {
     brokers: Vec<(Option<String>, Arc<BrokerConfig>)>,
     last: Option<Box<LastBroadcast>>,
     publisher: Option<Zval>,
-    objects: Vec<(Option<String>, Zval)>,
+    /// The results of `Realtime::broker()`, by the name in the configuration.
+    objects: Vec<(String, Zval)>,
     logger: Option<Rc<Logger>>,
     log: Option<LogConfig>,
 }
@@ -329,21 +330,18 @@ pub fn swap(publisher: Option<Zval>) {
 }
 
 /// The object of `Realtime::broker()`, the same on each call.
-pub fn broker_object(name: Option<&str>) -> Option<Zval> {
+pub fn broker_object(name: &str) -> Option<Zval> {
     REQUEST.with(|request| {
         let request = request.borrow();
-        let found = request
-            .objects
-            .iter()
-            .find(|(known, _)| known.as_deref() == name);
+        let found = request.objects.iter().find(|(known, _)| known == name);
         found.map(|(_, object)| object.shallow_clone())
     })
 }
 
 /// Keeps the object of `Realtime::broker()`.
-pub fn keep_broker_object(name: Option<&str>, object: &Zval) {
+pub fn keep_broker_object(name: &str, object: &Zval) {
     REQUEST.with(|request| {
-        let entry = (name.map(str::to_owned), object.shallow_clone());
+        let entry = (name.to_owned(), object.shallow_clone());
         request.borrow_mut().objects.push(entry);
     });
 }

@@ -53,7 +53,7 @@ impl Broker {
         callback: Option<&Zval>,
         method: &str,
     ) -> Result<(), CallError> {
-        let channel = arguments::text(
+        let channel = arguments::channel(
             channel,
             &format!("Broker::{method}(): Argument #1 ($channel)"),
         )?;

@@ -10,7 +10,7 @@ use crate::php::arrays::{self, Key};
 
 pub fn topic(topic: &Zval, method: &str) -> Result<String, CallError> {
     let place = format!("Admin::{method}(): Argument #1 ($topic)");
-    arguments::text(topic, &place).map(Cow::into_owned)
+    arguments::channel(topic, &place).map(Cow::into_owned)
 }
 
 pub fn group(group: &Zval, method: &str) -> Result<String, CallError> {

@@ -88,7 +88,7 @@ impl Broker {
             );
         }
         let send = || {
-            let channel = arguments::text(channel, "Broker::publish(): Argument #1 ($channel)")?;
+            let channel = arguments::channel(channel, "Broker::publish(): Argument #1 ($channel)")?;
             let key = arguments::optional(key, |key| {
                 arguments::bytes(key, "Broker::publish(): Argument #3 ($key)")
             })?;
@@ -115,7 +115,7 @@ impl Broker {
                 .map(|result| result.is_true());
         }
         let repeats = || {
-            let channel = arguments::text(channel, "Broker::repeats(): Argument #1 ($channel)")?;
+            let channel = arguments::channel(channel, "Broker::repeats(): Argument #1 ($channel)")?;
             Ok(publish::repeats_message(
                 &self.config,
                 &channel,
@@ -158,7 +158,7 @@ impl Broker {
             );
         }
         let send = || {
-            let topic = arguments::text(topic, "Broker::send(): Argument #1 ($topic)")?;
+            let topic = arguments::channel(topic, "Broker::send(): Argument #1 ($topic)")?;
             let key = arguments::optional(key, |key| {
                 arguments::bytes(key, "Broker::send(): Argument #3 ($key)")
             })?;
@@ -250,7 +250,8 @@ impl Broker {
             return fakes::chain(&fake, "subscribeTopic", &[Some(topic), callback]);
         }
         let add = || {
-            let topic = arguments::text(topic, "Broker::subscribeTopic(): Argument #1 ($topic)")?;
+            let topic =
+                arguments::channel(topic, "Broker::subscribeTopic(): Argument #1 ($topic)")?;
             let target = dispatch::topics(&topic)?;
             self_.add(
                 target,
@@ -269,7 +270,8 @@ impl Broker {
             return fakes::chain(&fake, "unsubscribe", &[Some(channel)]);
         }
         let remove = || {
-            let name = arguments::text(channel, "Broker::unsubscribe(): Argument #1 ($channel)")?;
+            let name =
+                arguments::channel(channel, "Broker::unsubscribe(): Argument #1 ($channel)")?;
             if self_.subscriptions.borrow_mut().remove(&name) {
                 self_.resubscribe()?;
             }

@@ -22,8 +22,8 @@ impl Gateway {
         except: Option<&Zval>,
     ) -> Result<i64, CallError> {
         let place = |text: &str| format!("Gateway::broadcastLocally(): Argument {text}");
-        let channel = arguments::text(channel, &place("#1 ($channel)"))?;
-        let event = arguments::text(event, &place("#2 ($event)"))?;
+        let channel = arguments::channel(channel, &place("#1 ($channel)"))?;
+        let event = arguments::event(event, &place("#2 ($event)"))?;
         if event.is_empty() {
             return Err(Error::configuration(
                 "Gateway::broadcastLocally(): the event name is empty.",

@@ -282,7 +282,7 @@ impl Gateway {
         finish(
             sign::target(r#where, "unsubscribe").and_then(|(target, mut body)| {
                 let place = "Gateway::unsubscribe(): Argument #2 ($channel)";
-                let channel = arguments::text(channel, place)?.into_owned();
+                let channel = arguments::channel(channel, place)?.into_owned();
                 if Name::parse(&channel).is_none() {
                     return Err(Error::new(
                         Kind::InvalidChannel,

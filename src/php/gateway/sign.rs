@@ -49,7 +49,7 @@ fn user_id(table: &ZendHashTable, key: &str, place: &str) -> Result<String, Call
     let value = table.get(key).map(Zval::dereference);
     let id = match value {
         Some(value) if value.is_string() || value.is_long() || value.is_object() => {
-            arguments::text(value, place)?.into_owned()
+            arguments::channel(value, place)?.into_owned()
         }
         _ => String::new(),
     };
@@ -105,8 +105,8 @@ pub(super) fn authorize(
     presence: Option<&Zval>,
     config: Option<&Zval>,
 ) -> Result<Zval, CallError> {
-    let socket = arguments::text(socket, "Gateway::authorize(): Argument #1 ($socketId)")?;
-    let channel = arguments::text(channel, "Gateway::authorize(): Argument #2 ($channelName)")?;
+    let socket = arguments::channel(socket, "Gateway::authorize(): Argument #1 ($socketId)")?;
+    let channel = arguments::channel(channel, "Gateway::authorize(): Argument #2 ($channelName)")?;
     let config = settings(config, "Gateway::authorize(): Argument #4 ($config)")?;
     let settings = &config.settings;
     check(settings, false)?;
@@ -144,7 +144,7 @@ pub(super) fn authenticate(
     config: Option<&Zval>,
 ) -> Result<Zval, CallError> {
     let place = "Gateway::authenticate(): Argument #2 ($userData)";
-    let socket = arguments::text(socket, "Gateway::authenticate(): Argument #1 ($socketId)")?;
+    let socket = arguments::channel(socket, "Gateway::authenticate(): Argument #1 ($socketId)")?;
     let data = arguments::array(user, place)?;
     let config = settings(config, "Gateway::authenticate(): Argument #3 ($config)")?;
     check(&config.settings, false)?;
@@ -178,7 +178,7 @@ pub(super) fn target(
     let mut body = serde_json::Map::new();
     for (key, value) in arrays::entries(table) {
         let key = key.to_string();
-        let text = arguments::text(&value, &format!("{place}['{key}']"))?.into_owned();
+        let text = arguments::channel(&value, &format!("{place}['{key}']"))?.into_owned();
         if text.is_empty() {
             return Err(Error::configuration(format!("{place}: '{key}' is empty.")).into());
         }

@@ -8,6 +8,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Producing;
 
+use Toporia\Realtime\Message;
+use Toporia\Realtime\Realtime;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 
 final class ConfigurationOrderEmbeddedTest extends ProducingTestCase
@@ -28,6 +30,21 @@ final class ConfigurationOrderEmbeddedTest extends ProducingTestCase
             return 'delivered';
         }
         PHP;
+
+    public function testABrokerIsTheSameObjectByItsNameAndAsTheDefault(): void
+    {
+        Realtime::configure(['default_broker' => 'a', 'brokers' => ['a' => $this->config(), 'b' => $this->config()]]);
+        self::assertSame(Realtime::broker('a'), Realtime::broker());
+        self::assertSame(Realtime::broker('b'), Realtime::broker('b'));
+        self::assertNotSame(Realtime::broker('a'), Realtime::broker('b'));
+        $seen = [];
+        Realtime::broker()->subscribe('user.1', function (Message $message) use (&$seen): void {
+            $seen[] = $message->getEvent();
+        });
+        Realtime::broker('a')->publish('user.1', Message::event(null, 'paid'));
+        Realtime::broker('a')->consume(1000, 100, 1);
+        self::assertSame(['paid'], $seen);
+    }
 
     public function testEachLayerOverridesTheLowerOnes(): void
     {
