@@ -66,8 +66,12 @@ cd /
 
 step "Debian packages"
 cp "$packages/php$version-toporia-realtime"_*.deb "$packages"/php-toporia-realtime_*.deb /tmp/
-apt-get install -y -q --no-install-recommends "/tmp/php$version-toporia-realtime"_*.deb /tmp/php-toporia-realtime_*.deb >/tmp/apt.log 2>&1 \
+began=$SECONDS
+apt-get install -y -q --no-install-recommends "/tmp/php$version-toporia-realtime"_*.deb /tmp/php-toporia-realtime_*_all.deb >/tmp/apt.log 2>&1 \
     || { cat /tmp/apt.log >&2; stop "apt-get install"; }
+php --ri toporia_realtime >/dev/null
+echo "$((SECONDS - began)) s from apt-get install to php --ri"
+[ $((SECONDS - began)) -le 60 ] || stop "docs/install.md promises a minute"
 works
 toporia-realtime --version
 toporia-realtime list | grep -c 'realtime:' | sed 's/$/ commands/'

@@ -159,10 +159,11 @@ final class ManifestsEmbeddedTest extends TestCase
             $under = array_filter($allowed, static fn ($path) => $source === $path || str_starts_with($source, "$path/"));
             self::assertNotSame([], $under, "$source is left out by Dockerfile.dockerignore");
         }
+        self::assertContains('build/packages/*.deb', $allowed, 'what the images install');
         preg_match_all('/^COPY --from=(\S+)/m', $file, $from);
         self::assertSame([], array_diff($from[1], self::targets()));
         foreach (preg_split('/^FROM /m', $file) ?: [] as $stage) {
-            if (preg_match('/^\S+ AS (cli|fpm)$/m', strtok($stage, "\n") ?: '')) {
+            if (preg_match('/^\S+ AS (cli|fpm|gateway)$/m', strtok($stage, "\n") ?: '')) {
                 preg_match_all('/^USER (\S+)/m', $stage, $users);
                 self::assertSame('10001:10001', end($users[1]));
             }
