@@ -6,7 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install uninstall package package-try demo check test test-rust test-php test-kafka test-browser chaos memcheck lint bench hooks clean
+.PHONY: help setup build install uninstall package package-try release demo check test test-rust test-php test-kafka test-browser chaos memcheck lint bench hooks clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ package: ## Builds the packages of every PHP here into build/packages: archives,
 
 package-try: ## Installs, uses and removes the packages in clean Debian roots (root, network; SUITES="bookworm trixie")
 	@tools/package-try.sh $(SUITES)
+
+release: ## Makes a release in build/release, all but publishing it: VERSION=0.2.0 KEY=<gpg key, ssh key file or none>
+	@tools/setup.sh package
+	@tools/release.sh "$(VERSION)" --key="$(KEY)" --step="$(STEP)" --suites="$(SUITES)"
 
 demo: build ## Runs the demo: orders broadcast to services and the browser, without Kafka
 	@tools/setup.sh demo

@@ -31,17 +31,25 @@ copy_layer() {
 
 make_archive() { # build, library, glibc
     local name tree
-    name="toporia_realtime-$VERSION-$1-$(uname -m)-linux-glibc"
+    name="toporia_realtime-$VERSION-$1-$MACHINE-linux-$LIBC"
     tree="$WORK/archive/$name"
     rm -rf "$WORK/archive"
     copy_layer "$tree"
     copy_sources "$tree" tools/common.sh tools/install.sh README.md README.vi.md CHANGELOG.md docs deploy clients/js
     cp "$2" "$tree/toporia_realtime.so"
     cp "$WORK/THIRD-PARTY-LICENSES.txt" "$tree/"
-    sed -e "s/@VERSION@/$VERSION/g" -e "s/@BUILD@/$1/g" -e "s/@GLIBC@/$3/g" -e "s/@ARCH@/$(uname -m)/g" \
+    sed -e "s/@VERSION@/$VERSION/g" -e "s/@BUILD@/$1/g" -e "s/@GLIBC@/$3/g" -e "s/@ARCH@/$MACHINE/g" \
         "$ROOT/packaging/archive/INSTALL.txt" >"$tree/INSTALL.txt"
     install -m 755 "$ROOT/packaging/archive/install.sh" "$tree/install.sh"
     pack_tar "$OUTPUT/$name.tar.gz" "$WORK/archive" "$name"
+}
+
+# The symbols of an archive's library, for debuggers and backtraces.
+make_symbols_archive() { # build, file
+    rm -rf "$WORK/symbols"
+    mkdir -p "$WORK/symbols"
+    cp "$2" "$WORK/symbols/toporia_realtime.so.debug"
+    pack_tar "$OUTPUT/toporia_realtime_symbols-$VERSION-$1-$MACHINE-linux-$LIBC.tar.gz" "$WORK/symbols" toporia_realtime.so.debug
 }
 
 # PIE searches the assets of a release for php_{name}-{tag}_php{X.Y}-{arch}-{os}-{libc}[-debug][-zts].zip with {name}.so at
@@ -49,7 +57,7 @@ make_archive() { # build, library, glibc
 make_pie_binary() { # php, library
     local name tree="$WORK/pie"
     name="php_toporia_realtime-${VERSION}_$("$1" -n -r 'echo "php", PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
-    name+="-$(pie_architecture)-linux-glibc$("$1" -n -r 'echo PHP_DEBUG ? "-debug" : "", PHP_ZTS ? "-zts" : "";').zip"
+    name+="-$(pie_architecture)-linux-$LIBC$("$1" -n -r 'echo PHP_DEBUG ? "-debug" : "", PHP_ZTS ? "-zts" : "";').zip"
     rm -rf "$tree"
     mkdir -p "$tree"
     cp "$2" "$ROOT/LICENSE" "$WORK/THIRD-PARTY-LICENSES.txt" "$tree/"
@@ -59,9 +67,9 @@ make_pie_binary() { # php, library
 
 # PIE's names of the architectures.
 pie_architecture() {
-    case "$(uname -m)" in
+    case "$MACHINE" in
         aarch64) echo arm64 ;;
-        *) uname -m ;;
+        *) echo "$MACHINE" ;;
     esac
 }
 

@@ -97,6 +97,24 @@ Description: Kafka producer, consumer and WebSocket gateway for PHP $version
 CONTROL
 }
 
+# The symbols, where debuggers and backtraces find them.
+make_debian_symbols() { # php, library
+    local version package tree id
+    version="$("$1" -n -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')"
+    package="php$version-toporia-realtime-dbgsym"
+    tree="$WORK/$package"
+    id="$(readelf -n "$2" | sed -n 's/^ *Build ID: //p')"
+    [ -n "$id" ] || fail "$2 has no build id." "Its linker must be called with --build-id."
+    install -D -m 644 "$2.debug" "$tree/usr/lib/debug/.build-id/${id:0:2}/${id:2}.debug"
+    debian_documents "$package" "$tree"
+    debian_build "$package" "$(dpkg --print-architecture)" "$tree" <<CONTROL
+Depends: php$version-toporia-realtime (= $(debian_version))
+Description: symbols of php$version-toporia-realtime
+ The names and lines of the functions of the extension toporia_realtime, for
+ debuggers and for the backtraces of RUST_BACKTRACE=1.
+CONTROL
+}
+
 make_debian_layer() {
     local package=php-toporia-realtime tree="$WORK/php-toporia-realtime" home
     home="$tree/usr/share/php/Toporia/Realtime"

@@ -11,45 +11,10 @@
 
 declare(strict_types=1);
 
-/** C libraries that a crate compiles and links: the crate's name, the library's name, the path of its notice. */
-const BUNDLED = [
-    'rdkafka-sys' => ['librdkafka', 'librdkafka/LICENSES.txt'],
-    'zstd-sys' => ['zstd', 'zstd/LICENSE'],
-    'libz-sys' => ['zlib', 'src/zlib/LICENSE'],
-];
+require __DIR__ . '/linked.php';
 
 /** File names of licences in packages. */
 const TEXTS = '/^(licen[cs]e|copying|copyright|notice|unlicense)/i';
-
-/** @return never */
-function stop(string $why): void
-{
-    fwrite(STDERR, "Error: $why\n");
-    exit(1);
-}
-
-/**
- * The packages that are linked into the binary: normal dependencies, without procedural macros.
- *
- * @param array<string, array<string, mixed>> $packages
- * @param array<string, array<string, mixed>> $nodes
- *
- * @return array<string, true> ids
- */
-function linked(string $id, array $packages, array $nodes, array $found = []): array
-{
-    foreach ($nodes[$id]['deps'] as $dependency) {
-        $next = $dependency['pkg'];
-        $kinds = array_column($dependency['dep_kinds'], 'kind');
-        $isMacro = in_array('proc-macro', array_merge(...array_column($packages[$next]['targets'], 'kind')), true);
-        if (in_array(null, $kinds, true) && !$isMacro && !isset($found[$next])) {
-            $found[$next] = true;
-            $found = linked($next, $packages, $nodes, $found);
-        }
-    }
-
-    return $found;
-}
 
 /**
  * @param array<string, mixed> $package
@@ -70,15 +35,7 @@ function texts(array $package): array
     return $texts;
 }
 
-$metadata = json_decode((string) stream_get_contents(STDIN), true);
-if (!is_array($metadata) || ($metadata['resolve']['root'] ?? null) === null) {
-    stop('standard input is not what `cargo metadata --format-version 1` prints.');
-}
-$packages = array_column($metadata['packages'], null, 'id');
-$nodes = array_column($metadata['resolve']['nodes'], null, 'id');
-$root = $metadata['resolve']['root'];
-$linked = array_intersect_key($packages, linked($root, $packages, $nodes));
-uasort($linked, static fn ($a, $b) => [$a['name'], $a['version']] <=> [$b['name'], $b['version']]);
+[$crate, $packages, $linked] = read_metadata();
 
 $owners = [];
 $libraries = [];
@@ -115,7 +72,7 @@ if (count($libraries) !== count(BUNDLED)) {
 $libraries["Rust's standard library"] = trim((string) file_get_contents(__DIR__ . '/licences/rust-std.txt'));
 
 $rule = str_repeat('=', 100);
-echo "Licences of the software that is linked into toporia_realtime {$packages[$root]['version']}\n\n";
+echo "Licences of the software that is linked into toporia_realtime $crate[version]\n\n";
 echo "The extension itself is under the licence in the file LICENSE. OpenSSL (Apache-2.0) and glibc (LGPL-2.1-or-later) are\n";
 echo "used as the system's shared libraries and are not part of it.\n\nCrates:\n\n";
 foreach ($linked as $package) {

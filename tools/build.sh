@@ -6,5 +6,6 @@
 
 cd "$ROOT"
 say "Building the extension for PHP $("$PHP" -n -r 'echo PHP_VERSION;') (the first time takes about three minutes)"
+export_release_flags
 cargo build --release --locked
 note "$REALTIME_EXTENSION"

@@ -47,6 +47,14 @@ as_root() {
     fi
 }
 
+# The flags of release builds. A library that names no directory of this machine is the same wherever it is built.
+export_release_flags() {
+    local crates="${CARGO_HOME:-$HOME/.cargo}/registry/src" target="${CARGO_TARGET_DIR:-$ROOT/target}"
+    export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$ROOT=. --remap-path-prefix=$target=target --remap-path-prefix=$crates=crates"
+    export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
+    export CXXFLAGS="${CXXFLAGS:-} -ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
+}
+
 need_extension() {
     [ -f "$REALTIME_EXTENSION" ] || fail "the extension is not built: $REALTIME_EXTENSION is missing." "Build it first: make build"
 }

@@ -71,14 +71,23 @@ build_for() {
     echo "$target/release/libtoporia_realtime.so"
 }
 
-# A stripped copy: the symbols are useful only together with the build directory.
-stripped() {
-    strip --strip-unneeded -o "$2" "$1"
-    chmod 644 "$2"
+# A copy without symbols and, beside it, a file with them. Debuggers and Rust's backtraces find that file by the build id
+# in /usr/lib/debug, or by its name in the directory of the library.
+split_symbols() { # library, copy
+    "${BINUTILS}objcopy" --only-keep-debug --compress-debug-sections=zlib "$1" "$2.debug"
+    "${BINUTILS}strip" --strip-unneeded -o "$2" "$1"
+    "${BINUTILS}objcopy" --add-gnu-debuglink="$2.debug" "$2"
+    chmod 644 "$2" "$2.debug"
 }
 
+# The machine that a library runs on, as uname -m prints it there.
+machine_of() { readelf -h "$1" | sed -n 's/^ *Machine: *AArch64.*/aarch64/p; s/^ *Machine: .*X86-64.*/x86_64/p'; }
+
+# glibc, or musl: the C library that a library was linked with.
+libc_of() { if readelf -d "$1" | grep -q 'libc\.so\.6'; then echo glibc; else echo musl; fi; }
+
 # The newest glibc version whose symbols the library uses: the minimum version for a machine.
-glibc_needed() { objdump -T "$1" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1; }
+glibc_needed() { "${BINUTILS}objdump" -T "$1" 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1; }
 
 package_for() { # php, php-config
     local php=$1 config=$2 library build
@@ -87,23 +96,30 @@ package_for() { # php, php-config
     library="$(build_for "$php" "$config")"
     "$php" -n -d "extension=$library" -r 'exit(extension_loaded("toporia_realtime") ? 0 : 1);' \
         || fail "$php does not load $library." "It was built for another PHP: set both PHP and PHP_CONFIG."
-    stripped "$library" "$WORK/toporia_realtime.so"
+    MACHINE="$(machine_of "$library")"
+    BINUTILS=""
+    [ "$MACHINE" = "$(uname -m)" ] || BINUTILS="$MACHINE-linux-gnu-"
+    LIBC="$(libc_of "$library")"
+    split_symbols "$library" "$WORK/toporia_realtime.so"
+    make_symbols_archive "$build" "$WORK/toporia_realtime.so.debug"
     make_archive "$build" "$WORK/toporia_realtime.so" "$(glibc_needed "$WORK/toporia_realtime.so")"
     make_pie_binary "$php" "$WORK/toporia_realtime.so"
     if debian_can_package "$php" "$config"; then
         make_debian_extension "$php" "$config" "$WORK/toporia_realtime.so"
+        make_debian_symbols "$php" "$WORK/toporia_realtime.so"
     fi
 }
 
-for tool in cargo strip objdump zip; do
+for tool in cargo strip objdump readelf zip; do
     have "$tool" || fail "$tool is missing." "Install it: make setup, or tools/setup.sh package"
 done
 
 rm -rf "$OUTPUT"
 mkdir -p "$OUTPUT"
-say "Licence notices"
-cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" \
-    | "$PHP" -n "$ROOT/packaging/licences.php" >"$WORK/THIRD-PARTY-LICENSES.txt"
+say "Licence notices and bill of materials"
+cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" >"$WORK/metadata"
+"$PHP" -n "$ROOT/packaging/licences.php" <"$WORK/metadata" >"$WORK/THIRD-PARTY-LICENSES.txt"
+"$PHP" -n "$ROOT/packaging/sbom.php" "$(rustc --version | cut -d' ' -f2)" <"$WORK/metadata" >"$OUTPUT/toporia_realtime-$VERSION.cdx.json"
 
 every_php >"$WORK/phps"
 [ -s "$WORK/phps" ] || fail "no PHP with its headers (php-config) is installed." "Install them: make setup"

@@ -95,6 +95,8 @@ check_test_packages() {
     want shellcheck have shellcheck
     # Certificates for Kafka with TLS; a wrong system clock for the tests of realtime:doctor.
     want openssl have openssl
+    # A signed release.
+    want openssh-client have ssh-keygen
     want faketime any_file '/usr/lib/*/faketime/libfaketime.so.1'
     # The browser tests, and the restart of a gateway behind a proxy.
     want chromium have chromium

@@ -63,6 +63,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 say "Building the plain Rust loop"
+export_release_flags
 nice cargo build --release --locked --example bench_limit --example bench_gateway
 limit="${CARGO_TARGET_DIR:-$ROOT/target}/release/examples/bench_limit"
 

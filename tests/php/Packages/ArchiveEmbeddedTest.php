@@ -135,6 +135,33 @@ final class ArchiveEmbeddedTest extends PackagesTestCase
         self::assertCount(1, array_unique($columns[2]), 'time of every entry');
     }
 
+    public function testTheSymbolsAreInAFileOfTheirOwnThatDebuggersFind(): void
+    {
+        $folder = self::packages() . '-symbols';
+        mkdir($folder);
+        try {
+            self::execute(['tar', '-C', $folder, '-xzf', self::package('toporia_realtime_symbols-*.tar.gz')]);
+            $library = self::unpacked() . '/toporia_realtime.so';
+            $id = static fn (string $file): string => preg_match(
+                '/Build ID: ([0-9a-f]{40})/',
+                self::execute(['readelf', '-n', $file])[1],
+                $match
+            ) ? $match[1] : self::fail("$file has no build id");
+            self::assertSame($id($library), $id("$folder/toporia_realtime.so.debug"));
+            self::assertStringContainsString(
+                'toporia_realtime.so.debug',
+                self::execute(['readelf', '--string-dump=.gnu_debuglink', $library])[1]
+            );
+            self::assertStringNotContainsString('.symtab', self::execute(['readelf', '-S', '-W', $library])[1]);
+            self::assertStringContainsString(
+                ' rd_kafka_new',
+                self::execute(['sh', '-c', 'nm "$1" | grep rd_kafka_new', 'sh', "$folder/toporia_realtime.so.debug"])[1]
+            );
+        } finally {
+            self::execute(['rm', '-rf', $folder]);
+        }
+    }
+
     public function testPiesBinaryHasTheNamePieLooksFor(): void
     {
         $name = strtolower(sprintf(

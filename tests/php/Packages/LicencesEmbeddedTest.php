@@ -70,6 +70,30 @@ final class LicencesEmbeddedTest extends PackagesTestCase
         }
     }
 
+    public function testTheBillOfMaterialsHasWhatTheNoticesHave(): void
+    {
+        $bom = json_decode((string) file_get_contents(self::package('toporia_realtime-*.cdx.json')), true);
+        self::assertSame(['CycloneDX', self::version()], [$bom['bomFormat'], $bom['metadata']['component']['version']]);
+        $names = array_map(static fn (array $one): string => "$one[name] $one[version]", $bom['components']);
+        preg_match_all('/^  (\S+ [0-9]\S*) \(/m', self::notices(), $listed);
+        self::assertSame([], array_values(array_diff($listed[1], $names)));
+        $libraries = preg_grep('/^(librdkafka|zstd|zlib|rust-std) [0-9.]+$/', $names);
+        self::assertCount(4, $libraries, implode(', ', $libraries));
+        $references = array_column($bom['components'], 'bom-ref');
+        self::assertSame($references, array_values(array_unique($references)));
+        foreach ($bom['dependencies'] as $dependency) {
+            self::assertSame([], array_diff($dependency['dependsOn'], $references), $dependency['ref']);
+        }
+        // The root and a component that is needed by another, as a scanner reads them.
+        self::assertContains('pkg:cargo/rdkafka@' . self::versionOf($bom, 'rdkafka'), $bom['dependencies'][0]['dependsOn']);
+    }
+
+    /** @param array<string, mixed> $bom */
+    private static function versionOf(array $bom, string $name): string
+    {
+        return array_column($bom['components'], 'version', 'name')[$name];
+    }
+
     public function testACrateWithoutATextStopsThePackage(): void
     {
         $metadata = self::metadata();
