@@ -30,14 +30,14 @@ final class Column
      * @param array<string, string|null|list<string|null>> $headers a list for a name that occurs several times
      *
      * @throws EncodingException a value is neither text nor null
-     * @throws ConfigurationException an empty header name
+     * @throws ConfigurationException a header name that is empty or not UTF-8
      */
     public static function headers(array $headers): ?string
     {
         $pairs = [];
         foreach ($headers as $name => $values) {
-            if ($name === '') {
-                throw new ConfigurationException('A header must have a name.');
+            if ($name === '' || preg_match('//u', (string) $name) !== 1) {
+                throw new ConfigurationException('A header must have a name of valid UTF-8.');
             }
             if (Headers::isOurs((string) $name)) {
                 continue;

@@ -6,6 +6,7 @@ namespace Toporia\Realtime\Outbox;
 
 use Closure;
 use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Exception\EncodingException;
@@ -94,6 +95,13 @@ final class Sender
             } catch (MessageTooLargeException | InvalidChannelException | EncodingException $e) {
                 $result->failed[] = [$row, $e->getMessage()];
             } catch (UnknownTopicException | ConnectionException | DeliveryException $e) {
+                $refused[$row->id] = [$row, $e->getMessage()];
+                $heldBack[$row->hash] = true;
+            } catch (ConfigurationException $e) {
+                // A missing master key concerns encrypted channels only; any other wrong setting concerns every row.
+                if (!str_starts_with((string) $message->getChannel(), 'private-encrypted-')) {
+                    throw $e;
+                }
                 $refused[$row->id] = [$row, $e->getMessage()];
                 $heldBack[$row->hash] = true;
             } catch (QueueFullException) {

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Support;
 
+use Toporia\Realtime\Dlq\Headers;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -71,8 +72,6 @@ final class Arguments
      */
     public static function headers(array $headers): array
     {
-        $ours = '/\A(?:x-realtime-(?!(?:public|socket)\z)|x-original-|x-exception-'
-            . '|(?:x-attempts|x-failed-at|x-replays|x-replay-group)\z)/';
         $all = [];
         foreach ($headers as $name => $values) {
             $name = (string) $name;
@@ -81,7 +80,7 @@ final class Arguments
                     Envelope::excerpt($name) . ' is not a header name. It must be UTF-8 text and not empty.'
                 );
             }
-            if (preg_match($ours, $name) === 1) {
+            if (Headers::isOurs($name)) {
                 continue;
             }
             foreach (is_array($values) ? $values : [$values] as $value) {

@@ -186,6 +186,14 @@ trait ReceivesMessages
     private function add(string $channel, ?callable $callback, bool $batch): static
     {
         Channel::checkPattern($channel);
+        foreach ($this->subscriptions as $name => $other) {
+            if ((string) $name !== $channel && ($other['callback'] === null) !== ($callback === null)) {
+                throw new ConfigurationException(
+                    "'$channel' cannot be subscribed " . ($callback === null ? 'without' : 'with')
+                    . " a callback: '$name' was not. A broker either runs callbacks or is polled. Use a second Broker."
+                );
+            }
+        }
         $this->subscriptions[$channel] = ['callback' => $callback, 'batch' => $batch];
 
         return $this;

@@ -10,6 +10,7 @@ namespace Toporia\Realtime\Tests\Outbox;
 
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\MessageTooLargeException;
 use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Exception\UnknownTopicException;
@@ -41,6 +42,19 @@ final class SenderUnitTest extends TestCase
         self::assertSame([1, 3], self::ids($outcome->sent));
         self::assertSame([2], self::ids(array_column($outcome->retry, 0)));
         self::assertSame([1, 3], $publisher->published, 'row 4 was not even tried');
+    }
+
+    public function testAMissingMasterKeyBlocksOnlyTheKeyOfTheEncryptedChannel(): void
+    {
+        $publisher = $this->refusing(1, new ConfigurationException('no master key'));
+        $rows = [$this->row(1, 'a', 'private-encrypted-a'), $this->row(2, 'b')];
+        $outcome = $this->send($publisher, $rows);
+        self::assertSame([2], self::ids($outcome->sent));
+        self::assertSame([[$rows[0], 'no master key']], $outcome->retry);
+
+        // Any other wrong setting concerns every row.
+        $this->expectException(ConfigurationException::class);
+        $this->send($publisher, [$this->row(1, 'a')]);
     }
 
     public function testAnUnsendableRowBlocksNothing(): void
@@ -90,15 +104,15 @@ final class SenderUnitTest extends TestCase
         return array_map(static fn (Row $row): int => $row->id, $rows);
     }
 
-    private function row(int $id, string $key): Row
+    private function row(int $id, string $key, string $channel = 'user.1'): Row
     {
-        return Row::of($this->columns($id, $key));
+        return Row::of($this->columns($id, $key, $channel));
     }
 
     /** @return array<string, mixed> */
-    private function columns(int $id, string $key): array
+    private function columns(int $id, string $key, string $channel = 'user.1'): array
     {
-        $message = Message::event('user.1', 'e', $id);
+        $message = Message::event($channel, 'e', $id);
 
         return [
             'id' => (string) $id,

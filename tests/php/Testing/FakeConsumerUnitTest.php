@@ -57,6 +57,13 @@ final class FakeConsumerUnitTest extends TestCase
         self::assertSame('user.*', $this->seen[2]);
     }
 
+    public function testSubscriptionsWithAndWithoutACallbackCannotBeMixed(): void
+    {
+        $this->fake->subscribe('user.1', static fn () => null)->subscribe('user.1')->subscribe('user.2');
+        $this->expectException(ConfigurationException::class);
+        $this->fake->subscribe('user.3', static fn () => null);
+    }
+
     public function testMaxMessagesAndStopConsumingLeaveTheRest(): void
     {
         $this->fake->receive('a', '1')->receive('a', '2')->receive('a', '3');
