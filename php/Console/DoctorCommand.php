@@ -74,11 +74,12 @@ final class DoctorCommand extends Command
         $start = hrtime(true);
         $report->begin($context);
         // Client errors are already findings; PHP's error log would print them between the lines.
-        ini_set('error_log', '/dev/null');
+        $log = ini_set('error_log', '/dev/null');
         try {
             $counts = (new Checks(Checks::all(), $report, $secrets))->run($context);
         } finally {
             $context->close();
+            ini_set('error_log', (string) $log);
         }
         $code = $counts->exitCode($options->strict);
         $report->end($counts, (hrtime(true) - $start) / 1e9, $code);

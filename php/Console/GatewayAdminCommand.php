@@ -74,6 +74,7 @@ abstract class GatewayAdminCommand extends Command
      */
     protected function gateway(InputInterface $input): Gateway
     {
+        $this->host->config();
         $given = $input->getOption('api');
         if ($given === null) {
             return new Gateway();

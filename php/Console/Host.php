@@ -17,9 +17,11 @@ use Toporia\Realtime\Worker\ConsumeOptions;
 abstract class Host
 {
     /**
-     * The application's `realtime` configuration; empty if there is none.
+     * The application's `realtime` configuration, applied to the extension; empty if there is none.
      *
      * @return array<string, mixed>
+     *
+     * @throws ConfigurationException it is invalid: a command must not go on with the settings that are left
      */
     abstract public function config(): array;
 

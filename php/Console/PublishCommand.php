@@ -56,6 +56,7 @@ final class PublishCommand extends Command
 
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
+        $this->host->config();
         // Validate all input before connecting: wrong usage is reported first.
         $broker = (string) OptionValue::text('--broker', $input->getOption('broker'));
         $key = OptionValue::text('--key', $input->getOption('key'));

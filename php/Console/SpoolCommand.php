@@ -57,6 +57,10 @@ final class SpoolCommand extends Command
         }
         $adopt = OptionValue::text('--adopt', $input->getOption('adopt'));
         if ($adopt !== null) {
+            if (basename($adopt) !== $adopt || !is_file("$spool/$adopt/about.json")) {
+                throw new UsageError("$spool/$adopt is no directory of the spool. {$this->getName()} lists them.");
+            }
+
             return $this->adopt($output, "$spool/$adopt", $this->cluster($name));
         }
         try {
@@ -65,8 +69,12 @@ final class SpoolCommand extends Command
             // Listed anyway, by the addresses of the brokers.
             $cluster = null;
         }
+        $state = new SpoolState($spool);
+        foreach ($state->unreadable as $path) {
+            $this->write($this->errors($output), ["$path cannot be read by this user."]);
+        }
         $directories = array_filter(
-            (new SpoolState($spool))->directories,
+            $state->directories,
             static fn (SpoolDirectory $one) => $one->messages + $one->failed + $one->damaged > 0
         );
         foreach ($directories as $one) {
@@ -86,8 +94,8 @@ final class SpoolCommand extends Command
                     : 'not sent with this configuration (--adopt)'),
             ]));
         }
-        if ($directories === [] && !$input->getOption('json')) {
-            $this->write($output, array_map(Text::printable(...), ["$spool is empty"]));
+        if ($directories === [] && $state->unreadable === [] && !$input->getOption('json')) {
+            $this->write($output, [Text::printable("$spool is empty")]);
         }
 
         return self::DONE;
@@ -95,9 +103,6 @@ final class SpoolCommand extends Command
 
     private function adopt(OutputInterface $output, string $path, ?string $cluster): int
     {
-        if (str_contains(basename($path), '..') || !is_file("$path/about.json")) {
-            throw new UsageError("$path is no directory of the spool. {$this->getName()} lists them.");
-        }
         if ($cluster === null || str_starts_with($cluster, 'mockCluster')) {
             throw new UsageError('This Kafka has no cluster id: set brokers to those in about.json instead.');
         }
@@ -111,15 +116,15 @@ final class SpoolCommand extends Command
         if (@file_put_contents($part, "$text\n") === false || !@rename($part, "$path/about.json")) {
             throw new UsageError("$path/about.json cannot be written. Run this as the user that runs PHP.");
         }
-        if (posix_geteuid() === 0) {
+        if (function_exists('posix_geteuid') && posix_geteuid() === 0) {
             // The user that runs PHP reads it.
             @chown("$path/about.json", (int) fileowner($path));
         }
         @chmod("$path/about.json", 0600);
-        $this->write($output, array_map(Text::printable(...), [
+        $this->write($output, [Text::printable(
             Text::count($directory->messages, 'message') . " of $path " . ($directory->messages === 1 ? 'is' : 'are')
-                . " sent by the next process that broadcasts to cluster $cluster.",
-        ]));
+            . " sent by the next process that broadcasts to cluster $cluster."
+        )]);
 
         return self::DONE;
     }

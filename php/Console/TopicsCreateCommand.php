@@ -104,14 +104,16 @@ final class TopicsCreateCommand extends TopicCommand
         $brokers = count($admin->cluster()['brokers']);
         $code = self::DONE;
         foreach ($wanted as $topic) {
-            [$result, $description] = $this->createOne($input, $admin, $topic, $topics[$topic->topic] ?? null, $brokers);
+            $state = $topics[$topic->topic] ?? null;
+            [$result, $description] = $this->createOne($input, $admin, $topic, $state, $brokers);
             $code = $result === 'failed' ? self::FAILED : $code;
             if ($input->getOption('json')) {
                 $this->writeJson($output, [
                     'topic' => $topic->topic,
                     'result' => $result,
-                    'partitions' => $topic->partitions ?? 1,
-                    'replication' => $topic->replication,
+                    'partitions' => $state !== null && $result !== 'grown' ? count($state->partitions)
+                        : $topic->partitions ?? 1,
+                    'replication' => $state?->replicas() ?? $topic->replication,
                     'retention_ms' => $topic->retention,
                     'words' => $description,
                 ]);

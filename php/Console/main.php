@@ -63,7 +63,7 @@ return (static function (): int {
         return (new Application(PlainHost::in($directory)))->run();
     } catch (ConfigurationException $e) {
         // The doctor diagnoses a rejected configuration too.
-        if (($_SERVER['argv'][1] ?? null) === DoctorCommand::NAME) {
+        if (in_array(DoctorCommand::NAME, $_SERVER['argv'], true)) {
             return (new Application(PlainHost::forDoctor($directory, $e)))->run();
         }
         fwrite(STDERR, 'Error: ' . $e->getMessage() . "\n");

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Laravel;
 
 use Illuminate\Database\DatabaseTransactionsManager;
+use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -35,12 +36,13 @@ final class AfterCommit
         array $headers = [],
         ?string $except = null
     ): void {
+        if ($channel === []) {
+            throw new InvalidChannelException('The list of channels is empty: no client would receive this event.');
+        }
         foreach ((array) $channel as $name) {
             $message = Message::event($name, $event, $data);
         }
-        if (isset($message)) {
-            $data = json_decode($message->toJson(), false, 600)->data ?? null;
-        }
+        $data = json_decode($message->toJson(), false, 600)->data ?? null;
         $send = static fn (): string => Realtime::broadcast($channel, $event, $data, $key, $headers, $except);
         $this->transactions === null ? $send() : $this->transactions->addCallback($send);
     }

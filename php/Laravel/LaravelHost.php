@@ -9,6 +9,7 @@ use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Contracts\Queue\ShouldQueue;
 use Throwable;
+use Toporia\Realtime\Admin;
 use Toporia\Realtime\Console\Host;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Laravel\Events\MessageConsumed;
@@ -74,7 +75,7 @@ final class LaravelHost extends Host
 
     public function failureListener(ConsumeOptions $options): Closure
     {
-        $deadLetters = $options->deadLetters && $this->hasDeadLetters($options->broker);
+        $deadLetters = (new Admin(['broker' => $options->broker] + $options->settings()))->configuration()['dlq'];
 
         return function (Message $message, Throwable $e, ?int $retryInMs) use ($deadLetters): void {
             $this->announce(new MessageFailed($message, $e, $retryInMs));
@@ -101,20 +102,5 @@ final class LaravelHost extends Host
         } catch (Throwable $e) {
             $this->app->make(ExceptionHandler::class)->report($e);
         }
-    }
-
-    private function hasDeadLetters(string $broker): bool
-    {
-        $config = $this->app->make('config');
-        foreach (["realtime.brokers.$broker", 'realtime'] as $place) {
-            foreach (['dlq', 'dlq_enabled'] as $key) {
-                $value = $config->get("$place.$key");
-                if ($value !== null && $value !== '') {
-                    return filter_var($value, FILTER_VALIDATE_BOOL);
-                }
-            }
-        }
-
-        return true;
     }
 }

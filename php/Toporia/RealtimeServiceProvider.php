@@ -41,7 +41,7 @@ final class RealtimeServiceProvider extends ServiceProvider
             self::configure($host->realtime(), $host->logger());
         } catch (ConfigurationException $e) {
             // Continue: the doctor reports this error and others.
-            if (($_SERVER['argv'][1] ?? null) !== 'realtime:doctor') {
+            if (!in_array('realtime:doctor', $_SERVER['argv'] ?? [], true)) {
                 throw $e;
             }
         }

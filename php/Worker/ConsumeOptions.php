@@ -92,11 +92,12 @@ final class ConsumeOptions
             '--from' => $this->from->seeks(),
             '--group' => $this->group !== null,
             '--no-dlq' => !$this->deadLetters,
+            '--dlq-enabled' => $this->forcesDeadLetters,
+            '--handler-lifetime' => $this->handlerLifetime !== null,
         ]));
         if ($given !== []) {
             throw new UsageError(
-                "$given[0] requires a consumer, but with --websocket and no handler only the gateway runs. Add "
-                    . "--channels "
+                "$given[0] requires a consumer, but with --websocket and no handler only the gateway runs. Add --channels "
                 . 'with a --handler or realtime.handlers, or remove the option.'
             );
         }

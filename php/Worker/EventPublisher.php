@@ -7,6 +7,7 @@ namespace Toporia\Realtime\Worker;
 use Closure;
 use JsonException;
 use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\MessageTooLargeException;
 use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Message;
@@ -44,10 +45,9 @@ final class EventPublisher
     {
         try {
             return $this->publish($json === null ? null : self::decode($json));
-        } catch (JsonException $e) {
+        } catch (JsonException | EncodingException $e) {
             throw new UsageError(
-                'The data is not '
-                    . 'valid JSON (' . $e->getMessage() . '): ' . Text::shorten(Text::printable($json ?? ''), 200)
+                'The data is not valid JSON (' . $e->getMessage() . '): ' . Text::shorten(Text::printable($json ?? ''), 200)
                 . " — in a shell, quote it: '{\"id\":7}'",
                 0,
                 $e
@@ -74,7 +74,7 @@ final class EventPublisher
             }
             try {
                 $onSent($this->publish(self::decode($line)));
-            } catch (JsonException | MessageTooLargeException $e) {
+            } catch (JsonException | EncodingException | MessageTooLargeException $e) {
                 $invalid++;
                 $why = $e instanceof JsonException ? 'invalid JSON (' . $e->getMessage() . ')' : $e->getMessage();
                 $onInvalid("line $number was not sent: $why: " . Text::shorten(Text::printable($line), 100));

@@ -50,6 +50,15 @@ final class PublishCommandBrokerTest extends ConsoleTestCase
         self::assertSame([...range(1, 249), ...range(251, 500)], $numbers);
     }
 
+    public function testALineWithANumberThatIsTooLargeIsSkippedAlone(): void
+    {
+        $result = $this->console('realtime:kafka:publish user.1 paid', ['stdin' => "1e999\n{\"n\":1}\n"])->assertExit(1);
+        self::assertStringContainsString('line 1 was not sent: Cannot encode data as JSON', $result->stderr);
+        self::assertCount(1, $result->lines());
+        self::assertCount(1, $this->consumeAll($this->channelTopic('user.1'), 1));
+        $this->console('realtime:kafka:publish user.1 paid 1e999')->assertExit(2);
+    }
+
     public function testAnEmptyInputSendsNothingAndSaysSo(): void
     {
         $result = $this->console('realtime:kafka:publish user.1 paid')->assertExit();

@@ -12,6 +12,9 @@ use Closure;
 use PHPUnit\Framework\TestCase;
 use RuntimeException;
 use Symfony\Component\Console\Output\BufferedOutput;
+use Symfony\Component\Console\Tester\CommandTester;
+use Toporia\Realtime\Console\Application;
+use Toporia\Realtime\Console\PlainHost;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
@@ -117,6 +120,14 @@ final class ChecksUnitTest extends TestCase
                 self::assertStringNotContainsString($secret, $text);
             }
         }
+    }
+
+    public function testTheErrorLogIsRestored(): void
+    {
+        $log = ini_set('error_log', '/nowhere/of/this/test.log');
+        $command = (new Application(new PlainHost([], '/nowhere')))->find('realtime:doctor');
+        (new CommandTester($command))->execute(['--timeout' => '100']);
+        self::assertSame('/nowhere/of/this/test.log', ini_set('error_log', (string) $log));
     }
 
     public function testControlCharactersAreNotPrinted(): void

@@ -28,6 +28,22 @@ final class TopicsBrokerTest extends OpsTestCase
         self::assertStringContainsString('the first 1 shown (--limit=0 shows all)', $this->output);
     }
 
+    public function testNamesAreNotCutInAPipe(): void
+    {
+        $topic = $this->createTopic("{$this->prefix}_" . str_repeat('long-', 30) . 'end');
+        $this->configure("['brokers' => ['kafka' => " . var_export($this->config(), true) . ']]');
+        foreach (['topics:list', "topics:describe $topic", 'topics'] as $command) {
+            self::assertStringContainsString($topic, $this->console("realtime:$command")->assertExit()->stdout);
+        }
+    }
+
+    public function testAnExistingTopicIsReportedWithItsOwnPartitions(): void
+    {
+        $topic = $this->createTopic($this->channelTopic('user.1'), 3);
+        $result = $this->json('realtime:topics:create', ['topics' => [$topic]]);
+        self::assertSame(['exists', 3, 1], [$result['result'], $result['partitions'], $result['replication']]);
+    }
+
     public function testAPatternThatMatchesNothingIsReported(): void
     {
         $topic = $this->fill($this->channelTopic('user.1'), [1]);

@@ -35,6 +35,11 @@ final class DoctorBrokerTest extends LaravelTestCase
         $report->expect('error', 'configuration', "/unknown setting 'spol'/", "/'spool'/");
         self::assertSame(1, $report->result->exitCode);
         self::assertContains('ok', $report->levels('client'), 'The rest is looked at without them.');
+        // Nothing is sent with the settings that are left: they may name another Kafka.
+        foreach (['realtime:kafka:publish user.1 e 1', 'realtime:gateway:kick --user=7'] as $command) {
+            $result = $this->artisan($command)->assertExit(2);
+            self::assertStringContainsString("Unknown setting 'spol'", $result->stderr . $result->stdout);
+        }
         // Wrong usage exits with 2 here too, although Symfony uses 1.
         $this->artisan('realtime:doctor --timeout=soon')->assertExit(2);
     }

@@ -61,6 +61,21 @@ final class FacadeBrokerTest extends LaravelTestCase
             PHP));
     }
 
+    public function testAnEmptyListOfChannelsIsRefusedBeforeTheCommit(): void
+    {
+        $this->migrate();
+        self::assertSame(0, $this->inApp(<<<'PHP'
+            try {
+                Illuminate\Support\Facades\DB::transaction(function () {
+                    App\Models\Order::create(['user_id' => 1, 'total' => 1, 'status' => 'placed']);
+                    \Realtime::afterCommit()->broadcast([], 'e');
+                });
+            } catch (Toporia\Realtime\Exception\InvalidChannelException $e) {
+                return App\Models\Order::count();
+            }
+            PHP));
+    }
+
     /** @dataProvider withAndWithoutTheExtension */
     #[DataProvider('withAndWithoutTheExtension')]
     public function testTheFakeRecordsDriverFacadeAndHelpers(bool $extension): void

@@ -168,6 +168,8 @@ final class GatewayOptionsUnitTest extends TestCase
             [['stop-when-empty' => true], '--stop-when-empty'],
             [['from' => 'end'], '--from'],
             [['group' => 'g'], '--group'],
+            [['handler-lifetime' => '5'], '--handler-lifetime'],
+            [['dlq-enabled' => true], '--dlq-enabled'],
             [['no-dlq' => true], '--no-dlq'],
         ];
     }
