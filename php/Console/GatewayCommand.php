@@ -11,7 +11,6 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Worker\GatewayLifecycle;
 use Toporia\Realtime\Worker\GatewayOptions;
-use Toporia\Realtime\Worker\GatewayRunner;
 use Toporia\Realtime\Worker\Reporter;
 use Toporia\Realtime\Worker\RestartSignal;
 use Toporia\Realtime\Worker\RunOptions;

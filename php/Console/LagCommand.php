@@ -11,7 +11,6 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Exception\ConnectionException;
 use Toporia\Realtime\Diagnostics\GroupSnapshot;
-use Toporia\Realtime\Diagnostics\LagJson;
 use Toporia\Realtime\Diagnostics\LagOptions;
 use Toporia\Realtime\Diagnostics\LagReader;
 use Toporia\Realtime\Diagnostics\LagReport;
@@ -199,6 +198,6 @@ final class LagCommand extends Command
             return (new LagText($options, (new Terminal($output))->width()))->lines($report);
         }
 
-        return [Text::json(LagJson::of($report, $options->limit), JSON_PRESERVE_ZERO_FRACTION)];
+        return [Text::json($report->toArray($options->limit), JSON_PRESERVE_ZERO_FRACTION)];
     }
 }

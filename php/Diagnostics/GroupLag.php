@@ -3,6 +3,7 @@
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
+
 use Toporia\Realtime\Worker\Text;
 
 /**

@@ -123,4 +123,84 @@ final class LagReport
 
         return null;
     }
+
+    /**
+     * The report for --json. Rates are records per second, null with a single snapshot; times are seconds, null if unknown or
+     * if nothing is consumed.
+     *
+     * @param int $limit maximum number of groups; 0: no limit
+     *
+     * @return array<string, mixed>
+     */
+    public function toArray(int $limit): array
+    {
+        $groups = $limit === 0 ? $this->groups : array_slice($this->groups, 0, $limit);
+
+        return [
+            'at' => round($this->at, 3),
+            'kafka' => $this->kafka,
+            'ok' => $this->failures === [],
+            'groups_found' => count($this->groups),
+            'lag' => $this->lag(),
+            'sample_seconds' => round($this->seconds, 3),
+            'failures' => (object) $this->failures,
+            'groups' => array_map(self::groupArray(...), $groups),
+        ];
+    }
+
+    /**
+     * @return array<string, mixed>
+     */
+    private static function groupArray(GroupLag $group): array
+    {
+        $snapshot = $group->now;
+
+        return [
+            'group' => $snapshot->group,
+            'error' => $snapshot->error,
+            'state' => $snapshot->state,
+            'members' => $snapshot->members === null ? null : array_map(
+                static fn (array $member): array => array_diff_key($member, ['assignment' => 0]),
+                $snapshot->members
+            ),
+            'lag' => $snapshot->error === null ? $snapshot->lag() : null,
+            'produced_per_second' => self::round($group->produced),
+            'consumed_per_second' => self::round($group->consumed),
+            'behind_seconds' => self::round($group->behind()),
+            'catches_up_in_seconds' => self::round($group->catchesUp()),
+            'outlook' => $group->forecast(),
+            'notes' => self::notes($snapshot),
+            'deleted_topics' => $snapshot->deleted,
+            'partitions' => array_map(
+                static fn (PartitionLag $partition): array => self::partitionArray($group, $partition),
+                $snapshot->partitions
+            ),
+        ];
+    }
+
+    /**
+     * @return array<string, mixed>
+     */
+    private static function partitionArray(GroupLag $group, PartitionLag $partition): array
+    {
+        $rates = $group->rates($partition);
+
+        return [
+            'topic' => $partition->topic,
+            'partition' => $partition->partition,
+            'committed' => $partition->committed,
+            'beginning' => $partition->beginning,
+            'end' => $partition->end,
+            'lag' => $partition->lag(),
+            'mark' => $partition->anomaly(),
+            'produced_per_second' => self::round($rates[0] ?? null),
+            'consumed_per_second' => self::round($rates[1] ?? null),
+            'member' => $group->now->reader($partition)['id'] ?? null,
+        ];
+    }
+
+    private static function round(?float $number): ?float
+    {
+        return $number === null || is_infinite($number) ? null : round($number, 3);
+    }
 }

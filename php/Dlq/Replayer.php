@@ -16,13 +16,11 @@ final class Replayer
 {
     private const SAMPLE = 20;
 
-    private OriginalRecords $originals;
     /** @var array<string, int> number of partitions of every topic */
     private array $partitions = [];
 
     public function __construct(private Cluster $cluster, private Letters $letters)
     {
-        $this->originals = new OriginalRecords($cluster);
     }
 
     /**
@@ -58,7 +56,7 @@ final class Replayer
             $plan->refused[$name] = "no dead letter has this id. To select a topic, use --topic=$name";
         }
         foreach ($withoutValue as [$letter, $group]) {
-            if ($this->originals->find($letter) !== null) {
+            if ($this->original($letter) !== null) {
                 $plan->add($letter, $group, true);
             } else {
                 $plan->refused[(string) $letter->letterId()] = 'it only holds the coordinates of a record that was too '
@@ -95,7 +93,7 @@ final class Replayer
             if (!$continue()) {
                 break;
             }
-            $original = $this->originals->find($letter);
+            $original = $this->original($letter);
             $original === null
                 ? $delivery->fail($letter, 'its original record was removed after the plan was made')
                 : $delivery->add($letter, $this->partition($letter, $original), $original);
@@ -148,5 +146,49 @@ final class Replayer
         }
 
         return $partition < ($this->partitions[$letter->originalTopic()] ?? 0) ? $partition : null;
+    }
+
+    /**
+     * The failed record of a letter without a value: one too large for a dead letter leaves only its coordinates there, and
+     * stays in its topic until Kafka's retention removes it. Null if it is gone or another record has its offset.
+     *
+     * @throws RealtimeException
+     */
+    private function original(Letter $letter): ?Record
+    {
+        $topic = $letter->originalTopic();
+        $partition = $letter->originalPartition();
+        $offset = $letter->originalOffset();
+        if ($partition === null || $offset === null || $this->cluster->topics($topic) === []) {
+            return null;
+        }
+        $offsets = $this->cluster->offsets($topic);
+        ['beginning' => $beginning, 'end' => $end] = $offsets[$partition] ?? ['beginning' => 0, 'end' => 0];
+        if ($offset < $beginning || $offset >= $end) {
+            return null;
+        }
+        // Start the other partitions at their end, so that nothing is read from them.
+        $from = [$partition => $offset] + array_map(static fn (array $span): int => $span['end'], $offsets);
+        $found = null;
+        $this->cluster->read($topic, static function (Record $record) use ($partition, &$found) {
+            // Another partition may have received a record since.
+            if ($record->partition === $partition) {
+                $found = $record;
+            }
+
+            return $found === null ? null : false;
+        }, $from);
+
+        return $found !== null && $found->offset === $offset && self::hasSameTimestamp($found, $letter) ? $found : null;
+    }
+
+    /**
+     * Guards against a topic that was deleted and recreated: its offsets start at 0 again.
+     */
+    private static function hasSameTimestamp(Record $record, Letter $letter): bool
+    {
+        $ms = $letter->originalTimestampMs();
+
+        return $ms === null || intdiv($ms, 1000) === $record->timestamp;
     }
 }

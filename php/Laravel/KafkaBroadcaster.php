@@ -23,6 +23,10 @@ use Toporia\Realtime\Laravel\Queue\CurrentJob;
  */
 final class KafkaBroadcaster extends Broadcaster
 {
+    /** Longer prefixes first. */
+    private const PREFIXES = [
+        'private-encrypted-cache-', 'private-encrypted-', 'private-cache-', 'private-', 'presence-cache-', 'presence-',
+    ];
     private const SOCKET_ID = '/\A\d+\.\d+\z/';
 
     /** @var Closure|null set by Broadcast::resolveAuthenticatedUserUsing(); Laravel 8 does not have it yet */
@@ -69,10 +73,10 @@ final class KafkaBroadcaster extends Broadcaster
     public function auth($request)
     {
         $channel = $request->input('channel_name');
-        if (!is_string($channel) || !ChannelName::requiresAuthorization($channel)) {
+        if (!is_string($channel) || !self::isGuarded($channel)) {
             throw new AccessDeniedHttpException();
         }
-        $name = ChannelName::withoutPrefix($channel);
+        $name = self::withoutPrefix($channel);
         if ($name === '' || !$this->retrieveUser($request, $name)) {
             throw new AccessDeniedHttpException();
         }
@@ -94,8 +98,8 @@ final class KafkaBroadcaster extends Broadcaster
     {
         $channel = (string) $request->input('channel_name');
         $member = null;
-        if (ChannelName::isPresence($channel)) {
-            $user = $this->retrieveUser($request, ChannelName::withoutPrefix($channel));
+        if (str_starts_with($channel, 'presence-')) {
+            $user = $this->retrieveUser($request, self::withoutPrefix($channel));
             $id = method_exists($user, 'getAuthIdentifierForBroadcasting')
                 ? $user->getAuthIdentifierForBroadcasting()
                 : $user->getAuthIdentifier();
@@ -153,7 +157,7 @@ final class KafkaBroadcaster extends Broadcaster
     {
         $public = $private = [];
         foreach ($channels as $channel) {
-            ChannelName::isPublic($channel) ? $public[] = $channel : $private[] = $channel;
+            !self::isGuarded($channel) && !str_starts_with($channel, '#') ? $public[] = $channel : $private[] = $channel;
         }
         $trace = $this->job->trace();
         $ids = $private === [] ? [] : $this->connection->send($private, $event, $payload, $trace, $except);
@@ -171,5 +175,27 @@ final class KafkaBroadcaster extends Broadcaster
         $id = $request->input('socket_id');
 
         return is_string($id) ? $id : '';
+    }
+
+    /**
+     * True for private and presence channels. Others are public by Laravel's convention, except internal ones (`#…`).
+     */
+    private static function isGuarded(string $channel): bool
+    {
+        return str_starts_with($channel, 'private-') || str_starts_with($channel, 'presence-');
+    }
+
+    /**
+     * The name passed to routes/channels.php: one authorization covers every prefix.
+     */
+    private static function withoutPrefix(string $channel): string
+    {
+        foreach (self::PREFIXES as $prefix) {
+            if (str_starts_with($channel, $prefix)) {
+                return substr($channel, strlen($prefix));
+            }
+        }
+
+        return $channel;
     }
 }

@@ -5,18 +5,21 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Outbox;
 
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Outbox\Lock\MariaDbLock;
+use Toporia\Realtime\Outbox\Lock\PostgreSqlLock;
 use Toporia\Realtime\Outbox\Lock\ShardLock;
-use Toporia\Realtime\Outbox\Platform\MariaDb;
-use Toporia\Realtime\Outbox\Platform\PostgreSql;
-use Toporia\Realtime\Outbox\Platform\Sqlite;
 
 /**
- * The differences between databases: identifiers, clocks, tables and locks. One implementation per PDO driver.
+ * The differences between databases: identifiers, clocks and locks. Schema has the tables.
  */
-abstract class Platform
+final class Platform
 {
     /** Names of the supported PDO drivers. */
     public const DRIVERS = ['sqlite', 'pgsql', 'mysql'];
+
+    private function __construct(private string $driver)
+    {
+    }
 
     /**
      * The platform of a PDO driver.
@@ -27,14 +30,9 @@ abstract class Platform
      */
     public static function of(string $driver): self
     {
-        return match ($driver) {
-            'sqlite' => new Sqlite(),
-            'pgsql' => new PostgreSql(),
-            'mysql' => new MariaDb(),
-            default => throw new ConfigurationException(
-                "The outbox does not support the PDO driver '$driver'; supported are sqlite, pgsql and mysql (MariaDB)."
-            ),
-        };
+        return in_array($driver, self::DRIVERS, true) ? new self($driver) : throw new ConfigurationException(
+            "The outbox does not support the PDO driver '$driver'; supported are sqlite, pgsql and mysql (MariaDB)."
+        );
     }
 
     /**
@@ -65,34 +63,32 @@ abstract class Platform
      */
     public function quote(string $table): string
     {
-        $quote = $this->identifierQuote();
+        $quote = $this->driver === 'mysql' ? '`' : '"';
 
         return $quote . str_replace('.', "$quote.$quote", $table) . $quote;
     }
 
     /**
-     * The statements that create the tables; existing tables are left unchanged.
-     *
-     * @return list<string>
-     */
-    abstract public function create(string $table): array;
-
-    /**
      * SQL for the database's current time in Unix ms, shared by relays on several machines.
      */
-    abstract public function now(): string;
+    public function now(): string
+    {
+        return match ($this->driver) {
+            'mysql' => 'CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000 AS SIGNED)',
+            'pgsql' => 'CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)',
+            default => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+        };
+    }
 
     /**
      * The advisory lock for shards; null if the database only supports leases.
      */
-    abstract public function advisoryLock(Database $database, string $table): ?ShardLock;
-
-    /** The identifier quote character. */
-    abstract protected function identifierQuote(): string;
-
-    /** The table name without schema; indexes belong to the schema of their table. */
-    protected static function base(string $table): string
+    public function advisoryLock(Database $database, string $table): ?ShardLock
     {
-        return substr((string) strrchr('.' . $table, '.'), 1);
+        return match ($this->driver) {
+            'mysql' => new MariaDbLock($database, $table),
+            'pgsql' => new PostgreSqlLock($database, $table),
+            default => null,
+        };
     }
 }

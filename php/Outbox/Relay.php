@@ -28,7 +28,6 @@ final class Relay
     private const CLEANUP_LOCK = -1;
 
     private RelayStats $stats;
-    private ConnectionMonitor $kafka;
     private Rows $rows;
     private ShardLock $lock;
     private float $cleanAt = 0.0;
@@ -43,12 +42,11 @@ final class Relay
         private RelayOptions $options,
         private StopConditions $stop,
         private RelayReporter $reporter,
-        ?Closure $lastError = null,
+        private ?Closure $lastError = null,
         private Backoff $backoff = new Backoff(),
         private float $reconnectSeconds = 30.0
     ) {
         $this->stats = new RelayStats();
-        $this->kafka = new ConnectionMonitor($reporter, $this->stats, $lastError ?? static fn (): ?string => null);
     }
 
     /**
@@ -104,8 +102,8 @@ final class Relay
             $this->stop,
             $this->reporter,
             $this->stats,
-            $this->kafka,
-            $this->backoff
+            $this->backoff,
+            $this->lastError ?? static fn (): ?string => null
         );
     }
 

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
+use Closure;
 use Toporia\Realtime\Outbox\Lock\ShardLock;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Text;
@@ -21,11 +22,15 @@ final class ShardWorker
     private const STOP_GRACE_SECONDS = 2.0;
     /** Interval for renewing locks while acknowledgements are missing, in seconds. */
     private const RENEW_SECONDS = 1.0;
+    /** Seconds before a missing connection is reported: connecting takes a moment. */
+    private const GRACE_SECONDS = 2.0;
 
     /** Results from Kafka that are not recorded in the database yet. */
     private ?RelayResult $pendingResult = null;
     private bool $hasContention = false;
+    private bool $down = false;
 
+    /** @param Closure(): ?string $lastError returns Kafka's last error */
     public function __construct(
         private Rows $rows,
         private ShardLock $lock,
@@ -34,8 +39,8 @@ final class ShardWorker
         private StopConditions $stop,
         private RelayReporter $reporter,
         private RelayStats $stats,
-        private ConnectionMonitor $kafka,
-        private Backoff $backoff
+        private Backoff $backoff,
+        private Closure $lastError
     ) {
     }
 
@@ -180,7 +185,7 @@ final class ShardWorker
         $stopping = null;
         $renewed = 0.0;
         $result = $this->sender->send($rows, function (float $waited) use (&$stopping, &$renewed, $shards): bool {
-            $this->kafka->waiting($waited);
+            $this->reportWaiting($waited);
             if ($waited - $renewed >= self::RENEW_SECONDS) {
                 $renewed = $waited;
                 $this->renewLocks($shards);
@@ -192,13 +197,40 @@ final class ShardWorker
             return $stopping === null || $waited - $stopping < self::STOP_GRACE_SECONDS;
         });
         if ($result->unknown === 0) {
-            $this->kafka->connected();
+            $this->reportConnected();
         }
         $this->pendingResult = $result;
         $this->count($result);
         $this->recordResult();
 
         return $result->sent !== [] || $result->retry !== [] || $result->failed !== [];
+    }
+
+    /**
+     * Reports once when Kafka stops responding: acknowledgements have been missing for this many seconds.
+     */
+    private function reportWaiting(float $seconds): void
+    {
+        if ($this->down || $seconds < self::GRACE_SECONDS) {
+            return;
+        }
+        $this->down = true;
+        $why = ($this->lastError)() ?? 'no response yet';
+        $this->stats->lastError = $why;
+        $this->reporter->event('disconnected', "waiting for Kafka: $why. The rows stay in "
+            . "the outbox", ['error' => $why]);
+    }
+
+    /**
+     * Acknowledgements have arrived again.
+     */
+    private function reportConnected(): void
+    {
+        if ($this->down) {
+            $this->down = false;
+            $this->stats->lastError = null;
+            $this->reporter->event('connected', 'Kafka responds again');
+        }
     }
 
     /**

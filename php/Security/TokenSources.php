@@ -35,21 +35,6 @@ final class TokenSources
     }
 
     /**
-     * The text of a new token of any source, for the doctor.
-     *
-     * @param array<string, string> $settings
-     *
-     * @throws ConfigurationException the source returned no token
-     */
-    public static function text(mixed $source, array $settings): string
-    {
-        $token = is_string($source) ? self::token($source, $settings) : (is_callable($source) ? $source() : null);
-        $token = is_array($token) ? $token['token'] ?? null : $token;
-
-        return is_string($token) ? $token : throw new ConfigurationException('security.token returned no token.');
-    }
-
-    /**
      * @param array<string, string> $settings
      *
      * @return callable(): mixed

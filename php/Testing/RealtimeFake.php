@@ -112,7 +112,7 @@ final class RealtimeFake implements Publisher, Consumer
      */
     public function assertBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
     {
-        Assertion::that(
+        self::assertThat(
             $this->count($channel, $event, $where) > 0,
             'Expected ' . self::describeExpected($channel, $event, $where) . ', but it was not '
                 . 'broadcast. ' . $this->describeSent()
@@ -133,7 +133,7 @@ final class RealtimeFake implements Publisher, Consumer
         ?callable $where = null
     ): void {
         $count = $this->count($channel, $event, $where);
-        Assertion::that(
+        self::assertThat(
             $count === $times,
             'Expected ' . self::describeExpected($channel, $event, $where)
             . " $times time(s), but it was broadcast $count time(s). " . $this->describeSent()
@@ -150,7 +150,7 @@ final class RealtimeFake implements Publisher, Consumer
     public function assertNotBroadcast(string $channel, ?string $event = null, ?callable $where = null): void
     {
         $count = $this->count($channel, $event, $where);
-        Assertion::that(
+        self::assertThat(
             $count === 0,
             'Did not expect ' . self::describeExpected($channel, $event, $where) . ", but it was broadcast $count time(s). "
             . $this->describeSent()
@@ -170,7 +170,7 @@ final class RealtimeFake implements Publisher, Consumer
         ?callable $where = null
     ): void {
         $all = $channel === null && $event === null && $where === null;
-        Assertion::that(
+        self::assertThat(
             $all ? $this->sent === [] : $this->broadcasts($channel, $event, $where) === [],
             'Expected no broadcast' . ($all ? '' : ' as ' . self::describeExpected($channel ?? '**', $event, $where))
             . '. ' . $this->describeSent()

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Testing;
 
+use AssertionError;
+use PHPUnit\Framework\Assert;
 use Throwable;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
@@ -268,6 +270,21 @@ trait ReceivesMessages
     {
         $actual = $this->acknowledged[$message->getId()] ?? 'no acknowledgement';
         $id = $message->getId();
-        Assertion::that($actual === $result, "Expected $result for message $id; actual: $actual.");
+        self::assertThat($actual === $result, "Expected $result for message $id; actual: $actual.");
+    }
+
+    /**
+     * Uses PHPUnit's assertions if loaded, so that they are counted.
+     *
+     * @throws AssertionError without PHPUnit, which throws its own exception
+     */
+    private static function assertThat(bool $passed, string $failure): void
+    {
+        if (class_exists(Assert::class)) {
+            $passed ? Assert::assertTrue(true) : Assert::fail($failure);
+        }
+        if (!$passed) {
+            throw new AssertionError($failure);
+        }
     }
 }

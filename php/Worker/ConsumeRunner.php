@@ -84,14 +84,14 @@ final class ConsumeRunner
         $similar = new SimilarChannelWarning($this->options->channels, $this->similarChannels(...), $this->reporter);
         $seek = new SeekOnce($this->options->from, $this->reporter);
         $this->broker->onAssigned(function (array $partitions) use ($seek): void {
-            $this->reporter->event('assigned', 'assigned: ' . Partitions::describe($partitions), [
+            $this->reporter->event('assigned', 'assigned: ' . Text::partitions($partitions), [
                 'partitions' => $partitions,
             ]);
             $seek->apply($this->broker, $partitions);
         });
         $this->broker->onRevoked(function (array $partitions): void {
             $lost = in_array(true, array_column($partitions, 'lost'), true);
-            $this->reporter->event('revoked', ($lost ? 'lost: ' : 'given up: ') . Partitions::describe($partitions), [
+            $this->reporter->event('revoked', ($lost ? 'lost: ' : 'given up: ') . Text::partitions($partitions), [
                 'partitions' => $partitions,
             ]);
         });
@@ -146,7 +146,7 @@ final class ConsumeRunner
         $own = [...array_column($stats['assigned'] ?? [], 'topic'), ...($stats['waiting_for'] ?? [])];
         $admin = new Admin(['broker' => $this->options->broker]);
         try {
-            return SimilarChannelFinder::find($admin, $channels, array_values(array_unique($own)));
+            return SimilarChannelWarning::find($admin, $channels, array_values(array_unique($own)));
         } finally {
             $admin->close();
         }

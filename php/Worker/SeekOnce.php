@@ -57,7 +57,7 @@ final class SeekOnce
             $to = $this->from->describe();
             $this->reporter->event(
                 'seek',
-                "reading from $to: " . Partitions::describe($seeked) . ' (a restart with --from seeks again)',
+                "reading from $to: " . Text::partitions($seeked) . ' (a restart with --from seeks again)',
                 ['partitions' => $seeked, 'from' => $to]
             );
         }

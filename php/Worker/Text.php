@@ -169,4 +169,47 @@ final class Text
 
         return $best;
     }
+
+    /**
+     * Formats partitions as `realtime_user_1 [0-3], realtime_user_2 [1]`.
+     *
+     * @param array<int, array{topic: string, partition: int}> $partitions
+     */
+    public static function partitions(array $partitions): string
+    {
+        $topics = [];
+        foreach ($partitions as ['topic' => $topic, 'partition' => $partition]) {
+            $topics[$topic][] = $partition;
+        }
+        ksort($topics, SORT_STRING);
+        $parts = [];
+        foreach (array_slice($topics, 0, 10, true) as $topic => $numbers) {
+            $parts[] = "$topic [" . self::ranges($numbers) . ']';
+        }
+        if (count($topics) > count($parts)) {
+            $parts[] = 'and ' . self::count(count($topics) - count($parts), 'more topic');
+        }
+
+        return $parts === [] ? 'nothing (all partitions are assigned to other members)' : implode(', ', $parts);
+    }
+
+    /** @param list<int> $numbers */
+    private static function ranges(array $numbers): string
+    {
+        sort($numbers);
+        $ranges = [];
+        foreach ($numbers as $number) {
+            $last = array_key_last($ranges);
+            if ($last !== null && $ranges[$last][1] === $number - 1) {
+                $ranges[$last][1] = $number;
+            } else {
+                $ranges[] = [$number, $number];
+            }
+        }
+
+        return implode(',', array_map(
+            static fn (array $range): string => implode('-', array_unique($range)),
+            $ranges
+        ));
+    }
 }

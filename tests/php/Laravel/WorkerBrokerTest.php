@@ -11,7 +11,7 @@ namespace Toporia\Realtime\Tests\Laravel;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
-use Toporia\Realtime\Worker\SimilarChannelFinder;
+use Toporia\Realtime\Worker\SimilarChannelWarning;
 
 final class WorkerBrokerTest extends LaravelTestCase
 {
@@ -381,7 +381,7 @@ final class WorkerBrokerTest extends LaravelTestCase
         $broker->publish('private-other.1', Message::event('private-other.1', 'e'));
         Realtime::flush();
         $admin = new Admin($this->config());
-        $find = fn (string ...$channels): array => SimilarChannelFinder::find($admin, $channels, [$this->channelTopic('user.1')]);
+        $find = fn (string ...$channels): array => SimilarChannelWarning::find($admin, $channels, [$this->channelTopic('user.1')]);
         self::assertSame(['private-user.1' => 'user.1'], $find('user.1', 'user.2'));
         self::assertSame([], $find('user.2'));
         $admin->close();

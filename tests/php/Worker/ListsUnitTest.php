@@ -11,7 +11,6 @@ namespace Toporia\Realtime\Tests\Worker;
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use Toporia\Realtime\Worker\OptionValue;
-use Toporia\Realtime\Worker\Partitions;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
 
@@ -71,11 +70,11 @@ final class ListsUnitTest extends TestCase
         );
         self::assertSame(
             'a [0-2,5], b [1]',
-            Partitions::describe([...$list('b', 1), ...$list('a', 2, 0, 5, 1)])
+            Text::partitions([...$list('b', 1), ...$list('a', 2, 0, 5, 1)])
         );
-        self::assertStringContainsString('nothing', Partitions::describe([]));
+        self::assertStringContainsString('nothing', Text::partitions([]));
         $many = array_merge(...array_map(static fn (int $i) => $list("t$i", 0), range(10, 24)));
-        self::assertStringEndsWith('t19 [0], and 5 more topics', Partitions::describe($many));
+        self::assertStringEndsWith('t19 [0], and 5 more topics', Text::partitions($many));
     }
 
     public function testTextIsPrintable(): void
