@@ -166,7 +166,6 @@ fn few_files_use_each_other() {
     let known = [
         ("gateway::backend", "gateway::hub"),
         ("gateway::hub", "gateway::presence"),
-        ("gateway::session::client", "gateway::session::recover"),
         ("kafka::client::handle", "kafka::client::metadata"),
     ];
     let known = known.map(|(one, other)| (one.to_owned(), other.to_owned()));

@@ -3,16 +3,18 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::backend::{Cluster, History, NoHistory};
-use super::backlog_pacer::BacklogPacer;
 use super::broadcast::Broadcast;
 use super::cluster::{Gateways, Timing};
 use super::feed::positions::{PartitionState, Positions};
 use super::feed::{Feed, FeedConfig, FeedSink, RawControlRecord};
-use super::hub::Hub;
+use super::hub::{Delivery, Hub};
 use super::replay::replay_buffer::ReplayBuffer;
 use super::replay::token::Keys;
 use super::replay::Recovery;
+use super::session::limits::TokenBucket;
 use super::{Backends, Gateway};
 use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
@@ -20,6 +22,20 @@ use crate::error::Result;
 use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
+
+/// Maximum wait for the replay buffer before the port is opened.
+const FILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum wait for a Kafka that does not answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A record of this age belongs to a backlog. Newer ones are never delayed, whatever the state of the send queues.
+const BACKLOG_AGE_MS: u64 = 1000;
+/// Length of a pause; each costs one token.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Maximum time of pauses: two seconds in one burst, then a tenth of the time. A client that does not read must not
+/// delay the others for longer.
+const BURST: u32 = 2000;
+const PER_SECOND: f64 = 100.0;
 
 /// Passes the feed's records to the replay buffer, then to the sockets; control records to the cluster.
 struct FeedDispatcher {
@@ -181,6 +197,18 @@ impl KafkaBackend {
         self.gateways.stop();
         self.feed.stop();
     }
+
+    /// Waits for the replay buffer, at most [`FILL_TIMEOUT`], or [`CONNECT_TIMEOUT`] if Kafka does not answer.
+    fn wait(&self) -> bool {
+        let started = Instant::now();
+        while !self.wait_filled(Duration::from_millis(100)) {
+            let passed = started.elapsed();
+            if passed >= FILL_TIMEOUT || (passed >= CONNECT_TIMEOUT && !self.is_connected()) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 impl Drop for KafkaBackend {
@@ -188,11 +216,6 @@ impl Drop for KafkaBackend {
         self.stop();
     }
 }
-
-/// Maximum wait for the replay buffer before the port is opened.
-const FILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum wait for a Kafka that does not answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl Gateway {
     /// Starts a gateway on the topics of a broker configuration. The port is open when this returns, after at most ten
@@ -223,16 +246,29 @@ impl Gateway {
     }
 }
 
-impl KafkaBackend {
-    /// Waits for the replay buffer, at most [`FILL_TIMEOUT`], or [`CONNECT_TIMEOUT`] if Kafka does not answer.
-    fn wait(&self) -> bool {
-        let started = Instant::now();
-        while !self.wait_filled(Duration::from_millis(100)) {
-            let passed = started.elapsed();
-            if passed >= FILL_TIMEOUT || (passed >= CONNECT_TIMEOUT && !self.is_connected()) {
-                return false;
-            }
+/// Pauses the feed between the records of a backlog.
+pub struct BacklogPacer {
+    pauses: Mutex<TokenBucket>,
+}
+
+impl Default for BacklogPacer {
+    fn default() -> Self {
+        Self {
+            pauses: Mutex::new(TokenBucket::new(PER_SECOND, BURST, Instant::now())),
         }
-        true
+    }
+}
+
+impl BacklogPacer {
+    /// To be called after each delivery: pauses the thread if the record, written at `timestamp_ms` (Unix ms), is part
+    /// of a backlog and a send queue is nearly full.
+    pub fn after_delivery(&self, delivery: &Delivery, timestamp_ms: i64) {
+        if !delivery.nearly_full {
+            return;
+        }
+        let age = unix_ms().saturating_sub(u64::try_from(timestamp_ms).unwrap_or(u64::MAX));
+        if age >= BACKLOG_AGE_MS && self.pauses.lock().take(Instant::now()) {
+            std::thread::sleep(PAUSE);
+        }
     }
 }

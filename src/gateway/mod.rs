@@ -15,10 +15,8 @@
 //!  └ replay           positions, replay buffer, replays
 //! ```
 
-pub mod admin_api;
 pub mod api_client;
 pub mod backend;
-mod backlog_pacer;
 pub mod bootstrap;
 pub mod broadcast;
 pub mod cluster;

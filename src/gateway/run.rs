@@ -11,7 +11,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::admin_api::{AdminRequest, AdminResponse};
+use super::backend::{AdminRequest, AdminResponse};
 use super::backend::{Cluster, History, NoHistory, SingleNode};
 use super::broadcast::Broadcast;
 use super::hub::Hub;

@@ -18,7 +18,7 @@ use crate::envelope::headers::SOCKET;
 use crate::envelope::{write_end, write_event};
 use crate::error::{Error, FailedMessage};
 use crate::gateway::backend::ApiEvent;
-use crate::gateway::feed::EXACT;
+use crate::gateway::broadcast::EXACT;
 use crate::ids;
 use crate::kafka::producer::Producer;
 use crate::log::Level;

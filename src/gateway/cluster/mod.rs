@@ -38,7 +38,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::event_publisher::EventPublisher;
 pub use self::state::Timing;
-use super::admin_api::{AdminRequest, AdminResponse};
+use super::backend::{AdminRequest, AdminResponse};
 use super::backend::{ApiEvent, BoxFuture, Cluster, SocketEvent};
 use super::feed::positions::Positions;
 use super::feed::{ControlTopics, RawControlRecord, TopicRole};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::gateway::admin_api::AdminResponse;
+use crate::gateway::backend::AdminResponse;
 
 /// Timeout for the responses.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);

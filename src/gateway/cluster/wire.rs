@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::gateway::admin_api::{AdminRequest, AdminResponse};
+use crate::gateway::backend::{AdminRequest, AdminResponse};
 use crate::gateway::presence::Membership;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;

@@ -2,10 +2,9 @@
 //!
 //! ```text
 //! topic_discovery  thread: finds topics and partitions and decides the offset from which each is read
-//!  ├ topic_selector    which topics are read      ├ topic_changes   deleted and recreated topics
-//!  ├ start_offset      where reading starts       └ admin_queries   offsets and topic ids
+//!  ├ topic_selector    which topics are read
+//!  ├ start_offset      where reading starts
 //! reader           thread: passes the records to the sink, in order
-//!  └ record            record → broadcast
 //! consumer         the Kafka client of both      positions   offsets, read by all sockets
 //! ```
 //!
@@ -13,21 +12,16 @@
 //! or an old topic that becomes visible would be sent to live sockets. Partitions that cannot be read are counted and
 //! logged.
 
-mod admin_queries;
 mod consumer;
 pub mod positions;
 mod reader;
-pub mod record;
 mod start_offset;
 #[cfg(test)]
 mod tests;
-mod topic_changes;
 mod topic_discovery;
 mod topic_selector;
 
-pub(crate) use admin_queries::{Key, OffsetSpec};
-pub(crate) use consumer::FeedConsumer;
-pub use record::{BroadcastHeaders, Skip, EXACT};
+pub(crate) use consumer::{FeedConsumer, Key, OffsetSpec};
 pub use topic_selector::{ControlTopics, TopicRole, TopicSelector};
 
 use std::collections::HashMap;

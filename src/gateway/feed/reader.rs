@@ -8,9 +8,8 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::positions::PartitionState;
-use super::record::{BroadcastHeaders, Skip};
 use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
-use crate::gateway::broadcast::{At, Broadcast};
+use crate::gateway::broadcast::{At, Broadcast, BroadcastHeaders, Skip};
 use crate::kafka::client::{self, KafkaMessage};
 use crate::log::minute::MinuteLog;
 use crate::log::Level;

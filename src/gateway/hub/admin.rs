@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Hub;
-use crate::gateway::admin_api::{AdminRequest, AdminResponse, ConnectionInfo, Target};
+use crate::gateway::backend::{AdminRequest, AdminResponse, ConnectionInfo, Target};
 use crate::gateway::protocol::Close;
 use crate::gateway::session::Socket;
 
@@ -74,7 +74,7 @@ impl Hub {
         let mut count = 0;
         for socket in self.matching_sockets(target) {
             if self.unsubscribe_socket(&socket, channel) {
-                socket.push(crate::gateway::session::subscription_error(
+                socket.push(crate::gateway::protocol::frame::subscription_error(
                     channel,
                     401,
                     "The subscription was ended by the server.",

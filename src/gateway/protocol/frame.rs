@@ -146,6 +146,21 @@ pub fn error(code: u16, message: &str) -> Bytes {
     connection_event("pusher:error", &data)
 }
 
+/// `pusher:subscription_error` on a channel: 401 for a bad signature, 403 for a channel that is not allowed, other
+/// 4xx for limits.
+#[must_use]
+pub fn subscription_error(channel: &str, status: u16, error: &str) -> Bytes {
+    let kind = match status {
+        401 => "AuthError",
+        403 => "Forbidden",
+        _ => "LimitReached",
+    };
+    let mut data = format!("{{\"type\":\"{kind}\",\"error\":").into_bytes();
+    quote_into(&mut data, error.as_bytes());
+    data.extend_from_slice(format!(",\"status\":{status}}}").as_bytes());
+    event("pusher:subscription_error", channel, Some(&data), None)
+}
+
 /// A ping frame without a payload.
 #[must_use]
 pub fn ping() -> Bytes {

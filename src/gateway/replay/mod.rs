@@ -4,37 +4,32 @@
 //! token           a client's position on one channel: signed (keys), valid for ten minutes
 //! channel_topics  the topics that feed a channel, and the start in each partition
 //! replay_buffer   the broadcasts of the last two minutes, in memory
-//! scan            older broadcasts from Kafka, bounded      scan_reader   one such scan
-//! merge           the events of one socket, in order, without duplicates
+//! scan            older broadcasts from Kafka, bounded
 //! ```
 //!
 //! Either all missed events are replayed, or the client receives `recovered: false`. Client events are never replayed.
 
 mod channel_topics;
-mod keys;
-mod merge;
 pub mod replay_buffer;
 mod scan;
-mod scan_reader;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
-pub use scan_reader::ScanLimits;
+pub use scan::ScanLimits;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::channel_topics::{
     add_start_positions, source_channels_of, ChannelTopics, PartitionUnavailable,
 };
-use self::merge::{merge, ReplayFilter};
-use self::replay_buffer::{PartitionKey, ReplayBuffer, ReplayFrom};
-use self::scan::ScanPool;
-use self::scan_reader::Range;
+use self::replay_buffer::{PartitionKey, ReplayBuffer, ReplayFrom, Timed};
+use self::scan::{Range, ScanPool};
 use self::token::{Keys, Token, TokenError, TopicPosition};
 use super::backend::{BoxFuture, History, Replay, TokenSubject};
-use super::broadcast::Position;
+use super::broadcast::{Broadcast, Position};
 use super::feed::positions::Positions;
 use super::protocol::SocketId;
 use crate::config::gateway_settings::Settings;
@@ -42,11 +37,15 @@ use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
+use crate::topic::socket_channel::target_channels;
 
 /// Maximum wait for the position of a token that was issued by a gateway ahead of this one.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// A topic that a gateway knew this long before another gateway's refresh is known to both, unless it was deleted.
 const DISCOVERY_LAG_MS: i64 = 5_000;
+
+/// Size of a frame without its strings, in bytes.
+const FRAME_OVERHEAD: usize = 48;
 
 /// The history of one gateway.
 pub struct Recovery {
@@ -324,4 +323,70 @@ impl Inner {
         }
         Some(ranges)
     }
+}
+
+/// The channel and socket of a replay.
+pub(super) struct ReplayFilter<'a> {
+    pub channel: &'a str,
+    /// The broadcast channels that can reach it.
+    pub channels: &'a [String],
+    /// The socket of the token: events that excluded it stay excluded.
+    pub socket: Option<SocketId>,
+    pub settings: &'a Settings,
+}
+
+impl ReplayFilter<'_> {
+    fn matches(&self, broadcast: &Broadcast) -> bool {
+        let settings = self.settings;
+        if !self.channels.iter().any(|c| c == broadcast.channel())
+            || (broadcast.except.is_some() && broadcast.except == self.socket)
+            || broadcast.rejection(settings.max_event).is_some()
+            || !broadcast.has_json()
+        {
+            return false;
+        }
+        let is_public = settings.is_public_broadcast(broadcast.channel(), broadcast.public);
+        let mut reaches = false;
+        target_channels(broadcast.channel(), broadcast.exact, is_public, |name| {
+            reaches |= name == self.channel;
+        });
+        reaches
+    }
+}
+
+/// The events in order; `None` if they exceed the send queue. Partitions are merged by Kafka's timestamps; the order
+/// within a partition is kept.
+pub(super) fn merge(found: Vec<Timed>, wanted: &ReplayFilter<'_>) -> Option<Vec<Arc<Broadcast>>> {
+    let mut chosen: Vec<Timed> = found
+        .into_iter()
+        .filter(|(_, broadcast)| wanted.matches(broadcast))
+        .collect();
+    chosen.sort_by_key(|(_, broadcast)| broadcast.at);
+    // A timestamp older than its predecessor's must not change the order within the partition.
+    let mut latest: HashMap<(u32, i32), i64> = HashMap::new();
+    for (ms, broadcast) in &mut chosen {
+        if let Some(at) = broadcast.at {
+            let latest = latest.entry((at.topic, at.partition)).or_insert(i64::MIN);
+            *latest = (*latest).max(*ms);
+            *ms = *latest;
+        }
+    }
+    chosen.sort_by_key(|(ms, _)| *ms);
+    let mut ids = HashSet::new();
+    let mut topics = HashSet::new();
+    let mut bytes = 0;
+    let mut events = Vec::new();
+    for (_, broadcast) in chosen {
+        let is_new = topics.insert(broadcast.at)
+            && (broadcast.id().is_empty() || ids.insert(broadcast.id().to_owned()));
+        if !is_new {
+            continue;
+        }
+        bytes += broadcast.encoded_bytes() + wanted.channel.len() + FRAME_OVERHEAD;
+        if bytes > wanted.settings.max_queue / 4 * 3 {
+            return None;
+        }
+        events.push(broadcast);
+    }
+    Some(events)
 }

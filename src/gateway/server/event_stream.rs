@@ -10,12 +10,12 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::origin;
+use super::handshake::is_origin_allowed;
 use crate::config::gateway_settings::Settings;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::{Keys, Token};
-use crate::gateway::session::event_stream::CLOSED;
+use crate::gateway::session::CLOSED;
 use crate::http::request::{query_pairs, Request};
 use crate::http::respond::{cors_headers, Response};
 use crate::ids::unix_ms;
@@ -118,7 +118,7 @@ fn check(settings: &Settings, request: &Request) -> Result<Option<String>, Respo
         return Err(Response::text(405, "Only GET is supported.\n"));
     }
     let given = request.header("origin");
-    if !origin::is_allowed(settings, given) {
+    if !is_origin_allowed(settings, given) {
         return Err(Response::text(
             403,
             "This origin is not allowed (realtime.gateway.allowed_origins).\n",

@@ -10,10 +10,10 @@ use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::connection_limit::{
-    acquire, acquire_for_address, acquire_unbounded, ConnectionPermit, PerAddress,
+use super::limits::{
+    acquire, acquire_for_address, acquire_unbounded, ConnectionPermit, PendingConnections,
+    PendingGuard, PerAddress,
 };
-use super::handshake_limit::{PendingConnections, PendingGuard};
 use super::proxy;
 use super::sys;
 use super::{api, event_stream, handshake};

@@ -33,7 +33,7 @@ pub(in crate::gateway) fn check_addresses(settings: &Settings) -> Result<()> {
         }
     }
     for origin in &settings.allowed_origins {
-        if !super::origin::is_valid(origin) {
+        if !super::handshake::is_valid_origin(origin) {
             return Err(Error::configuration(format!(
                 "realtime.gateway.allowed_origins: {origin:?} is not an origin and would match no page. Write scheme, \
                 host and port without a trailing slash: https://shop.example, or https://*.shop.example"

@@ -1,20 +1,24 @@
 //! The state of a connection's client, and its actions: pings, sign-in, client events.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use super::limits::{SlidingWindow, TokenBucket};
-use super::recover::{ReplayQueue, HOLD_TIMEOUT};
+use super::limits::TokenBucket;
+use super::recover::SessionRecovery;
 use super::socket::Socket;
-use super::tokens::ResumeTokens;
 use crate::gateway::backend::BoxFuture;
-use crate::gateway::hub::{Channel, Hub};
-use crate::gateway::protocol::frame::{self, Malformed, Member, SignIn, Subscribe};
+use crate::gateway::hub::{Hub, JoinError};
+use crate::gateway::limit_warnings::Limit;
+use crate::gateway::protocol::frame::{self, Member, SignIn, Subscribe};
+use crate::gateway::protocol::incoming::{action, Action};
 use crate::gateway::protocol::{auth, Close};
-use crate::topic::socket_channel::{is_reserved_event, Name};
+use crate::topic::socket_channel::{source_channels, ChannelKind, Name};
+
+/// A channel that still holds back its events this long after the subscription goes live without a recovery.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection's client: rate limits, pending subscriptions and replays.
 pub(super) struct Session {
@@ -26,21 +30,12 @@ pub(super) struct Session {
     /// Input is not read before this time, because the client sent faster than allowed.
     pub read_paused_until: Option<Instant>,
     /// The signed-in user as a member of presence channels that are subscribed without `channel_data`.
-    pub user_member: Option<Member>,
+    user_member: Option<Member>,
     /// Presence subscriptions that wait for the members of the other gateways.
     pub pending_joins: Vec<(String, Member)>,
-    pub presence_wait: Option<BoxFuture<()>>,
-    /// Tokens of `realtime:resume`, by channel, until the client subscribes.
-    pub tokens: ResumeTokens,
-    pub replays: ReplayQueue,
-    pub presence_wait_over: bool,
-    pub kafka_replays: SlidingWindow,
-    /// Channels that were replayed on this connection, and the times of repeated replays.
-    pub replayed_channels: HashSet<Box<str>>,
-    pub repeat_replays: SlidingWindow,
-    /// Channels whose position has to be sent.
-    pub due_positions: Vec<Arc<Channel>>,
-    pub positions_refreshed: Instant,
+    presence_wait: Option<BoxFuture<()>>,
+    presence_wait_over: bool,
+    pub recovery: SessionRecovery,
 }
 
 impl Session {
@@ -63,14 +58,8 @@ impl Session {
             user_member: None,
             pending_joins: Vec::new(),
             presence_wait: None,
-            tokens: ResumeTokens::new(settings.max_subscriptions),
-            replays: ReplayQueue::new(HOLD_TIMEOUT),
             presence_wait_over: false,
-            kafka_replays: SlidingWindow::default(),
-            replayed_channels: HashSet::new(),
-            repeat_replays: SlidingWindow::default(),
-            due_positions: Vec::new(),
-            positions_refreshed: now,
+            recovery: SessionRecovery::new(&hub, &socket, now, HOLD_TIMEOUT),
             hub,
             socket,
         }
@@ -105,7 +94,7 @@ impl Session {
             Action::Subscribe(wanted) => self.subscribe(&wanted, now),
             Action::Unsubscribe(channel) => self.unsubscribe(&channel),
             Action::SignIn(user) => self.sign_in(&user),
-            Action::Resume(tokens) => self.resume(tokens),
+            Action::Resume(tokens) => self.recovery.resume(tokens),
             Action::ClientEvent {
                 event,
                 channel,
@@ -131,7 +120,7 @@ impl Session {
     pub fn handle_close(&mut self, code: Option<u16>) {
         self.socket.reply_to_close(code);
         self.pending_joins.clear();
-        self.replays.clear_queued();
+        self.recovery.clear_queued();
     }
 
     pub fn send(&self, frame: bytes::Bytes) {
@@ -208,87 +197,278 @@ impl Session {
             self.hub.client_event(&self.socket, &found, event, data);
         }
     }
-}
 
-// Parses a client's text message into an [`Action`]. No side effects, so the fuzz test can run it on any input.
-
-/// Maximum length of a client event's name, in bytes.
-pub const MAX_EVENT_NAME: usize = 200;
-
-/// A parsed client message.
-#[derive(Debug)]
-pub enum Action<'a> {
-    /// `pusher:ping`: answered with `pusher:pong`.
-    Ping,
-    /// `pusher:pong`: counts as activity and needs no response.
-    Pong,
-    Subscribe(Subscribe<'a>),
-    Unsubscribe(String),
-    SignIn(SignIn<'a>),
-    /// `realtime:resume`: replay the missed events of these channels (name to token), and send positions from now on.
-    Resume(BTreeMap<String, String>),
-    /// `client-…`: an event for the other subscribers of a channel.
-    ClientEvent {
-        event: String,
-        channel: String,
-        data: Option<&'a RawValue>,
-    },
-    /// An event name that is reserved for the server.
-    Reserved,
-    /// Not a valid message, or an unknown event.
-    Invalid(&'static str),
-}
-
-/// Parses a text message.
-#[must_use]
-pub fn action(text: &str, max_depth: usize) -> Action<'_> {
-    let incoming = match frame::read(text, max_depth) {
-        Ok(incoming) => incoming,
-        Err(Malformed::TooDeep) => return Action::Invalid("The message is nested too deeply."),
-        Err(Malformed::NotAMessage) => {
-            return Action::Invalid(
-                "A message must be a JSON object with an event and without duplicate fields.",
-            )
+    /// Subscribes, or sends an error on the channel; the connection stays open.
+    pub fn subscribe(&mut self, request: &Subscribe<'_>, now: Instant) {
+        if let Err(SubscribeError(status, why)) = self.try_subscribe(request, now) {
+            self.hub.counters().subscriptions_refused.add_one();
+            // Truncated, because an invalid name can be as long as a message.
+            let channel: String = request.channel.chars().take(200).collect();
+            self.send(frame::subscription_error(&channel, status, &why));
         }
-    };
-    match incoming.event.as_ref() {
-        "pusher:ping" => Action::Ping,
-        "pusher:pong" => Action::Pong,
-        "pusher:subscribe" => frame::data(&incoming).map_or(
-            Action::Invalid(
-                "pusher:subscribe needs data with a channel and without duplicate fields.",
+    }
+
+    fn try_subscribe(
+        &mut self,
+        request: &Subscribe<'_>,
+        now: Instant,
+    ) -> Result<(), SubscribeError> {
+        let Some(name) = Name::parse(&request.channel) else {
+            return Err(SubscribeError(
+                400,
+                "Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed.".into(),
+            ));
+        };
+        let settings = Arc::clone(self.hub.settings());
+        let already_subscribed = self.socket.channel(name.full).is_some();
+        let is_pending = self.pending_joins.iter().any(|(c, _)| c == name.full);
+        if !already_subscribed
+            && !is_pending
+            && self.socket.subscriptions() + self.pending_joins.len() >= settings.max_subscriptions
+        {
+            return Err(SubscribeError(
+                429,
+                format!(
+                    "A connection may have at most {} subscriptions (realtime.gateway.max_subscriptions).",
+                    settings.max_subscriptions
+                ),
+            ));
+        }
+        self.check_served(&name)?;
+        let member = self.check_access(&name, request)?;
+        if let Some(member) = member {
+            if is_pending {
+                return Ok(());
+            }
+            if !already_subscribed {
+                self.check_presence_limit()?;
+                self.count_presence_join(now);
+            }
+            if !self.is_presence_ready() {
+                self.pending_joins.push((name.full.to_owned(), member));
+                self.wait_for_presence();
+                return Ok(());
+            }
+            return self.join(&name, Some(&member));
+        }
+        self.join(&name, None)
+    }
+
+    /// Limits the presence channels of a socket, of which each costs a member entry and a member list.
+    fn check_presence_limit(&self) -> Result<(), SubscribeError> {
+        let max = self.hub.settings().max_presence_subscriptions;
+        let joined = self.socket.channels();
+        let joined = joined.iter().filter(|c| c.kind() == ChannelKind::Presence);
+        if joined.count() + self.pending_joins.len() < max {
+            return Ok(());
+        }
+        Err(SubscribeError(
+            429,
+            format!(
+                "A connection may have at most {max} presence channels \
+             (realtime.gateway.max_presence_subscriptions)."
             ),
-            Action::Subscribe,
-        ),
-        "pusher:unsubscribe" => frame::data::<Subscribe<'_>>(&incoming).map_or(
-            Action::Invalid("pusher:unsubscribe needs data with a channel."),
-            |data| Action::Unsubscribe(data.channel.into_owned()),
-        ),
-        "pusher:signin" => frame::data(&incoming).map_or(
-            Action::Invalid("pusher:signin needs data with auth and user_data."),
-            Action::SignIn,
-        ),
-        "realtime:resume" => frame::resume(&incoming).map_or(
-            Action::Invalid("realtime:resume needs data with a token for each channel."),
-            Action::Resume,
-        ),
-        event if is_client_event(event) => match incoming.channel {
-            Some(channel) => Action::ClientEvent {
-                event: event.to_owned(),
-                channel: channel.into_owned(),
-                data: incoming.data,
-            },
-            None => Action::Invalid("A client event needs a channel."),
-        },
-        event if is_reserved_event(event) => Action::Reserved,
-        _ => Action::Invalid("Clients may only send events whose names begin with client-."),
+        ))
+    }
+
+    /// `--ws-channels`: whether this gateway serves any source of the channel.
+    fn check_served(&self, name: &Name<'_>) -> Result<(), SubscribeError> {
+        let settings = self.hub.settings();
+        let mut served = name.kind == ChannelKind::User;
+        source_channels(name, |source| served |= settings.serves(source));
+        if served {
+            return Ok(());
+        }
+        Err(SubscribeError(
+            403,
+            "This gateway does not serve the channel (--ws-channels, realtime.gateway.ws_channels)."
+                .into(),
+        ))
+    }
+
+    /// Checks that the client may subscribe; for a presence channel returns the member.
+    fn check_access(
+        &self,
+        name: &Name<'_>,
+        request: &Subscribe<'_>,
+    ) -> Result<Option<Member>, SubscribeError> {
+        let settings = self.hub.settings();
+        match name.kind {
+            ChannelKind::Public => {
+                if settings.is_public(name.base)
+                    || settings.is_public(name.full)
+                    || settings.public_by_mark
+                {
+                    return Ok(None);
+                }
+                Err(SubscribeError(
+                    403,
+                    format!(
+                    "Channel \"{}\" is not public (realtime.gateway.public_channels). Use a private- or \
+                     presence- name, or add a pattern.",
+                    name.full
+                    ),
+                ))
+            }
+            ChannelKind::User => {
+                if self.socket.user() == Some(name.base) {
+                    return Ok(None);
+                }
+                Err(SubscribeError(
+                    401,
+                    "This channel requires a sign-in as the same user (pusher:signin).".into(),
+                ))
+            }
+            ChannelKind::Private | ChannelKind::Encrypted => {
+                self.check_signature(name, request, None)?;
+                Ok(None)
+            }
+            ChannelKind::Presence => {
+                let data = request.channel_data.as_deref();
+                self.check_signature(name, request, data)?;
+                let member = match data {
+                    Some(data) => frame::member(data, settings.max_user_info),
+                    None => self.user_member.clone(),
+                };
+                member.map(Some).ok_or_else(|| {
+                    SubscribeError(401, format!(
+                        "A presence channel needs channel_data with a user_id (at most 128 characters) and a \
+                         user_info of at most {} bytes, or a sign-in.",
+                        settings.max_user_info
+                    ))
+                })
+            }
+        }
+    }
+
+    fn check_signature(
+        &self,
+        name: &Name<'_>,
+        request: &Subscribe<'_>,
+        data: Option<&str>,
+    ) -> Result<(), SubscribeError> {
+        let settings = self.hub.settings();
+        let text = auth::subscription_text(self.socket.authorized_id, name.full, data);
+        let auth = request.auth.as_deref().unwrap_or_default();
+        if auth::is_authorized(&settings.key, &settings.secrets, &text, auth) {
+            return Ok(());
+        }
+        Err(SubscribeError(
+            401,
+            "The signature of the subscription is invalid or missing.".into(),
+        ))
+    }
+
+    fn join(&mut self, name: &Name<'_>, member: Option<&Member>) -> Result<(), SubscribeError> {
+        let already_subscribed = self.socket.channel(name.full).is_some();
+        let token = if already_subscribed {
+            None
+        } else {
+            self.recovery.take_token(name.full)
+        };
+        let settings = Arc::clone(self.hub.settings());
+        let joined = self
+            .hub
+            .subscribe(&self.socket, name, member, token.is_some())
+            .inspect_err(|why| {
+                let channel = name.full;
+                let limit = match why {
+                    JoinError::TooManyChannels => Limit::Channels,
+                    JoinError::TooManyMembers => Limit::Members { channel },
+                    JoinError::MemberListTooLarge => Limit::MemberList { channel },
+                    JoinError::Closed => return,
+                };
+                self.hub.warn_limit(limit);
+            })
+            .map_err(|why| match why {
+                JoinError::TooManyChannels => SubscribeError(
+                    429,
+                    "This gateway has reached its maximum number of channels \
+                     (realtime.gateway.max_channels)."
+                        .into(),
+                ),
+                JoinError::TooManyMembers => SubscribeError(
+                    429,
+                    format!(
+                        "The channel already has the maximum of {} members \
+                     (realtime.gateway.max_members).",
+                        settings.max_members
+                    ),
+                ),
+                JoinError::MemberListTooLarge => SubscribeError(
+                    429,
+                    "The channel's member list has reached its maximum size \
+                     (realtime.gateway.max_presence_bytes)."
+                        .into(),
+                ),
+                JoinError::Closed => SubscribeError(410, "The connection is closing.".into()),
+            })?;
+        self.recovery.subscribed(joined.channel, token);
+        Ok(())
+    }
+
+    /// Ends a subscription, also a pending one. There is no response.
+    pub fn unsubscribe(&mut self, channel: &str) {
+        self.pending_joins.retain(|(name, _)| name != channel);
+        self.recovery.unsubscribe(channel);
+        self.hub.unsubscribe_socket(&self.socket, channel);
+        self.recovery.start_next();
+    }
+
+    fn is_presence_ready(&self) -> bool {
+        self.hub
+            .cluster()
+            .is_none_or(|cluster| *cluster.presence_ready().borrow())
+    }
+
+    fn wait_for_presence(&mut self) {
+        if self.presence_wait.is_some() {
+            return;
+        }
+        let Some(mut ready) = self.hub.cluster().map(|c| c.presence_ready()) else {
+            return;
+        };
+        let wait = self.hub.settings().presence_wait;
+        self.presence_wait = Some(Box::pin(async move {
+            let _ = tokio::time::timeout(wait, ready.wait_for(|ready| *ready)).await;
+        }));
+    }
+
+    /// Ready when a replay or the presence wait has finished; [`Self::complete_work`] handles the result.
+    pub fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(waiting) = &mut self.presence_wait {
+            if waiting.as_mut().poll(cx).is_ready() {
+                self.presence_wait = None;
+                self.presence_wait_over = true;
+            }
+        }
+        if self.recovery.poll(cx).is_ready() || self.presence_wait_over {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    pub fn complete_work(&mut self) {
+        if std::mem::take(&mut self.presence_wait_over) {
+            self.complete_pending_joins();
+        }
+        self.recovery.complete();
+    }
+
+    /// Joins the pending presence channels, in the order they were requested, after the other gateways answered or the
+    /// wait timed out.
+    pub fn complete_pending_joins(&mut self) {
+        for (channel, member) in std::mem::take(&mut self.pending_joins) {
+            let Some(name) = Name::parse(&channel) else {
+                continue;
+            };
+            if let Err(SubscribeError(status, why)) = self.join(&name, Some(&member)) {
+                self.send(frame::subscription_error(&channel, status, &why));
+            }
+        }
     }
 }
 
-/// True for `client-` followed by at least one character, up to [`MAX_EVENT_NAME`].
-fn is_client_event(event: &str) -> bool {
-    event.len() <= MAX_EVENT_NAME
-        && event
-            .strip_prefix("client-")
-            .is_some_and(|rest| !rest.is_empty())
-}
+/// Status and text of a `pusher:subscription_error`.
+struct SubscribeError(u16, String);

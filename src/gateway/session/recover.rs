@@ -1,22 +1,64 @@
 //! Recovery on one connection: accepts tokens, runs replays one after another, sends positions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::client::Session;
+use super::limits::SlidingWindow;
+use super::socket::Socket;
 use crate::gateway::backend::{BoxFuture, Replay};
 use crate::gateway::broadcast::Position;
-use crate::gateway::hub::Channel;
+use crate::gateway::hub::{Channel, Hub};
+use crate::topic::socket_channel::Name;
 
 /// How often the positions of quiet channels are sent again: a token expires after ten minutes.
 const POSITION_REFRESH: Duration = Duration::from_secs(60);
 /// The window of the replay limits.
 const MINUTE: Duration = Duration::from_secs(60);
 
-impl Session {
-    pub(super) fn resume(&mut self, tokens: BTreeMap<String, String>) {
+/// Maximum length of a token.
+const MAX_TOKEN: usize = 8192;
+/// Average budget per allowed subscription; a token for one topic of twelve partitions has about 150 bytes.
+const BYTES_PER_SUBSCRIPTION: usize = 512;
+/// Approximate cost of an entry in addition to its strings.
+const ENTRY_OVERHEAD: usize = 96;
+
+/// The recovery of one connection's client: its tokens, replays and positions.
+pub(super) struct SessionRecovery {
+    hub: Arc<Hub>,
+    socket: Arc<Socket>,
+    /// Tokens of `realtime:resume`, by channel, until the client subscribes.
+    tokens: ResumeTokens,
+    replays: ReplayQueue,
+    kafka_replays: SlidingWindow,
+    /// Channels that were replayed on this connection, and the times of repeated replays.
+    replayed_channels: HashSet<Box<str>>,
+    repeat_replays: SlidingWindow,
+    /// Channels whose position has to be sent.
+    due_positions: Vec<Arc<Channel>>,
+    positions_refreshed: Instant,
+}
+
+impl SessionRecovery {
+    /// `hold_timeout`: a channel that still holds back its events this long after the subscription goes live without a
+    /// recovery.
+    pub fn new(hub: &Arc<Hub>, socket: &Arc<Socket>, now: Instant, hold_timeout: Duration) -> Self {
+        Self {
+            tokens: ResumeTokens::new(hub.settings().max_subscriptions),
+            replays: ReplayQueue::new(hold_timeout),
+            kafka_replays: SlidingWindow::default(),
+            replayed_channels: HashSet::new(),
+            repeat_replays: SlidingWindow::default(),
+            due_positions: Vec::new(),
+            positions_refreshed: now,
+            hub: Arc::clone(hub),
+            socket: Arc::clone(socket),
+        }
+    }
+
+    pub fn resume(&mut self, tokens: BTreeMap<String, String>) {
         if !self.hub.settings().recovery {
             return;
         }
@@ -49,7 +91,7 @@ impl Session {
     }
 
     /// Marks the positions of all live channels as due, once per [`POSITION_REFRESH`].
-    pub(super) fn refresh_positions(&mut self, now: Instant) {
+    pub fn refresh_positions(&mut self, now: Instant) {
         if self.socket.wants_positions()
             && now.duration_since(self.positions_refreshed) >= POSITION_REFRESH
         {
@@ -58,7 +100,7 @@ impl Session {
         }
     }
 
-    pub(super) fn mark_position_due(&mut self, channel: &Arc<Channel>) {
+    pub fn mark_position_due(&mut self, channel: &Arc<Channel>) {
         if self.socket.wants_positions()
             && !self.due_positions.iter().any(|c| Arc::ptr_eq(c, channel))
         {
@@ -66,12 +108,12 @@ impl Session {
         }
     }
 
-    pub(super) fn has_due_positions(&self) -> bool {
+    pub fn has_due_positions(&self) -> bool {
         !self.due_positions.is_empty()
     }
 
     /// Current positions of the channels that have records in the next batch or whose position is due.
-    pub(super) fn take_positions(&mut self) -> Vec<(Arc<Channel>, Position)> {
+    pub fn take_positions(&mut self) -> Vec<(Arc<Channel>, Position)> {
         let Some(history) = self.hub.history().cloned() else {
             self.due_positions.clear();
             return Vec::new();
@@ -98,33 +140,19 @@ impl Session {
             .collect()
     }
 
-    /// Ready when a replay or the presence wait has finished; [`Self::complete_work`] handles the result.
-    pub(super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(waiting) = &mut self.presence_wait {
-            if waiting.as_mut().poll(cx).is_ready() {
-                self.presence_wait = None;
-                self.presence_wait_over = true;
-            }
-        }
-        if self.replays.poll(cx).is_ready() || self.presence_wait_over {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+    /// Ready when a replay has finished; [`Self::complete`] handles the result.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.replays.poll(cx)
     }
 
-    /// Handles a finished presence wait or replay.
-    pub(super) fn complete_work(&mut self) {
-        if std::mem::take(&mut self.presence_wait_over) {
-            self.complete_pending_joins();
-        }
+    pub fn complete(&mut self) {
         if let Some((channel, replay)) = self.replays.take_finished() {
             if replay.scanned {
                 self.count_kafka_replay();
             }
             self.hub.finish_replay(&channel, self.socket.id, &replay);
             self.mark_position_due(&channel);
-            self.start_next_replay();
+            self.start_next();
         }
     }
 
@@ -152,16 +180,38 @@ impl Session {
         self.kafka_replays.count(limit, Instant::now());
     }
 
-    /// Cancels the replay of a channel after an unsubscribe. It counts against the limit of Kafka reads, because a read
-    /// continues.
-    pub(super) fn cancel_replay(&mut self, channel: &str) {
-        if self.replays.cancel(channel) {
-            self.count_kafka_replay();
+    /// The token of a channel that is being subscribed; see [`ResumeTokens::remove`].
+    pub fn take_token(&mut self, channel: &str) -> Option<String> {
+        self.tokens.remove(channel)
+    }
+
+    /// A channel was subscribed. It holds back its events if there was a token.
+    pub fn subscribed(&mut self, channel: Arc<Channel>, token: Option<String>) {
+        match token {
+            Some(token) => {
+                self.replays.push(channel, token);
+                self.start_next();
+            }
+            None => self.mark_position_due(&channel),
         }
     }
 
+    /// Cancels the replay of a channel that is being unsubscribed. It counts against the limit of Kafka reads, because
+    /// a read continues.
+    pub fn unsubscribe(&mut self, channel: &str) {
+        if self.replays.cancel(channel) {
+            self.count_kafka_replay();
+        }
+        self.due_positions.retain(|due| due.name() != channel);
+    }
+
+    /// The client closes the connection: no more replays are started.
+    pub fn clear_queued(&mut self) {
+        self.replays.queued.clear();
+    }
+
     /// Starts the next replay; one runs at a time.
-    pub(super) fn start_next_replay(&mut self) {
+    pub fn start_next(&mut self) {
         while let Some(queued) = self.replays.next() {
             let history = self.hub.history().cloned();
             let Some(history) = history.filter(|_| self.allow_replay(&queued.channel)) else {
@@ -180,22 +230,8 @@ impl Session {
     }
 }
 
-// The replays of one connection: queued in the order of the subscriptions, run one at a time.
-//
-// A channel with an entry here holds back its live events, so every entry leaves the queue in one of two ways: with a
-// result, which the caller passes to the hub, or by [`ReplayQueue::cancel`] after an unsubscribe.
-//
-// ```text
-// push ─▶ queued ─▶ next ─▶ (refused: the caller ends the recovery)
-//                     └────▶ start ─▶ running ─▶ finished ─▶ take_finished
-//                                        └─ deadline ─▶ finished with `recovered: false`
-// ```
-
-/// A channel that still holds back its events this long after the subscription goes live without a recovery.
-pub(super) const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// A replay that has not started.
-pub(super) struct QueuedReplay {
+struct QueuedReplay {
     pub channel: Arc<Channel>,
     pub token: String,
     deadline: Instant,
@@ -206,7 +242,17 @@ enum Progress {
     Finished(Replay),
 }
 
-pub(super) struct ReplayQueue {
+/// The replays of one connection: queued in the order of the subscriptions, run one at a time.
+///
+/// A channel with an entry here holds back its live events, so every entry leaves the queue in one of two ways: with a
+/// result, which is passed to the hub, or by [`Self::cancel`] after an unsubscribe.
+///
+/// ```text
+/// push ─▶ queued ─▶ next ─▶ (refused: the caller ends the recovery)
+///                     └────▶ start ─▶ running ─▶ finished ─▶ take_finished
+///                                        └─ deadline ─▶ finished with `recovered: false`
+/// ```
+struct ReplayQueue {
     queued: VecDeque<QueuedReplay>,
     current: Option<(Arc<Channel>, Progress)>,
     hold_timeout: Duration,
@@ -291,9 +337,100 @@ impl ReplayQueue {
         }
         started
     }
+}
 
-    /// Removes the replays that have not started.
-    pub fn clear_queued(&mut self) {
-        self.queued.clear();
+/// The tokens of `realtime:resume`. Clients can send them before any authorization, so they are validated when they
+/// arrive, and bounded in number and bytes.
+struct ResumeTokens {
+    tokens: BTreeMap<Box<str>, Box<str>>,
+    bytes: usize,
+    /// Hashes of channels whose token was rejected: their recovery is answered with `recovered: false`. A hash takes
+    /// 8 bytes however long the name is.
+    rejected: HashSet<u64>,
+    hasher: RandomState,
+    max_entries: usize,
+}
+
+impl ResumeTokens {
+    pub fn new(max_subscriptions: usize) -> Self {
+        Self {
+            tokens: BTreeMap::new(),
+            bytes: 0,
+            rejected: HashSet::new(),
+            hasher: RandomState::new(),
+            max_entries: max_subscriptions,
+        }
+    }
+
+    /// Keeps a token if `is_valid` and within the budget; else only that the channel has asked. Invalid names are
+    /// ignored.
+    pub fn insert(&mut self, channel: &str, token: &str, is_valid: bool) {
+        if Name::parse(channel).is_none() {
+            return;
+        }
+        self.remove(channel);
+        let cost = channel.len() + token.len() + ENTRY_OVERHEAD;
+        if token.len() <= MAX_TOKEN
+            && self.tokens.len() < self.max_entries
+            && self.bytes + cost <= self.max_bytes()
+            && is_valid
+        {
+            self.bytes += cost;
+            self.tokens.insert(channel.into(), token.into());
+        } else if self.rejected.len() < self.max_entries {
+            self.rejected.insert(self.hasher.hash_one(channel));
+        }
+    }
+
+    /// Removes the token of a channel. An empty token, which no history accepts, marks a rejected one.
+    pub fn remove(&mut self, channel: &str) -> Option<String> {
+        if let Some(token) = self.tokens.remove(channel) {
+            self.bytes -= channel.len() + token.len() + ENTRY_OVERHEAD;
+            return Some(token.into());
+        }
+        self.rejected
+            .remove(&self.hasher.hash_one(channel))
+            .then(String::new)
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.max_entries * BYTES_PER_SUBSCRIPTION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_bounded_in_number_and_bytes() {
+        let mut tokens = ResumeTokens::new(100);
+        for i in 0..1000 {
+            tokens.insert(&format!("private-{i}"), &"x".repeat(8000), true);
+        }
+        assert!(tokens.bytes <= 100 * BYTES_PER_SUBSCRIPTION);
+        assert_eq!(tokens.rejected.len(), 100);
+        for i in 0..1000 {
+            tokens.insert(&format!("private-{i}"), "t", true);
+        }
+        assert_eq!(tokens.tokens.len(), 100);
+        for i in 0..1000 {
+            tokens.remove(&format!("private-{i}"));
+        }
+        assert_eq!((tokens.bytes, tokens.tokens.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_rejected_token_is_answered_and_an_invalid_name_is_ignored() {
+        let mut tokens = ResumeTokens::new(10);
+        tokens.insert("private-a", "forged", false);
+        tokens.insert("private-b", &"x".repeat(MAX_TOKEN + 1), true);
+        tokens.insert("private-c", "good", true);
+        tokens.insert("not a name", "good", true);
+        assert_eq!(tokens.remove("private-a").as_deref(), Some(""));
+        assert_eq!(tokens.remove("private-a"), None);
+        assert_eq!(tokens.remove("private-b").as_deref(), Some(""));
+        assert_eq!(tokens.remove("private-c").as_deref(), Some("good"));
+        assert_eq!(tokens.remove("not a name"), None);
     }
 }

@@ -228,8 +228,8 @@ impl Connection {
             ready.close =
                 self.close_deadline.is_none() && self.session.socket.poll_closing(cx).is_ready();
         } else {
-            let queued =
-                self.session.socket.poll_queued(cx).is_ready() || self.session.has_due_positions();
+            let queued = self.session.socket.poll_queued(cx).is_ready()
+                || self.session.recovery.has_due_positions();
             ready.write = queued && self.is_write_due(cx);
         }
         ready.read = !self.is_reading_paused(cx) && self.stream.poll_read_ready(cx).is_ready();
@@ -343,7 +343,7 @@ impl Connection {
             self.session.socket.push(frame::ping());
             let due = now + self.session.hub.settings().activity_timeout;
             self.timer.as_mut().reset(due.into());
-            self.session.refresh_positions(now);
+            self.session.recovery.refresh_positions(now);
             return true;
         }
         if self.resume_reading.is_some() {
@@ -379,7 +379,7 @@ impl Connection {
         } else {
             self.timer.as_mut().reset(due.into());
         }
-        self.session.refresh_positions(now);
+        self.session.recovery.refresh_positions(now);
         true
     }
 }

@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
 use super::client::Session;
-use super::recover::ReplayQueue;
+use super::recover::SessionRecovery;
 use super::socket::Socket;
 use crate::config::gateway_settings::Settings;
-use crate::gateway::admin_api::{AdminRequest, AdminResponse};
+use crate::gateway::backend::{AdminRequest, AdminResponse};
 use crate::gateway::backend::{ApiEvent, BoxFuture, Cluster, History, Replay, TokenSubject};
 use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::hub::Hub;
@@ -125,7 +125,7 @@ impl<'a> Scenario<'a> {
             Step::Subscribe(at) => {
                 let channel = self.channels[at];
                 let tokens = [(channel.to_owned(), "token".to_owned())];
-                self.session.resume(tokens.into());
+                self.session.recovery.resume(tokens.into());
                 let data = channel.starts_with("presence-").then_some(CHANNEL_DATA);
                 let text = auth::subscription_text(self.session.socket.id, channel, data);
                 let request = serde_json::json!({
@@ -261,7 +261,10 @@ fn a_replay_that_never_finishes_goes_live_at_its_deadline() {
     let channels = ["private-a", "private-b"];
     runtime.block_on(async {
         let mut scenario = Scenario::new(channels, &settings());
-        scenario.session.replays = ReplayQueue::new(Duration::from_millis(100));
+        let session = &mut scenario.session;
+        let timeout = Duration::from_millis(100);
+        session.recovery =
+            SessionRecovery::new(&session.hub, &session.socket, Instant::now(), timeout);
         scenario.step(Step::Subscribe(0));
         scenario.step(Step::Subscribe(1));
         assert_eq!(scenario.recovered, [0, 0]);

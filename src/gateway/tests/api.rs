@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 
 use super::*;
 use crate::gateway::protocol::auth;
-use crate::gateway::server::signature::signed_text;
+use crate::gateway::server::api::signed_text;
 
 /// Sends a signed request, after `modify` changed its parameters and body.
 pub fn call(

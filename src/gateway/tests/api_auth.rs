@@ -3,7 +3,7 @@
 use super::api::{call, call_ok, send};
 use super::*;
 use crate::gateway::protocol::auth;
-use crate::gateway::server::signature::signed_text;
+use crate::gateway::server::api::signed_text;
 
 #[test]
 fn only_requests_with_a_valid_signature_are_accepted() {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::gateway::admin_api::Target;
+use crate::gateway::backend::Target;
 use crate::gateway::protocol::auth::{signature, subscription_text};
 use crate::gateway::protocol::SocketId;
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use crate::gateway::protocol::incoming::{action, Action};
 use crate::gateway::protocol::{frame, Close};
-use crate::gateway::server::signature;
-use crate::gateway::session::client::{action, Action};
+use crate::gateway::server::api;
 use crate::gateway::session::decoder::{DecodedFrame, Decoder};
 use crate::http::request;
 use crate::topic::socket_channel::Name;
@@ -112,7 +112,7 @@ fn texts(input: &[u8], understood: &mut u64) {
         _ => {}
     }
     if let Ok(pairs) = crate::http::request::query_pairs(text) {
-        let _ = signature::signed_text("POST", "/", &pairs);
+        let _ = api::signed_text("POST", "/", &pairs);
     }
     // Whatever the input, encoded events are valid JSON.
     let event = frame::event(text, text, Some(&frame::quoted(text)), Some(text));

@@ -114,7 +114,7 @@ fn a_snapshot_sends_only_the_difference() {
 
 #[test]
 fn admin_responses_are_merged() {
-    use crate::gateway::admin_api::{AdminRequest, AdminResponse, Target};
+    use crate::gateway::backend::{AdminRequest, AdminResponse, Target};
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::gateway::backlog_pacer::BacklogPacer;
+use crate::gateway::bootstrap::BacklogPacer;
 use crate::gateway::broadcast::Broadcast;
 use crate::gateway::protocol::Close;
 use crate::gateway::session::{EnqueueResult, Socket};

@@ -17,8 +17,8 @@ use super::{binary, json, lifecycle, signals, state, zend};
 use crate::config::{BrokerConfig, GatewayConfig, Value};
 use crate::error::{Error, Kind};
 use crate::gateway as core;
-use crate::gateway::admin_api::AdminRequest;
 use crate::gateway::api_client::host_port;
+use crate::gateway::backend::AdminRequest;
 use crate::process;
 use crate::topic::socket_channel::Name;
 

@@ -6,7 +6,7 @@ use super::settings;
 use crate::config::gateway_settings::Settings;
 use crate::envelope::write_php_string;
 use crate::error::{Error, Kind};
-use crate::gateway::admin_api::Target;
+use crate::gateway::backend::Target;
 use crate::gateway::protocol::auth;
 use crate::gateway::protocol::SocketId;
 use crate::php::arguments::{self, CallError};

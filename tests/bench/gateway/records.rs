@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use toporia_realtime::gateway::broadcast::BroadcastHeaders;
 use toporia_realtime::gateway::broadcast::{At, Broadcast};
-use toporia_realtime::gateway::feed::record::BroadcastHeaders;
 use toporia_realtime::gateway::replay::replay_buffer::ReplayBuffer;
 use toporia_realtime::gateway::Gateway;
 use toporia_realtime::topic::TopicMap;

@@ -9,7 +9,7 @@ use super::super::Command;
 use super::Actor;
 use crate::clock::coarse_ms;
 use crate::config::gateway_settings::EventKind;
-use crate::gateway::admin_api::AdminRequest;
+use crate::gateway::backend::AdminRequest;
 use crate::gateway::feed::TopicRole;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
@@ -243,7 +243,7 @@ impl Actor {
     pub(super) fn send_admin_request(
         &mut self,
         request: AdminRequest,
-        reply: tokio::sync::oneshot::Sender<crate::gateway::admin_api::AdminResponse>,
+        reply: tokio::sync::oneshot::Sender<crate::gateway::backend::AdminResponse>,
     ) {
         let Some(hub) = self.hub.upgrade() else {
             return;

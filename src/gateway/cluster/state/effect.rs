@@ -3,7 +3,7 @@
 use super::super::webhook_state::WebhookEvent;
 use super::super::wire::PresenceMember;
 use crate::config::gateway_settings::Settings;
-use crate::gateway::admin_api::{AdminRequest, AdminResponse};
+use crate::gateway::backend::{AdminRequest, AdminResponse};
 use crate::gateway::protocol::SocketId;
 
 /// Timeouts and intervals, in ms.

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ApiError;
-use crate::gateway::admin_api::{AdminRequest, Target};
 use crate::gateway::backend::Cluster;
+use crate::gateway::backend::{AdminRequest, Target};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::SocketId;
 use crate::http::respond::Response;
