@@ -38,12 +38,13 @@ final class Application extends SymfonyApplication
     }
 
     /**
-     * Like Symfony's, except that an unknown command is wrong usage: exit code 2.
+     * Like Symfony's, except that an unknown command is wrong usage: exit code 2. A shell sees the lowest eight bits of
+     * an exit code, so that 256 would be success.
      */
     public function doRun(InputInterface $input, OutputInterface $output): int
     {
         try {
-            return parent::doRun($input, $output);
+            return min(255, parent::doRun($input, $output));
         } catch (CommandNotFoundException $e) {
             $this->renderThrowable(
                 $e,

@@ -206,7 +206,15 @@ abstract class Command
 
             return;
         }
-        $this->writeln($this->output === null ? $message : $marked);
+        if ($this->output === null) {
+            $this->writeln($message);
+
+            return;
+        }
+        // Symfony takes a backslash before the closing tag as an escape: its formatter turns NUL into a backslash again.
+        $text = rtrim($message, '\\');
+        $backslashes = strlen($message) - strlen($text);
+        $this->writeln(str_replace("$message</", $text . str_repeat("\0", $backslashes) . '</', $marked));
     }
 
     /** Removes `<info>`, `<fg=green>` and other tags, which only a framework's output turns into colours. */

@@ -48,6 +48,26 @@ final class ConsoleScriptUnitTest extends TestCase
         self::assertFileExists($this->directory . '/mark');
     }
 
+    public function testACommandOfTheApplicationPrintsItsTextAndFailsWithAnyCode(): void
+    {
+        $this->configure(<<<'PHP'
+            ['commands' => [new class extends Toporia\Framework\Console\Command {
+                protected string $signature = 'app:own';
+
+                public function handle(): int
+                {
+                    $this->info('App\\');
+                    $this->success('C:\\\\');
+                    $this->warn('plain');
+
+                    return 256;
+                }
+            }]]
+            PHP);
+        $result = $this->console(['app:own'])->assertExit(255);
+        self::assertSame(['App\\', 'C:\\\\', 'plain'], $result->lines(), $result->describe());
+    }
+
     public function testTheAutoloaderOfTheWorkingDirectoryIsLoaded(): void
     {
         mkdir($this->directory . '/vendor');
