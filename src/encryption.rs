@@ -148,6 +148,12 @@ impl MasterKey {
     }
 }
 
+/// False for plain data on an encrypted channel: the HTTP API refuses it, and gateways deliver it to no browser.
+#[must_use]
+pub fn is_acceptable(channel: &str, json: &str) -> bool {
+    !is_encrypted_channel(channel) || is_encrypted_data(json)
+}
+
 /// True for data that an encrypted channel accepts: exactly `{nonce, ciphertext}`, both base64 of a valid length.
 #[must_use]
 pub fn is_encrypted_data(json: &str) -> bool {

@@ -23,21 +23,35 @@ thread_local! {
     static RANDOM: Cell<Random> = const { Cell::new(Random { generation: 0, state: [0; 4] }) };
 }
 
-/// A new id in text form, e.g. `019a9f5e-2b7c-7c41-9d2e-3f6a1b0c8d7e`.
-#[must_use]
-pub fn new_id() -> String {
-    String::from_utf8_lossy(&new_id_bytes()).into_owned()
+/// An id in text form, e.g. `019a9f5e-2b7c-7c41-9d2e-3f6a1b0c8d7e`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id([u8; ID_LEN]);
+
+impl Id {
+    #[inline]
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; ID_LEN] {
+        &self.0
+    }
+
+    #[allow(unsafe_code)]
+    #[inline]
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // SAFETY: only `format` makes ids: hexadecimal digits and hyphens.
+        unsafe { std::str::from_utf8_unchecked(&self.0) }
+    }
 }
 
-/// A new id as 36 ASCII bytes, without allocating.
+/// A new id as text.
 #[must_use]
-pub fn new_id_bytes() -> [u8; ID_LEN] {
-    new_id_with_time().0
+pub fn new_id() -> String {
+    new_id_with_time().0.as_str().to_owned()
 }
 
 /// A new id and its Unix milliseconds, with one clock read for both.
 #[must_use]
-pub fn new_id_with_time() -> ([u8; ID_LEN], u64) {
+pub fn new_id_with_time() -> (Id, u64) {
     let (seconds, nanos) = recent_unix_time();
     let (millis, fraction) = parts(seconds, nanos);
     let tick = next_tick(&LAST_TICK, (millis << 12) | fraction);
@@ -129,12 +143,9 @@ impl Random {
 
 /// Eight bytes from the system's random source. If the call is not available (a sandbox), a mix of process id, clock
 /// and a stack address, which still differs in every process.
-#[allow(unsafe_code)]
 fn system_random() -> u64 {
     let mut bytes = [0_u8; 8];
-    // SAFETY: the pointer and the length describe `bytes`, which outlives the call.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if got == 8 {
+    if getrandom::fill(&mut bytes).is_ok() {
         return u64::from_ne_bytes(bytes);
     }
     let (millis, fraction) = now();
@@ -166,7 +177,7 @@ const fn spread(number: u32) -> u64 {
     nibbles + 0x3030_3030_3030_3030 + letters * (b'a' - b'9' - 1) as u64
 }
 
-fn format(tick: u64, random: u64) -> [u8; ID_LEN] {
+fn format(tick: u64, random: u64) -> Id {
     let high = ((tick >> 12) << 16) | 0x7000 | (tick & 0x0fff);
     let low = (random >> 2) | (1 << 63);
     let mut out = [b'-'; ID_LEN];
@@ -176,7 +187,7 @@ fn format(tick: u64, random: u64) -> [u8; ID_LEN] {
     out[14..18].copy_from_slice(&high[12..]);
     out[19..23].copy_from_slice(&low[..4]);
     out[24..].copy_from_slice(&low[4..]);
-    out
+    Id(out)
 }
 
 #[cfg(test)]
@@ -205,9 +216,15 @@ mod tests {
 
     #[test]
     fn ids_increase_and_are_unique_across_threads() {
-        let made: Vec<Vec<[u8; ID_LEN]>> = std::thread::scope(|scope| {
+        let made: Vec<Vec<Id>> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..20_000).map(|_| new_id_bytes()).collect::<Vec<_>>()))
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..20_000)
+                            .map(|_| new_id_with_time().0)
+                            .collect::<Vec<_>>()
+                    })
+                })
                 .collect();
             workers.into_iter().map(|w| w.join().unwrap()).collect()
         });
@@ -215,7 +232,11 @@ mod tests {
             assert!(ids.windows(2).all(|w| w[0] < w[1]));
         }
         // The 60 time bits alone are unique: within a process, uniqueness does not depend on randomness.
-        let heads: HashSet<&[u8]> = made.iter().flatten().map(|id| &id[..18]).collect();
+        let heads: HashSet<&[u8]> = made
+            .iter()
+            .flatten()
+            .map(|id| &id.as_bytes()[..18])
+            .collect();
         assert_eq!(heads.len(), 80_000);
     }
 
@@ -233,7 +254,7 @@ mod tests {
             assert_eq!(hex(number), format!("{number:016x}").as_bytes());
         }
         let id = super::format(0x019_a9f5_e2b7_cc41, 0x7654_3210_fedc_ba98 << 2);
-        assert_eq!(&id, b"019a9f5e-2b7c-7c41-b654-3210fedcba98");
+        assert_eq!(id.as_bytes(), b"019a9f5e-2b7c-7c41-b654-3210fedcba98");
     }
 
     #[test]

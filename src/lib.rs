@@ -6,6 +6,7 @@
 //! gateway      the WebSocket server, compatible with Pusher clients
 //! worker       the consume loop, generic over the host's callbacks
 //! dead_letter  where records go whose handling failed, and writing them
+//! publish      the rules that hold for everything sent
 //! dispatch     selects the subscription of a record
 //! kafka        librdkafka: producers, consumer, transactions, admin client, embedded broker
 //! spool        undelivered messages on disk
@@ -48,6 +49,7 @@ pub mod monitoring;
 #[cfg(feature = "extension")]
 pub mod php;
 pub mod process;
+pub mod publish;
 pub mod retry;
 pub mod spool;
 pub mod topic;

@@ -121,7 +121,7 @@ impl Message {
         let seconds = i64::try_from(millis / 1000).unwrap_or(0);
         write_envelope(
             &mut bytes,
-            &id,
+            id.as_bytes(),
             EnvelopeKind::Event.as_str(),
             channel,
             Some(event),
@@ -159,7 +159,7 @@ impl Message {
         write_envelope(
             &mut bytes,
             if id.is_empty() {
-                &fresh[..]
+                fresh.as_bytes()
             } else {
                 id.as_bytes()
             },

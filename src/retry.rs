@@ -28,7 +28,8 @@ impl ExponentialBackoff {
                 .unwrap_or(u32::MAX),
         );
         let bounded = doubled.min(self.max);
-        let id = crate::ids::new_id_bytes();
+        let (id, _) = crate::ids::new_id_with_time();
+        let id = id.as_bytes();
         let random = u32::from(id[34]) * 256 + u32::from(id[35]);
         bounded + bounded.mul_f64(f64::from(random % 1000) / 10_000.0)
     }

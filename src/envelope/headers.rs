@@ -46,6 +46,13 @@ pub fn is_ours(name: &str) -> bool {
     name.starts_with("x-realtime-") || is_of_dead_letters(name)
 }
 
+/// True for headers that the extension sets itself. They are dropped from the headers an application passes, as those
+/// of a received message may be passed on, and set again where they apply.
+#[must_use]
+pub fn is_set_by_us(name: &str) -> bool {
+    is_ours(name) && name != PUBLIC && name != SOCKET
+}
+
 /// True for headers of dead letters and replays. Callers may set them on raw records, which is how a dead letter is
 /// replayed.
 #[must_use]

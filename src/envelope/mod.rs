@@ -66,11 +66,11 @@ impl EnvelopeKind {
 
 /// Appends the beginning of an event envelope, `{"id":…,"type":"event","channel":…,"event":…`. Generated ids need no
 /// escaping. The caller may append `,"data":…` and must then call [`write_end`].
-pub fn write_event(out: &mut Vec<u8>, id: &[u8; crate::ids::ID_LEN], channel: &str, event: &str) {
+pub fn write_event(out: &mut Vec<u8>, id: &crate::ids::Id, channel: &str, event: &str) {
     out.reserve(128 + channel.len() + event.len());
     out.extend_from_slice(br#"{"id":"#);
     out.push(b'"');
-    out.extend_from_slice(id);
+    out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(br#"","type":"event","channel":"#);
     write_php_string(out, channel);
     out.extend_from_slice(br#","event":"#);

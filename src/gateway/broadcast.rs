@@ -132,16 +132,9 @@ impl Broadcast {
     /// The reason for delivering it to no client, if there is one; whether the data is JSON is not checked.
     #[must_use]
     pub fn rejection(&self, max_event: usize) -> Option<Reason> {
-        if is_reserved_event(self.event()) {
-            return Some(Reason::ReservedEvent);
-        }
-        let bytes = self.data().len();
-        if bytes > max_event {
-            let max = max_event;
-            return Some(Reason::TooLarge { bytes, max });
-        }
-        let is_encrypted = self.channel().starts_with("private-encrypted-");
-        (is_encrypted && !encryption::is_encrypted_data(self.data())).then_some(Reason::PlainData)
+        let is_plain = || !encryption::is_acceptable(self.channel(), self.data());
+        Reason::of(self.event(), self.data().len(), max_event)
+            .or_else(|| is_plain().then_some(Reason::PlainData))
     }
 
     /// True if the record lies below `position`: a client at that position has received it.

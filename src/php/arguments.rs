@@ -145,21 +145,15 @@ pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Call
         .ok_or_else(|| type_error(place, "array", value).into())
 }
 
-/// True for headers that the extension sets itself. They are dropped from the headers an application passes, as those
-/// of a received message may be passed on, and set again where they apply.
-pub fn is_set_by_us(name: &str) -> bool {
-    headers::is_ours(name) && name != headers::PUBLIC && name != headers::SOCKET
-}
-
 /// Record headers: name to text, number, bool, null, or a list of these for a repeated name.
 pub fn record_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, CallError> {
-    headers_but(value, place, is_set_by_us)
+    headers_but(value, place, headers::is_set_by_us)
 }
 
 /// The same for a raw record, which may be the replay of a dead letter.
 pub fn raw_headers(value: Option<&Zval>, place: &str) -> Result<Vec<Header>, CallError> {
     headers_but(value, place, |name| {
-        is_set_by_us(name) && !headers::is_of_dead_letters(name)
+        headers::is_set_by_us(name) && !headers::is_of_dead_letters(name)
     })
 }
 

@@ -14,15 +14,14 @@ use ext_php_rs::types::Zval;
 use super::callback::Callback;
 use super::hooks::Hooks;
 use super::poll::Polled;
-use super::state::Sender;
 use super::{interfaces, metrics};
 use crate::config::{BrokerConfig, Delivery};
 use crate::dispatch::Subscriptions;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
-use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::transaction::TransactionalProducer;
 use crate::process;
+use crate::publish::Sender;
 use crate::worker::consumers::ConsumerMetrics;
 use crate::worker::{StopSignal, WorkerCounters};
 pub use methods::METHODS;
@@ -89,11 +88,7 @@ impl Broker {
         if let Some(sender) = known.filter(|sender| !sender.producer.needs_replacement()) {
             return Ok(sender);
         }
-        let producer = PRODUCERS.current().get(&self.config)?;
-        let sender = Sender {
-            config: Arc::clone(&self.config),
-            producer,
-        };
+        let sender = Sender::shared(Arc::clone(&self.config))?;
         *self.sender.borrow_mut() = Some(sender.clone());
         Ok(sender)
     }

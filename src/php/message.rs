@@ -173,7 +173,8 @@ fn of_array(a: &Zval) -> Result<Message, CallError> {
         let (fresh, millis) = crate::ids::new_id_with_time();
         crate::envelope::write_envelope(
             &mut bytes,
-            id.as_ref().map_or(&fresh[..], |id| id.as_bytes()),
+            id.as_ref()
+                .map_or(fresh.as_bytes().as_slice(), |id| id.as_bytes()),
             kind.as_deref().unwrap_or("event"),
             channel.as_deref(),
             event.as_deref(),

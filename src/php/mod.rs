@@ -44,7 +44,6 @@ mod publish;
 mod realtime;
 mod received;
 mod retry;
-mod route;
 mod shutdown;
 mod signals;
 mod signatures;

@@ -12,8 +12,7 @@ use ext_php_rs::zend::{ce, ClassEntry};
 use super::arguments::{self, finish, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
-use super::publish::EventOptions;
-use super::state::{Begun, LastBroadcast};
+use super::state::Begun;
 use super::{arrays, binary, fakes, interfaces, json, logging, publish, state, tracing, zend};
 use crate::envelope::headers;
 use crate::error::Error;
@@ -22,6 +21,7 @@ use crate::kafka::producer::pool::PRODUCERS;
 use crate::message::Header;
 use crate::message::Message as Inner;
 use crate::process;
+use crate::publish::{EventOptions, Route, Sender};
 
 /// The API for controllers: broadcasts events to browsers and other services.
 #[php_class]
@@ -68,14 +68,10 @@ fn same_route<'a>(
     begun: &'a mut Begun,
     channel: &Zval,
     event: &Zval,
-) -> Option<&'a mut LastBroadcast> {
+) -> Option<(&'a Sender, &'a mut Route, &'a mut Vec<u8>)> {
     let (channel, event) = (channel.dereference(), event.dereference());
     let last = begun.last.as_deref_mut().filter(|_| !begun.is_swapped)?;
-    let is_same = last
-        .route
-        .as_ref()?
-        .is_of(channel.zend_str()?.as_bytes(), event.zend_str()?.as_bytes());
-    (is_same && !last.sender.producer.needs_replacement()).then_some(last)
+    last.again(channel.zend_str()?.as_bytes(), event.zend_str()?.as_bytes())
 }
 
 pub(super) fn broadcast(
@@ -89,8 +85,8 @@ pub(super) fn broadcast(
     let mut begun = state::begin_broadcast();
     let has_more = key.is_some() || record_headers.is_some() || except.is_some();
     let result = match same_route(&mut begun, channel, event) {
-        Some(last) if !has_more => {
-            publish::broadcast_again(last, data, None, Vec::new()).map(|id| binary(id.as_bytes()))
+        Some(known) if !has_more => {
+            publish::broadcast_again(known, data, None, Vec::new()).map(|id| binary(id.as_bytes()))
         }
         _ => broadcast_checked(
             &mut begun,
@@ -146,7 +142,7 @@ fn broadcast_checked(
         key: key.as_deref(),
         headers: more_headers,
     };
-    let current = LastBroadcast::current(begun.last.take())?;
+    let current = state::current_broadcast(begun.last.take())?;
     let last = begun.last.insert(current);
     let id = if channel.dereference().is_string() {
         publish::broadcast(last, &arguments::channel(channel, CHANNEL)?, data, options)?

@@ -9,14 +9,12 @@ use ext_php_rs::types::{ZendCallable, ZendHashTable, Zval};
 
 use super::arguments::CallError;
 use super::logging::Logger;
-use super::route::Route;
 use super::{arrays, token, tracing, zend};
 use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
 use crate::error::Result;
-use crate::kafka::producer::pool::PRODUCERS;
-use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::process;
+use crate::publish::{LastBroadcast, Sender};
 
 /// PHP's view of the environment: `$_ENV`, `$_SERVER`, `getenv()`. PHP-FPM clears libc's own.
 pub struct PhpEnvironment;
@@ -88,42 +86,6 @@ fn is_of_request(name: &str) -> bool {
         "HTTP_", "PATH_", "QUERY_", "REQUEST_", "ORIG_", "SCRIPT_", "PHP_", "REMOTE_", "CONTENT_",
     ];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// A producer client with the configuration it was created for.
-#[derive(Clone)]
-pub struct Sender {
-    pub config: Arc<BrokerConfig>,
-    pub producer: Arc<Producer>,
-}
-
-/// What the last `Realtime::broadcast()` used: the next one most often needs the same.
-pub struct LastBroadcast {
-    pub sender: Sender,
-    pub route: Option<Route>,
-    /// Memory of the envelope.
-    pub envelope: Vec<u8>,
-}
-
-impl LastBroadcast {
-    /// The same with the client that messages are to be sent with now.
-    ///
-    /// # Errors
-    /// Configuration.
-    pub fn current(last: Option<Box<Self>>) -> Result<Box<Self>> {
-        match last {
-            Some(last) if !last.sender.producer.needs_replacement() => Ok(last),
-            _ => {
-                let config = broker_config(None, None)?;
-                let producer = PRODUCERS.current().get(&config)?;
-                Ok(Box::new(Self {
-                    sender: Sender { config, producer },
-                    route: None,
-                    envelope: Vec::new(),
-                }))
-            }
-        }
-    }
 }
 
 #[derive(Default)]
@@ -254,6 +216,20 @@ pub struct Begun {
     /// A publisher of `fake()` or `swap()` replaces Kafka.
     pub is_swapped: bool,
     epoch: u64,
+}
+
+/// The last broadcast with the client that messages are to be sent with now.
+///
+/// # Errors
+/// Configuration.
+pub fn current_broadcast(last: Option<Box<LastBroadcast>>) -> Result<Box<LastBroadcast>> {
+    match last {
+        Some(last) if !last.sender.producer.needs_replacement() => Ok(last),
+        _ => {
+            let sender = Sender::shared(broker_config(None, None)?)?;
+            Ok(Box::new(LastBroadcast::new(sender)))
+        }
+    }
 }
 
 #[inline]

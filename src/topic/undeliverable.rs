@@ -26,6 +26,20 @@ pub enum Reason {
     NotJson,
 }
 
+impl Reason {
+    /// The reason that lies in the name of an event or in the size of its data, for senders, the HTTP API and gateways.
+    #[must_use]
+    pub fn of(event: &str, bytes: usize, max: usize) -> Option<Self> {
+        if bytes > max {
+            Some(Self::TooLarge { bytes, max })
+        } else if is_reserved_event(event) {
+            Some(Self::ReservedEvent)
+        } else {
+            None
+        }
+    }
+}
+
 /// An event that no browser receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undeliverable<'a> {
@@ -38,15 +52,9 @@ impl<'a> Undeliverable<'a> {
     /// Checks an event as its sender can: `bytes` is the size of its data, `max` the gateways' `max_event`.
     #[must_use]
     pub fn check(channel: &'a str, event: &'a str, bytes: usize, max: usize) -> Option<Self> {
-        let reason = if bytes > max {
-            Reason::TooLarge { bytes, max }
-        } else if is_reserved_event(event) {
-            Reason::ReservedEvent
-        } else if !is_subscribable(channel, true) {
-            Reason::ChannelName
-        } else {
-            return None;
-        };
+        let is_name = || is_subscribable(channel, true);
+        let reason = Reason::of(event, bytes, max)
+            .or_else(|| (!is_name()).then_some(Reason::ChannelName))?;
         Some(Self {
             channel,
             event,

@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers::SOCKET;
-use crate::envelope::{write_end, write_event};
 use crate::error::{Error, FailedMessage};
 use crate::gateway::backend::ApiEvent;
 use crate::gateway::broadcast::EXACT;
@@ -23,8 +22,8 @@ use crate::ids;
 use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::message::Header;
-use crate::message::ProducerRecord;
 use crate::process;
+use crate::publish::Event;
 
 /// Timeout for the first connection to a broker.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -198,30 +197,22 @@ fn send_all(
         .collect::<Result<Vec<_>, _>>()?;
     let mut ids = Vec::with_capacity(events.len());
     for (event, topic) in events.iter().zip(&topics) {
-        let (id, ms) = ids::new_id_with_time();
-        let mut value = Vec::with_capacity(160 + event.data.get().len());
-        write_event(&mut value, &id, &event.channel, &event.event);
-        if event.data.get() != "null" {
-            value.extend_from_slice(b",\"data\":");
-            value.extend_from_slice(event.data.get().as_bytes());
-        }
-        write_end(&mut value, i64::try_from(ms / 1000).unwrap_or(0));
+        let made = ids::new_id_with_time();
         let mut headers: Vec<Header> = vec![(EXACT.to_owned(), Some(b"1".to_vec()))];
         if let Some(socket) = &event.except {
             headers.push((SOCKET.to_owned(), Some(socket.to_string().into_bytes())));
         }
-        let id = String::from_utf8_lossy(&id).into_owned();
-        let message = ProducerRecord {
-            id: &id,
-            topic,
-            partition: None,
-            key: Some(event.channel.as_bytes()),
-            value: Some(&value),
+        let data = event.data.get();
+        let sent = Event {
+            channel: &event.channel,
+            event: &event.event,
+            data_json: (data != "null").then_some(data.as_bytes()),
+            key: None,
             headers: &headers,
-            timestamp_ms: 0,
         };
-        producer.send(&message)?;
-        ids.push(id);
+        let mut envelope = Vec::with_capacity(160 + data.len());
+        sent.send(topic, &made, &mut envelope, |record| producer.send(record))?;
+        ids.push(made.0.as_str().to_owned());
     }
     Ok(ids)
 }

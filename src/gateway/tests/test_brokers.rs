@@ -72,13 +72,13 @@ impl Sender {
         timestamp_ms: i64,
         headers: &[Header],
     ) -> String {
-        let id = crate::ids::new_id_bytes();
+        let id = crate::ids::new_id_with_time().0;
         let mut value = Vec::new();
         write_event(&mut value, &id, channel, event);
         value.extend_from_slice(b",\"data\":");
         value.extend_from_slice(data.as_bytes());
         write_end(&mut value, 1);
-        let id = String::from_utf8_lossy(&id).into_owned();
+        let id = id.as_str().to_owned();
         let topic = self.config.topics.topic_for(channel).expect("a topic");
         let outgoing = ProducerRecord {
             id: &id,

@@ -116,7 +116,7 @@ impl Broker {
         }
         let repeats = || {
             let channel = arguments::channel(channel, "Broker::repeats(): Argument #1 ($channel)")?;
-            Ok(publish::repeats_message(
+            Ok(crate::publish::repeats_message(
                 &self.config,
                 &channel,
                 &message.inner,

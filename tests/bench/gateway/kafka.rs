@@ -250,7 +250,12 @@ pub fn send(brokers: &str, topic: &str, per_second: &str, seconds: &str) {
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
         let called = now_ns();
         let mut value = Vec::with_capacity(400);
-        write_event(&mut value, &ids::new_id_bytes(), CHANNEL, "order.created");
+        write_event(
+            &mut value,
+            &ids::new_id_with_time().0,
+            CHANNEL,
+            "order.created",
+        );
         value.extend_from_slice(b",\"data\":");
         value.extend_from_slice(crate::data_of(called, crate::NOTE).as_bytes());
         write_end(&mut value, 1);

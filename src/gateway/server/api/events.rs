@@ -12,10 +12,10 @@ use crate::encryption;
 use crate::error::Kind;
 use crate::gateway::backend::{ApiEvent, Cluster};
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::{frame, is_reserved_event, SocketId};
+use crate::gateway::protocol::{frame, SocketId};
 use crate::http::respond::Response;
-use crate::topic::socket_channel::ChannelKind;
 use crate::topic::socket_channel::Name;
+use crate::topic::undeliverable::Reason;
 
 /// Maximum length of an event name, in characters.
 const MAX_EVENT_NAME: usize = 200;
@@ -152,28 +152,30 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
     }
     // Gateways skip events above max_event.
     let max_data = settings.max_api_data.min(settings.max_event);
-    if event_data.len() > max_data {
-        return Err((
-            413,
-            format!(
-                "The data content of this event has {} bytes; the maximum is {max_data} \
-                 (realtime.gateway.max_api_data, max_event).",
-                event_data.len()
-            ),
-        ));
+    match Reason::of(&event_name, event_data.len(), max_data) {
+        Some(Reason::TooLarge { bytes, max }) => {
+            return Err((
+                413,
+                format!(
+                    "The data content of this event has {bytes} bytes; the maximum is {max} \
+                     (realtime.gateway.max_api_data, max_event)."
+                ),
+            ))
+        }
+        Some(_) => {
+            hub.counters().reserved_events.add_one();
+            return Err((
+                400,
+                "Event names that begin with pusher:, pusher_internal: or realtime: are reserved."
+                    .into(),
+            ));
+        }
+        None => {}
     }
     if event_name.is_empty() || event_name.chars().count() > MAX_EVENT_NAME {
         return Err((
             400,
             format!("name must have 1 to {MAX_EVENT_NAME} characters."),
-        ));
-    }
-    if is_reserved_event(&event_name) {
-        hub.counters().reserved_events.add_one();
-        return Err((
-            400,
-            "Event names that begin with pusher:, pusher_internal: or realtime: are reserved."
-                .into(),
         ));
     }
     let except = match event.socket_id.as_deref() {
@@ -185,13 +187,13 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
     };
     let data = json_of(&event_data).ok_or((400, "data cannot be encoded.".to_owned()))?;
     for channel in &channels {
-        let Some(name) = Name::parse(channel) else {
+        if Name::parse(channel).is_none() {
             return Err((
                 400,
                 "Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed.".into(),
             ));
-        };
-        if name.kind == ChannelKind::Encrypted && !encryption::is_encrypted_data(&event_data) {
+        }
+        if !encryption::is_acceptable(channel, &event_data) {
             return Err((
                 400,
                 format!("{channel} is an encrypted channel: data must be {{nonce, ciphertext}}."),
