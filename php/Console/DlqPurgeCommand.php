@@ -11,7 +11,6 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letters;
 use Toporia\Realtime\Dlq\PurgePlan;
-use Toporia\Realtime\Dlq\Purger;
 use Toporia\Realtime\Dlq\Selection;
 use Toporia\Realtime\Worker\Text;
 use Toporia\Realtime\Worker\UsageError;
@@ -62,17 +61,16 @@ final class DlqPurgeCommand extends DlqCommand
         $this->requireConfirmation($input);
 
         $purge = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection, $replayed): int {
-            $purger = new Purger($cluster, $letters);
-            $plan = $purger->plan($selection, $replayed);
+            $plan = new PurgePlan($cluster, $letters, $selection, $replayed);
             $this->writeSkipped($output, $cluster, $letters->skipped($selection));
 
-            return $this->purge($input, $output, $purger, $plan);
+            return $this->purge($input, $output, $plan);
         };
 
         return $this->withLetters($output, $names, $purge, true);
     }
 
-    private function purge(InputInterface $input, OutputInterface $output, Purger $purger, PurgePlan $plan): int
+    private function purge(InputInterface $input, OutputInterface $output, PurgePlan $plan): int
     {
         if (!$input->getOption('json')) {
             $this->write($output, $plan->summary());
@@ -85,7 +83,7 @@ final class DlqPurgeCommand extends DlqCommand
 
                 return self::DONE;
             }
-            $markerError = $purger->run($plan);
+            $markerError = $plan->run();
             $deleted = $plan->count();
             $this->write($this->errors($output), $markerError === null ? [] : [
                 'Markers of deleted letters could not be '

@@ -11,10 +11,9 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Configuration;
 use Toporia\Realtime\Diagnostics\Context;
-use Toporia\Realtime\Diagnostics\JsonReport;
+use Toporia\Realtime\Diagnostics\Report;
 use Toporia\Realtime\Diagnostics\DoctorOptions;
 use Toporia\Realtime\Diagnostics\Secrets;
-use Toporia\Realtime\Diagnostics\TextReport;
 use Toporia\Realtime\Worker\UsageError;
 
 /**
@@ -70,20 +69,18 @@ final class DoctorCommand extends Command
         }
         $secrets = new Secrets($config);
         $context = new Context($config, $options, $this->host->directory(), $secrets, $this->host->loadError());
-        $report = $options->json ? new JsonReport($output) : new TextReport($output);
+        $report = new Report($output, $options->json);
         $start = hrtime(true);
         $report->begin($context);
         // Client errors are already findings; PHP's error log would print them between the lines.
         $log = ini_set('error_log', '/dev/null');
         try {
-            $counts = (new Checks(Checks::all(), $report, $secrets))->run($context);
+            (new Checks(Checks::all(), $report, $secrets))->run($context);
         } finally {
             $context->close();
             ini_set('error_log', (string) $log);
         }
-        $code = $counts->exitCode($options->strict);
-        $report->end($counts, (hrtime(true) - $start) / 1e9, $code);
 
-        return $code;
+        return $report->end((hrtime(true) - $start) / 1e9, $options->strict);
     }
 }

@@ -47,18 +47,13 @@ final class Checks
         ];
     }
 
-    public function run(Context $context): FindingCounts
+    public function run(Context $context): void
     {
-        $counts = new FindingCounts();
         foreach ($this->checks as $check) {
             foreach ($this->check($check, $context) as $finding) {
-                $finding = $this->secrets->redactFinding($finding);
-                $counts->add($finding);
-                $this->report->finding($check, $finding);
+                $this->report->finding($check, $this->secrets->redactFinding($finding));
             }
         }
-
-        return $counts;
     }
 
     /** @return iterable<Finding> */

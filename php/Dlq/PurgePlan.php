@@ -4,16 +4,18 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
+use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
 /**
- * The letters that a purge will delete, shown before it is confirmed. Kafka only deletes the beginning of a partition,
- * so a letter that must stay keeps all later ones.
+ * The letters that a purge will delete: shown before it is confirmed, and then deleted. Kafka only deletes the beginning
+ * of a partition, so a letter that must stay keeps all later ones. Requires DeleteRecords, which the embedded broker
+ * lacks.
  */
 final class PurgePlan
 {
     /** @var array<string, array<int, int>> offset up to which records are deleted, by topic and partition */
-    public array $before = [];
+    private array $before = [];
     /** @var array<string, int> number of letters to delete, by topic */
     private array $deleted = [];
     /** @var array<string, array<int, LetterId>> first letter to keep, by topic and partition */
@@ -22,11 +24,50 @@ final class PurgePlan
     private array $blocked = [];
 
     /**
-     * Adds the next letter of a partition.
+     * @param Selection $selection only `topic` limits what is read; letters that do not match are kept
+     * @param bool $replayedOnly keep letters that were not replayed
      *
-     * @param bool $delete true if the letter is selected for deletion
+     * @throws RealtimeException
      */
-    public function add(LetterId $letter, bool $delete): void
+    public function __construct(
+        private Cluster $cluster,
+        private Letters $letters,
+        Selection $selection,
+        bool $replayedOnly
+    ) {
+        $markers = $letters->markers();
+        foreach ($letters->readable($selection) as $topic) {
+            $letters->read($topic, [], function (Letter $letter) use ($markers, $selection, $replayedOnly): void {
+                $delete = $this->letters->isSelected($selection, $letter)
+                    && (!$replayedOnly || $markers->replayedAt($letter) !== null);
+                $this->add($letter->letterId(), $delete);
+            });
+        }
+    }
+
+    /**
+     * Deletes the letters, and removes their markers.
+     *
+     * @return string|null reason why markers could not be removed: they take space, but do no harm
+     *
+     * @throws RealtimeException Kafka rejects the request
+     */
+    public function run(): ?string
+    {
+        $removed = 0;
+        foreach ($this->before as $topic => $before) {
+            $this->cluster->deleteRecords($topic, $before);
+            $removed += $this->letters->markers()->remove($topic, $before);
+        }
+        $failed = $removed === 0 ? [] : $this->cluster->flush();
+
+        return $failed === [] ? null : reset($failed);
+    }
+
+    /**
+     * Adds the next letter of a partition.
+     */
+    private function add(LetterId $letter, bool $delete): void
     {
         $topic = $letter->topic;
         $partition = $letter->partition;
@@ -47,14 +88,6 @@ final class PurgePlan
     public function count(): int
     {
         return array_sum($this->deleted);
-    }
-
-    /**
-     * Number of topics with letters to delete.
-     */
-    public function topics(): int
-    {
-        return count($this->deleted);
     }
 
     /**

@@ -87,7 +87,9 @@ final class SpoolCheck extends Check
             );
         }
         if ($state->messages === 0) {
-            yield Finding::ok('spool', "$state->directory is empty", $facts);
+            if ($state->unreadable === []) {
+                yield Finding::ok('spool', "$state->directory is empty", $facts);
+            }
 
             return;
         }

@@ -18,13 +18,11 @@ use Toporia\Realtime\Console\PlainHost;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\JsonReport;
 use Toporia\Realtime\Diagnostics\Level;
 use Toporia\Realtime\Diagnostics\DoctorOptions;
 use Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Secrets;
-use Toporia\Realtime\Diagnostics\FindingCounts;
-use Toporia\Realtime\Diagnostics\TextReport;
+use Toporia\Realtime\Diagnostics\Report;
 
 final class ChecksUnitTest extends TestCase
 {
@@ -50,17 +48,17 @@ final class ChecksUnitTest extends TestCase
      * @param list<Check> $checks
      * @param array<string, mixed> $config
      *
-     * @return array{string, FindingCounts}
+     * @return array{string, array<string, int>}
      */
     private static function examine(array $checks, bool $json = false, array $config = []): array
     {
         $output = new BufferedOutput();
-        $report = $json ? new JsonReport($output) : new TextReport($output);
+        $report = new Report($output, $json);
         $secrets = new Secrets($config);
-        $counts = (new Checks($checks, $report, $secrets))->run(new Context($config, new DoctorOptions(), '/nowhere', $secrets));
-        $report->end($counts, 0.1, $counts->exitCode(false));
+        (new Checks($checks, $report, $secrets))->run(new Context($config, new DoctorOptions(), '/nowhere', $secrets));
+        $report->end(0.1, false);
 
-        return [$output->fetch(), $counts];
+        return [$output->fetch(), $report->counts];
     }
 
     public function testItContinuesAndSkipsDependentChecks(): void
@@ -72,7 +70,7 @@ final class ChecksUnitTest extends TestCase
             self::check('fourth', [], static fn () => [Finding::ok('x', 'yes'), Finding::warning('y', 'hm', 'do this')]),
         ];
         [$text, $counts] = self::examine($checks);
-        self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $counts->toArray());
+        self::assertSame(['ok' => 1, 'warning' => 1, 'error' => 1, 'skipped' => 2], $counts);
         self::assertStringContainsString("First\nerror      first: could not be checked: RuntimeException: broken", $text);
         self::assertStringContainsString('Skipped because the check "first" failed: second, third.', $text);
         self::assertStringContainsString("warning    y: hm\n           → do this\n", $text);
@@ -97,9 +95,9 @@ final class ChecksUnitTest extends TestCase
     {
         $codes = [];
         foreach ([[Level::Ok], [Level::Warning], [Level::Error], [Level::Skipped]] as [$level]) {
-            $counts = new FindingCounts();
-            $counts->add(new Finding($level, 'x', 'y', 'z'));
-            $codes[] = [$counts->exitCode(false), $counts->exitCode(true)];
+            $report = new Report(new BufferedOutput());
+            $report->finding(self::check('c', [], static fn () => []), new Finding($level, 'x', 'y', 'z'));
+            $codes[] = [$report->end(0.1, false), $report->end(0.1, true)];
         }
         self::assertSame([[0, 0], [0, 1], [1, 1], [0, 0]], $codes);
     }

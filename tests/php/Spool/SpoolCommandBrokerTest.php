@@ -48,12 +48,14 @@ final class SpoolCommandBrokerTest extends ConsoleTestCase
             use Symfony\Component\Console\Tester\CommandTester;
             use Toporia\Realtime\Console\{Application, PlainHost};
 
-            $command = (new Application(PlainHost::in(getcwd())))->find('realtime:spool');
-            $run = static function () use ($command): string {
-                $tester = new CommandTester($command);
+            $application = new Application(PlainHost::in(getcwd()));
+            $run = static function () use ($application): array {
+                $tester = new CommandTester($application->find('realtime:spool'));
                 $tester->execute([], ['capture_stderr_separately' => true]);
+                $doctor = new CommandTester($application->find('realtime:doctor'));
+                $doctor->execute(['--timeout' => '100']);
 
-                return $tester->getDisplay() . $tester->getErrorOutput();
+                return [$tester->getDisplay() . $tester->getErrorOutput(), $doctor->getDisplay()];
             };
             // The first run loads every class: the other user may not read them.
             $first = $run();
@@ -67,7 +69,10 @@ final class SpoolCommandBrokerTest extends ConsoleTestCase
         $options = ['cwd' => $this->app, 'env' => ['SPOOL' => $this->spool]];
         [$asOwner, $asOther] = $this->runPhp($code, $options)->json();
         chmod("$this->spool/closed", 0755);
-        self::assertSame("$this->spool is empty\n", $asOwner);
-        self::assertSame("$this->spool/closed cannot be read by this user.\n", $asOther);
+        self::assertSame("$this->spool is empty\n", $asOwner[0]);
+        self::assertStringContainsString("$this->spool is empty", $asOwner[1]);
+        self::assertSame("$this->spool/closed cannot be read by this user.\n", $asOther[0]);
+        self::assertStringContainsString("$this->spool/closed cannot be seen by this user", $asOther[1]);
+        self::assertStringNotContainsString("$this->spool is empty", $asOther[1]);
     }
 }
