@@ -1,8 +1,6 @@
 <?php
 
-/**
- * Loads the PHP layer without Composer: registers a PSR-4 autoloader, and loads Symfony Console if available.
- */
+/** Loads the PHP layer without Composer: registers a PSR-4 autoloader, and loads Symfony Console if available. */
 
 declare(strict_types=1);
 

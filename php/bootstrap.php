@@ -1,8 +1,6 @@
 <?php
 
-/**
- * Loaded by Composer and by autoload.php: defines the functions, and loads the stubs if the extension is missing.
- */
+/** Loaded by Composer and by autoload.php: defines the functions, and loads the stubs if the extension is missing. */
 
 declare(strict_types=1);
 

@@ -1,8 +1,6 @@
 <?php
 
-/**
- * Bootstrap file for PHPStan: aliases our broker to the framework's class name used by application code.
- */
+/** Bootstrap file for PHPStan: aliases our broker to the framework's class name used by application code. */
 
 declare(strict_types=1);
 

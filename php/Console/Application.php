@@ -21,9 +21,7 @@ use Toporia\Realtime\Support\Version;
  */
 final class Application extends SymfonyApplication
 {
-    /**
-     * @throws ConfigurationException an entry of `commands` is not a command
-     */
+    /** @throws ConfigurationException an entry of `commands` is not a command */
     public function __construct(Host $host)
     {
         $extension = Version::ofExtension();

@@ -34,9 +34,7 @@ abstract class Command extends SymfonyCommand
         parent::__construct();
     }
 
-    /**
-     * Runs the command and maps exceptions to exit codes; Symfony would return 1 for wrong usage.
-     */
+    /** Runs the command and maps exceptions to exit codes; Symfony would return 1 for wrong usage. */
     public function run(InputInterface $input, OutputInterface $output): int
     {
         try {
@@ -88,9 +86,7 @@ abstract class Command extends SymfonyCommand
         $output->writeln(Text::json($object), OutputInterface::OUTPUT_RAW);
     }
 
-    /**
-     * The output for errors: standard error if available.
-     */
+    /** The output for errors: standard error if available. */
     protected function errors(OutputInterface $output): OutputInterface
     {
         return $output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output;

@@ -7,9 +7,7 @@ namespace Toporia\Realtime\Console;
 use Symfony\Component\Console\Application as SymfonyApplication;
 use Symfony\Component\Console\Command\Command as SymfonyCommand;
 
-/**
- * The commands that every host offers: the plain PHP console and the integrations for frameworks.
- */
+/** The commands that every host offers: the plain PHP console and the integrations for frameworks. */
 final class CommandList
 {
     /** By name, so that a host can register them without loading their classes. */

@@ -19,9 +19,7 @@ use Toporia\Realtime\Worker\RunOptions;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Terminal;
 
-/**
- * realtime:kafka:consume: runs a worker. Reads the input and assembles the parts; ConsumeRunner does the work.
- */
+/** realtime:kafka:consume: runs a worker. Reads the input and assembles the parts; ConsumeRunner does the work. */
 #[AsCommand('realtime:kafka:consume', 'Consume channels from Kafka and pass each message to its handler')]
 final class ConsumeCommand extends WorkerCommand
 {

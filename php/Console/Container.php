@@ -46,9 +46,7 @@ final class Container
         return $this;
     }
 
-    /**
-     * True if get() can resolve the id: it is bound, or a class that can be instantiated.
-     */
+    /** True if get() can resolve the id: it is bound, or a class that can be instantiated. */
     public function has(string $id): bool
     {
         return isset($this->instances[$id]) || isset($this->bindings[$id])
@@ -78,9 +76,7 @@ final class Container
         }
     }
 
-    /**
-     * Forgets all objects that were created: get() creates them again. Objects passed to bind() are kept.
-     */
+    /** Forgets all objects that were created: get() creates them again. Objects passed to bind() are kept. */
     public function forgetInstances(): void
     {
         $this->instances = [self::class => $this];

@@ -14,9 +14,7 @@ use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\RunOptions;
 
-/**
- * realtime:kafka:dev: runs an in-memory Kafka for development. Runs the embedded broker until Ctrl-C or SIGTERM.
- */
+/** realtime:kafka:dev: runs an in-memory Kafka for development. Runs the embedded broker until Ctrl-C or SIGTERM. */
 #[AsCommand('realtime:kafka:dev', 'Run the embedded development broker until Ctrl-C')]
 final class DevCommand extends Command
 {

@@ -32,17 +32,13 @@ abstract class DlqCommand extends Command
 
     private Cluster $cluster;
 
-    /**
-     * @param (Closure(string): Cluster)|null $connect connects to the named broker; null: through the extension
-     */
+    /** @param (Closure(string): Cluster)|null $connect connects to the named broker; null: through the extension */
     public function __construct(Host $host, private ?Closure $connect = null)
     {
         parent::__construct($host);
     }
 
-    /**
-     * Adds the named selection options.
-     */
+    /** Adds the named selection options. */
     protected function addSelection(string ...$options): static
     {
         $descriptions = [
@@ -155,9 +151,7 @@ abstract class DlqCommand extends Command
         }
     }
 
-    /**
-     * Asks for confirmation; only an explicit yes counts.
-     */
+    /** Asks for confirmation; only an explicit yes counts. */
     protected function confirm(InputInterface $input, OutputInterface $output, string $question): bool
     {
         if ($input->getOption('yes')) {

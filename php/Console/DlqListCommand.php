@@ -17,9 +17,7 @@ use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\Terminal;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * realtime:dlq:list: lists dead letters, newest first. Replayed letters are hidden unless --all is given.
- */
+/** realtime:dlq:list: lists dead letters, newest first. Replayed letters are hidden unless --all is given. */
 #[AsCommand('realtime:dlq:list', 'List dead letters: messages that could not be handled')]
 final class DlqListCommand extends DlqCommand
 {

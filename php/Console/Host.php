@@ -33,9 +33,7 @@ abstract class Host
      */
     abstract public function inspectedConfig(): array;
 
-    /**
-     * The application's root directory; part of the default name of the restart file.
-     */
+    /** The application's root directory; part of the default name of the restart file. */
     abstract public function directory(): string;
 
     /**
@@ -47,9 +45,7 @@ abstract class Host
      */
     abstract public function make(string $class): object;
 
-    /**
-     * The reason why the configuration could not be loaded; null if it was loaded.
-     */
+    /** The reason why the configuration could not be loaded; null if it was loaded. */
     public function loadError(): ?string
     {
         return null;
@@ -77,9 +73,7 @@ abstract class Host
         return null;
     }
 
-    /**
-     * The default of --handler-lifetime; 0 in frameworks whose container has a scope per request or job.
-     */
+    /** The default of --handler-lifetime; 0 in frameworks whose container has a scope per request or job. */
     public function handlerLifetime(): ?int
     {
         return null;

@@ -150,9 +150,7 @@ final class LagCommand extends Command
         return $code;
     }
 
-    /**
-     * A check without any group to check counts as failed.
-     */
+    /** A check without any group to check counts as failed. */
     private static function code(LagOptions $options, LagReport $report): int
     {
         $fine = $report->failures === [] && ($report->groups !== [] || !$options->isCheck());

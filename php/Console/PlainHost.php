@@ -82,9 +82,7 @@ final class PlainHost extends Host
         return new self(self::read($directory), $directory);
     }
 
-    /**
-     * The host for realtime:doctor after in() failed: the configuration can be inspected, but is not applied.
-     */
+    /** The host for realtime:doctor after in() failed: the configuration can be inspected, but is not applied. */
     public static function forDoctor(string $directory, ConfigurationException $why): self
     {
         $host = new self([], $directory);

@@ -1,8 +1,6 @@
 <?php
 
-/**
- * A command whose handleSignal() is called by Symfony Console.
- */
+/** A command whose handleSignal() is called by Symfony Console. */
 
 declare(strict_types=1);
 

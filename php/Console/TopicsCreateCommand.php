@@ -126,9 +126,7 @@ final class TopicsCreateCommand extends TopicCommand
         return $code;
     }
 
-    /**
-     * @return array{'created'|'grown'|'exists'|'failed'|'dry run', string} the result, and a sentence
-     */
+    /** @return array{'created'|'grown'|'exists'|'failed'|'dry run', string} the result, and a sentence */
     private function createOne(
         InputInterface $input,
         Admin $admin,

@@ -1,8 +1,6 @@
 <?php
 
-/**
- * Entry point of the plain PHP console: loads autoloaders and configuration, runs a command, returns its exit code.
- */
+/** Entry point of the plain PHP console: loads autoloaders and configuration, runs a command, returns its exit code. */
 
 declare(strict_types=1);
 

@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Evaluates Kafka permissions by the needs of publishers and workers.
- */
+/** Evaluates Kafka permissions by the needs of publishers and workers. */
 final class Acl
 {
     /**
@@ -125,9 +123,7 @@ final class Acl
         }
     }
 
-    /**
-     * The command that grants a permission.
-     */
+    /** The command that grants a permission. */
     public function command(string $resource, string ...$operations): string
     {
         return "kafka-acls.sh --bootstrap-server $this->server --add --allow-principal '$this->principal' "

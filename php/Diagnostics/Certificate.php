@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Diagnostics;
 
 use OpenSSLCertificate;
 
-/**
- * The relevant fields of a broker's certificate.
- */
+/** The relevant fields of a broker's certificate. */
 final class Certificate
 {
     /**
@@ -75,9 +73,7 @@ final class Certificate
         );
     }
 
-    /**
-     * True if the certificate is valid for the host; `*` matches the first label.
-     */
+    /** True if the certificate is valid for the host; `*` matches the first label. */
     public function isFor(string $host): bool
     {
         $host = strtolower(trim($host, '[]'));

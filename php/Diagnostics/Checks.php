@@ -13,9 +13,7 @@ use Toporia\Realtime\Exception\RealtimeException;
  */
 final class Checks
 {
-    /**
-     * @param list<Check> $checks in order: a check comes after the checks it depends on
-     */
+    /** @param list<Check> $checks in order: a check comes after the checks it depends on */
     public function __construct(private array $checks, private Report $report, private Secrets $secrets)
     {
     }

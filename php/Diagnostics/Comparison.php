@@ -32,9 +32,7 @@ final class Comparison
     ) {
     }
 
-    /**
-     * @return list<Difference> most severe first
-     */
+    /** @return list<Difference> most severe first */
     public function differences(): array
     {
         $found = [];
@@ -53,9 +51,7 @@ final class Comparison
         return [...$level(Difference::WRONG), ...$level(Difference::WARNING), ...$level(Difference::NOTE)];
     }
 
-    /**
-     * @return list<Difference>
-     */
+    /** @return list<Difference> */
     private function missing(WantedTopic $wanted): array
     {
         if (in_array($wanted->topic, $this->hidden, true)) {
@@ -89,9 +85,7 @@ final class Comparison
         )];
     }
 
-    /**
-     * Another existing or configured topic whose name collides with this one in Kafka.
-     */
+    /** Another existing or configured topic whose name collides with this one in Kafka. */
     private function collidingTopic(string $topic): ?string
     {
         $same = strtr($topic, '.', '_');
@@ -116,9 +110,7 @@ final class Comparison
         );
     }
 
-    /**
-     * @return list<Difference>
-     */
+    /** @return list<Difference> */
     private function differingSettings(WantedTopic $wanted, TopicState $state): array
     {
         $found = [];
@@ -166,9 +158,7 @@ final class Comparison
         return $found;
     }
 
-    /**
-     * @return list<Difference>
-     */
+    /** @return list<Difference> */
     private function brokerProblems(): array
     {
         $found = [];
@@ -188,9 +178,7 @@ final class Comparison
         return $found;
     }
 
-    /**
-     * @return list<Difference>
-     */
+    /** @return list<Difference> */
     private function tooManyChannels(): array
     {
         $channels = count($this->named(TopicPlan::CHANNEL));
@@ -211,9 +199,7 @@ final class Comparison
         )];
     }
 
-    /**
-     * @return list<Difference>
-     */
+    /** @return list<Difference> */
     private function unusedTopics(): array
     {
         $found = [];
@@ -249,9 +235,7 @@ final class Comparison
         return $found;
     }
 
-    /**
-     * @param non-empty-list<string> $topics
-     */
+    /** @param non-empty-list<string> $topics */
     private static function note(array $topics, string $what, string $remedy): Difference
     {
         $some = implode(', ', array_slice($topics, 0, 3)) . (count($topics) > 3 ? ', …' : '');
@@ -261,9 +245,7 @@ final class Comparison
         return new Difference(Difference::NOTE, 'superfluous', $one, $what, $remedy);
     }
 
-    /**
-     * @return list<string> sorted
-     */
+    /** @return list<string> sorted */
     private function named(string $kind): array
     {
         $names = array_map('strval', array_keys($this->topics));

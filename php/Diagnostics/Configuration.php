@@ -66,9 +66,7 @@ final class Configuration
         $this->refused = $refused;
     }
 
-    /**
-     * True if these findings already contain an error of the configuration.
-     */
+    /** True if these findings already contain an error of the configuration. */
     public function reports(string $message): bool
     {
         return $this->refused !== [] && preg_match(self::UNKNOWN, $message) === 1

@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Admin;
 
-/**
- * State shared by the checks: configuration, connections, and results of earlier checks.
- */
+/** State shared by the checks: configuration, connections, and results of earlier checks. */
 final class Context
 {
     public readonly Configuration $configuration;
@@ -64,9 +62,7 @@ final class Context
         return extension_loaded('toporia_realtime');
     }
 
-    /**
-     * Skips all checks that depend on this one.
-     */
+    /** Skips all checks that depend on this one. */
     public function block(string $check, string $why): void
     {
         $this->blocked[$check] ??= $why;
@@ -77,26 +73,20 @@ final class Context
         return $this->blocked[$check] ?? null;
     }
 
-    /**
-     * Connects to a broker.
-     */
+    /** Connects to a broker. */
     public function probe(string $address): BrokerProbe
     {
         return $this->probes[$address]
             ??= new BrokerProbe($this->admin(), $address, $this->settings['security'], $this->options->timeout);
     }
 
-    /**
-     * True for an embedded development broker of any process.
-     */
+    /** True for an embedded development broker of any process. */
     public function isMock(): bool
     {
         return str_starts_with((string) $this->cluster?->cluster, 'mockCluster');
     }
 
-    /**
-     * An admin client of the extension, with the application's settings.
-     */
+    /** An admin client of the extension, with the application's settings. */
     public function admin(): Admin
     {
         return $this->admin ??= new Admin([

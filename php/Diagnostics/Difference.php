@@ -29,9 +29,7 @@ final class Difference
     ) {
     }
 
-    /**
-     * @return array<string, string|null>
-     */
+    /** @return array<string, string|null> */
     public function toArray(): array
     {
         return [

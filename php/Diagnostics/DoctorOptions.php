@@ -9,9 +9,7 @@ use Toporia\Realtime\Support\Channel;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
-/**
- * The validated options of realtime:doctor.
- */
+/** The validated options of realtime:doctor. */
 final class DoctorOptions
 {
     /**

@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
-/**
- * A single finding of the doctor.
- */
+/** A single finding of the doctor. */
 final class Finding
 {
     /**
@@ -42,9 +40,7 @@ final class Finding
         return new self(Level::Error, $subject, $text, $remedy, $facts);
     }
 
-    /**
-     * @param string|null $because reason why the check could not run; null: it chose not to
-     */
+    /** @param string|null $because reason why the check could not run; null: it chose not to */
     public static function skipped(string $subject, string $why, ?string $because = null): self
     {
         return new self(Level::Skipped, $subject, $why, null, ['because' => $because]);

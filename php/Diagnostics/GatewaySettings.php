@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Support\Environment;
 
-/**
- * The gateway's settings, resolved like the extension does.
- */
+/** The gateway's settings, resolved like the extension does. */
 final class GatewaySettings
 {
     private const VARIABLES = [
@@ -88,9 +86,7 @@ final class GatewaySettings
         return in_array(strtolower($listen), ['off', 'false'], true) ? null : $listen;
     }
 
-    /**
-     * True if the address can only be reached from this machine.
-     */
+    /** True if the address can only be reached from this machine. */
     public static function isLoopback(string $host): bool
     {
         $host = trim($host, '[]');

@@ -63,9 +63,7 @@ final class GroupLag
         return $this->rates[self::key($partition)] ?? null;
     }
 
-    /**
-     * Seconds needed to consume the lag; INF while nothing is consumed; null if unknown.
-     */
+    /** Seconds needed to consume the lag; INF while nothing is consumed; null if unknown. */
     public function behind(): ?float
     {
         $lag = $this->now->lag();
@@ -76,9 +74,7 @@ final class GroupLag
         return $this->consumed === null ? null : ($this->consumed > 0.0 ? $lag / $this->consumed : INF);
     }
 
-    /**
-     * Seconds until the group has caught up, if both rates stay the same; INF for never; null if unknown.
-     */
+    /** Seconds until the group has caught up, if both rates stay the same; INF for never; null if unknown. */
     public function catchesUp(): ?float
     {
         $behind = $this->behind();
@@ -90,9 +86,7 @@ final class GroupLag
         return $net > 0.0 ? $this->now->lag() / $net : INF;
     }
 
-    /**
-     * The same as text.
-     */
+    /** The same as text. */
     public function forecast(): string
     {
         $lag = $this->now->lag();

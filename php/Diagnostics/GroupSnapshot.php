@@ -29,9 +29,7 @@ final class GroupSnapshot
     ) {
     }
 
-    /**
-     * The lag in records, over all partitions.
-     */
+    /** The lag in records, over all partitions. */
     public function lag(): int
     {
         return array_sum(array_map(static fn (PartitionLag $p): int => $p->lag(), $this->partitions));
@@ -67,9 +65,7 @@ final class GroupSnapshot
         );
     }
 
-    /**
-     * True if there is no such group: it has neither members nor commits.
-     */
+    /** True if there is no such group: it has neither members nor commits. */
     public function isMissing(): bool
     {
         return $this->error === null && $this->partitions === [] && $this->deleted === []

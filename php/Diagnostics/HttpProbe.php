@@ -7,9 +7,7 @@ namespace Toporia\Realtime\Diagnostics;
 use RuntimeException;
 use Toporia\Realtime\Support\HttpRequest;
 
-/**
- * Requests health endpoints of workers and gateways on this machine.
- */
+/** Requests health endpoints of workers and gateways on this machine. */
 final class HttpProbe
 {
     private const MAX_BYTES = 4096;
@@ -31,9 +29,7 @@ final class HttpProbe
         return [$status ?: null, trim($body)];
     }
 
-    /**
-     * Replaces a wildcard address by the loopback address.
-     */
+    /** Replaces a wildcard address by the loopback address. */
     public static function reachable(string $address): string
     {
         return (string) preg_replace(['/\A0\.0\.0\.0(?=:)/', '/\A(?:\[::\]|::)(?=:\d+\z)/'], ['127.0.0.1', '[::1]'], $address);

@@ -7,9 +7,7 @@ namespace Toporia\Realtime\Diagnostics;
 use Toporia\Realtime\Worker\OptionValue;
 use Toporia\Realtime\Worker\UsageError;
 
-/**
- * The validated options of realtime:lag. Selects the groups, the interval, and the limits.
- */
+/** The validated options of realtime:lag. Selects the groups, the interval, and the limits. */
 final class LagOptions
 {
     private const WATCH = 2;
@@ -78,9 +76,7 @@ final class LagOptions
         );
     }
 
-    /**
-     * True if the exit code depends on a limit.
-     */
+    /** True if the exit code depends on a limit. */
     public function isCheck(): bool
     {
         return $this->threshold !== null || $this->maxSeconds !== null;

@@ -52,9 +52,7 @@ final class LagReport
         $this->failures = $failures;
     }
 
-    /**
-     * The lag in records, over all groups.
-     */
+    /** The lag in records, over all groups. */
     public function lag(): int
     {
         return array_sum(array_map(static fn (GroupLag $group): int => $group->now->lag(), $this->groups));
@@ -148,9 +146,7 @@ final class LagReport
         ];
     }
 
-    /**
-     * @return array<string, mixed>
-     */
+    /** @return array<string, mixed> */
     private static function groupArray(GroupLag $group): array
     {
         $snapshot = $group->now;
@@ -178,9 +174,7 @@ final class LagReport
         ];
     }
 
-    /**
-     * @return array<string, mixed>
-     */
+    /** @return array<string, mixed> */
     private static function partitionArray(GroupLag $group, PartitionLag $partition): array
     {
         $rates = $group->rates($partition);

@@ -24,16 +24,12 @@ final class LagText
     ];
     private const MAX_NOTES = 10;
 
-    /**
-     * @param int $width maximum line length of a table, in characters; 0: no limit
-     */
+    /** @param int $width maximum line length of a table, in characters; 0: no limit */
     public function __construct(private LagOptions $options, private int $width)
     {
     }
 
-    /**
-     * @return list<string>
-     */
+    /** @return list<string> */
     public function lines(LagReport $report): array
     {
         if ($report->groups === []) {
@@ -121,9 +117,7 @@ final class LagText
         return ['', ...$notes, ...($more > 0 ? ['  … and ' . Text::number($more) . ' more (--json has all)'] : [])];
     }
 
-    /**
-     * @return list<string>
-     */
+    /** @return list<string> */
     private function partitions(GroupLag $group, bool $named): array
     {
         $partitions = $group->now->partitions;
@@ -164,9 +158,7 @@ final class LagText
         ];
     }
 
-    /**
-     * @return list<string>
-     */
+    /** @return list<string> */
     private function summary(LagReport $report): array
     {
         if (!$this->options->isCheck()) {

@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
-/**
- * The severity of a finding.
- */
+/** The severity of a finding. */
 enum Level: string
 {
     case Ok = 'ok';

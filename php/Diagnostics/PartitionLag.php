@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
-/**
- * The lag of a consumer group in one partition. All values are from the same snapshot.
- */
+/** The lag of a consumer group in one partition. All values are from the same snapshot. */
 final class PartitionLag
 {
     /** The group has not committed, although there are records: the lag counts from the beginning. */
@@ -30,9 +28,7 @@ final class PartitionLag
     ) {
     }
 
-    /**
-     * Number of records that are not committed but can still be read.
-     */
+    /** Number of records that are not committed but can still be read. */
     public function lag(): int
     {
         return max(0, $this->end - max($this->committed ?? 0, $this->beginning));
@@ -53,9 +49,7 @@ final class PartitionLag
         };
     }
 
-    /**
-     * Number of records that were removed before the group read them.
-     */
+    /** Number of records that were removed before the group read them. */
     public function lost(): int
     {
         return max(0, $this->beginning - ($this->committed ?? $this->beginning));

@@ -24,9 +24,7 @@ final class Secrets
     /** @var list<string> longest first */
     private array $values;
 
-    /**
-     * @param array<mixed> $config the whole `realtime` configuration
-     */
+    /** @param array<mixed> $config the whole `realtime` configuration */
     public function __construct(array $config)
     {
         $values = self::collect($config);
@@ -72,9 +70,7 @@ final class Secrets
         );
     }
 
-    /**
-     * True if the content contains one of the secrets.
-     */
+    /** True if the content contains one of the secrets. */
     public function appearIn(string $content): bool
     {
         foreach ($this->values as $value) {

@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Diagnostics;
 
-/**
- * The content of a spool, read without modifying it: one directory for each owner of messages.
- */
+/** The content of a spool, read without modifying it: one directory for each owner of messages. */
 final class SpoolState
 {
     public int $messages = 0;

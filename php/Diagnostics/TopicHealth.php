@@ -6,24 +6,18 @@ namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Problems of topics with leaders and replicas; topics with the same problem are merged.
- */
+/** Problems of topics with leaders and replicas; topics with the same problem are merged. */
 final class TopicHealth
 {
     /** @var array<string, list<string>> topics by problem */
     private array $faults = [];
 
-    /**
-     * @param int $brokers number of brokers in the cluster
-     */
+    /** @param int $brokers number of brokers in the cluster */
     public function __construct(private int $brokers)
     {
     }
 
-    /**
-     * @param int|null $minimum min.insync.replicas; null: unknown
-     */
+    /** @param int|null $minimum min.insync.replicas; null: unknown */
     public function check(TopicState $state, ?int $minimum): void
     {
         [$topic, $partitions, $replicas] = [$state->name, $state->partitions, $state->replicas()];

@@ -29,9 +29,7 @@ final class TopicPlan
     public readonly array $wanted;
     public readonly TopicNames $deadLetters;
 
-    /**
-     * @param array<string, mixed> $settings
-     */
+    /** @param array<string, mixed> $settings */
     public function __construct(private array $settings)
     {
         $this->deadLetters = new TopicNames($settings['dlq_prefix']);
@@ -62,17 +60,13 @@ final class TopicPlan
         return $this->settings['topic_prefix'];
     }
 
-    /**
-     * Default number of partitions; null: one.
-     */
+    /** Default number of partitions; null: one. */
     public function defaultPartitions(): ?int
     {
         return $this->settings['default_partitions'];
     }
 
-    /**
-     * True if missing topics are created on first use.
-     */
+    /** True if missing topics are created on first use. */
     public function createsTopics(): bool
     {
         return $this->settings['auto_create_topics'];
@@ -143,9 +137,7 @@ final class TopicPlan
         return [$pattern === null ? $this->settings['default_topic'] : $topics[$pattern]];
     }
 
-    /**
-     * The original topic of a dead-letter topic; null for other topics.
-     */
+    /** The original topic of a dead-letter topic; null for other topics. */
     public function original(string $topic): ?string
     {
         return $this->deadLetters->isDeadLetters($topic) ? $this->deadLetters->original($topic) : null;
@@ -176,9 +168,7 @@ final class TopicPlan
         return $topic === $prefix || str_starts_with($topic, "$prefix.") ? self::OTHER : null;
     }
 
-    /**
-     * True if a channel has this topic of its own: `user.1` has `shop_user_1` or, with dots, `shop_user.1`.
-     */
+    /** True if a channel has this topic of its own: `user.1` has `shop_user_1` or, with dots, `shop_user.1`. */
     public function isTopicOf(string $channel, string $topic): bool
     {
         foreach (self::channelParts($channel) as $part) {

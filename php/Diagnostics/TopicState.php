@@ -6,14 +6,10 @@ namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Worker\Text;
 
-/**
- * A topic in the cluster. Created from an entry of Admin::topics().
- */
+/** A topic in the cluster. Created from an entry of Admin::topics(). */
 final class TopicState
 {
-    /**
-     * @param list<array{partition: int, leader: int, replicas: list<int>, isr: list<int>}> $partitions
-     */
+    /** @param list<array{partition: int, leader: int, replicas: list<int>, isr: list<int>}> $partitions */
     public function __construct(public readonly string $name, public readonly array $partitions)
     {
     }
@@ -34,9 +30,7 @@ final class TopicState
         return $all;
     }
 
-    /**
-     * The replication factor: the minimum over all partitions.
-     */
+    /** The replication factor: the minimum over all partitions. */
     public function replicas(): int
     {
         $replicas = array_map(static fn (array $partition): int => count($partition['replicas']), $this->partitions);
@@ -44,9 +38,7 @@ final class TopicState
         return $replicas === [] ? 0 : min($replicas);
     }
 
-    /**
-     * The current problem of the topic; null if there is none.
-     */
+    /** The current problem of the topic; null if there is none. */
     public function problem(): ?string
     {
         $leaderless = array_filter($this->partitions, static fn (array $partition): bool => $partition['leader'] < 0);

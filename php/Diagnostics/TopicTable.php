@@ -45,9 +45,7 @@ final class TopicTable
         ], $rows, $width);
     }
 
-    /**
-     * @return array<string, mixed>
-     */
+    /** @return array<string, mixed> */
     public function toArray(TopicState $topic): array
     {
         return [
@@ -61,9 +59,7 @@ final class TopicTable
         ];
     }
 
-    /**
-     * Number of records at most; null if an offset is unknown.
-     */
+    /** Number of records at most; null if an offset is unknown. */
     public function records(TopicState $topic): ?int
     {
         $known = $this->spans[$topic->name] ?? null;

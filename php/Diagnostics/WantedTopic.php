@@ -44,9 +44,7 @@ final class WantedTopic
         return new self($this->topic, $patterns, ...$known, disputed: $this->disputed || $said !== $known);
     }
 
-    /**
-     * A copy with the overrides of the command line.
-     */
+    /** A copy with the overrides of the command line. */
     public function changed(?int $partitions, ?int $replication, ?int $retention): self
     {
         return new self(
@@ -58,17 +56,13 @@ final class WantedTopic
         );
     }
 
-    /**
-     * True for the default topic: channels that match no pattern of topic_mapping.
-     */
+    /** True for the default topic: channels that match no pattern of topic_mapping. */
     public function isFallback(): bool
     {
         return $this->patterns === ['all other channels'];
     }
 
-    /**
-     * Describes the settings: `6 partitions, 3 replicas, retention 7 d`.
-     */
+    /** Describes the settings: `6 partitions, 3 replicas, retention 7 d`. */
     public function describe(): string
     {
         $words = [

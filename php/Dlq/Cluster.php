@@ -160,18 +160,14 @@ class Cluster
         return [];
     }
 
-    /**
-     * Closes the connections.
-     */
+    /** Closes the connections. */
     public function close(): void
     {
         $this->broker?->close();
         $this->admin->close();
     }
 
-    /**
-     * True for an embedded broker of any process: only an embedded broker cannot look up offsets by time.
-     */
+    /** True for an embedded broker of any process: only an embedded broker cannot look up offsets by time. */
     private function isEmbedded(string $topic): bool
     {
         try {

@@ -25,17 +25,13 @@ final class Letter
     {
     }
 
-    /**
-     * Its topic, partition and offset: `dlq.realtime_user_1/0/17`.
-     */
+    /** Its topic, partition and offset: `dlq.realtime_user_1/0/17`. */
     public function letterId(): LetterId
     {
         return LetterId::of($this->record);
     }
 
-    /**
-     * The message id of the envelope, or `topic-partition-offset` of the original record.
-     */
+    /** The message id of the envelope, or `topic-partition-offset` of the original record. */
     public function messageId(): string
     {
         $envelope = $this->envelope();
@@ -50,73 +46,55 @@ final class Letter
             : "{$this->originalTopic()}-$partition-$offset";
     }
 
-    /**
-     * The channel of the message; null if the value is not an envelope.
-     */
+    /** The channel of the message; null if the value is not an envelope. */
     public function channel(): ?string
     {
         return $this->envelope()['channel'] ?? null;
     }
 
-    /**
-     * The event of the message; null if the value is not an envelope.
-     */
+    /** The event of the message; null if the value is not an envelope. */
     public function event(): ?string
     {
         return $this->envelope()['event'] ?? null;
     }
 
-    /**
-     * The topic of the first failure.
-     */
+    /** The topic of the first failure. */
     public function originalTopic(): string
     {
         return $this->text(Headers::ORIGINAL_TOPIC) ?? $this->names->original($this->record->topic);
     }
 
-    /**
-     * The partition of the first failure.
-     */
+    /** The partition of the first failure. */
     public function originalPartition(): ?int
     {
         return $this->number(Headers::ORIGINAL_PARTITION);
     }
 
-    /**
-     * The offset of the first failure.
-     */
+    /** The offset of the first failure. */
     public function originalOffset(): ?int
     {
         return $this->number(Headers::ORIGINAL_OFFSET);
     }
 
-    /**
-     * The timestamp of the original record, in Unix milliseconds.
-     */
+    /** The timestamp of the original record, in Unix milliseconds. */
     public function originalTimestampMs(): ?int
     {
         return $this->number(Headers::ORIGINAL_TIMESTAMP);
     }
 
-    /**
-     * The consumer group that failed; null if unknown.
-     */
+    /** The consumer group that failed; null if unknown. */
     public function group(): ?string
     {
         return $this->text(Headers::ORIGINAL_GROUP);
     }
 
-    /**
-     * The class of the exception.
-     */
+    /** The class of the exception. */
     public function exceptionClass(): ?string
     {
         return $this->text(Headers::EXCEPTION_CLASS);
     }
 
-    /**
-     * The exception's message, up to 1 KB.
-     */
+    /** The exception's message, up to 1 KB. */
     public function reason(): ?string
     {
         return $this->text(Headers::EXCEPTION_MESSAGE);
@@ -135,33 +113,25 @@ final class Letter
         return $chain === null ? [] : explode('; caused by ', $chain);
     }
 
-    /**
-     * Number of attempts; 0: the value could not be parsed.
-     */
+    /** Number of attempts; 0: the value could not be parsed. */
     public function attempts(): ?int
     {
         return $this->number(Headers::ATTEMPTS);
     }
 
-    /**
-     * Number of replays before this failure.
-     */
+    /** Number of replays before this failure. */
     public function replays(): int
     {
         return $this->number(Headers::REPLAYS) ?? 0;
     }
 
-    /**
-     * Time of the failure, in Unix seconds.
-     */
+    /** Time of the failure, in Unix seconds. */
     public function failedAt(): int
     {
         return $this->number(Headers::FAILED_AT) ?? $this->record->timestamp;
     }
 
-    /**
-     * The exception's class name without its namespace.
-     */
+    /** The exception's class name without its namespace. */
     public function shortClass(): ?string
     {
         $class = $this->exceptionClass();

@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Dlq;
 
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Shows one letter in full, as text or as JSON. Location and reason of the failure, headers, payload.
- */
+/** Shows one letter in full, as text or as JSON. Location and reason of the failure, headers, payload. */
 final class LetterDetails
 {
     public function __construct(private Letter $letter, private ?int $replayedAt)

@@ -7,9 +7,7 @@ namespace Toporia\Realtime\Dlq;
 use Toporia\Realtime\Diagnostics\Table;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Formats letters as a table. Two lines per letter: the columns, then the message id and the exception's message.
- */
+/** Formats letters as a table. Two lines per letter: the columns, then the message id and the exception's message. */
 final class LetterTable
 {
     /**

@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Dlq;
 
 use Toporia\Realtime\Exception\RealtimeException;
 
-/**
- * Reads dead letters from Kafka. Streams letters one at a time, so that their number does not matter.
- */
+/** Reads dead letters from Kafka. Streams letters one at a time, so that their number does not matter. */
 final class Letters
 {
     /** Letters of a topic that are read to learn whose topic it is. */
@@ -135,9 +133,7 @@ final class Letters
         return $topics;
     }
 
-    /**
-     * True for a letter of the selection that is this application's, or that is named, itself or by its topic.
-     */
+    /** True for a letter of the selection that is this application's, or that is named, itself or by its topic. */
     public function isSelected(Selection $selection, Letter $letter): bool
     {
         $isOwn = $this->ownership === null || $selection->isNamed($letter->record->topic)

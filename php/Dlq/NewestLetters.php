@@ -6,26 +6,20 @@ namespace Toporia\Realtime\Dlq;
 
 use SplMinHeap;
 
-/**
- * Collects the newest letters up to a limit. Only keeps the fields to show, as returned by Letter::toArray().
- */
+/** Collects the newest letters up to a limit. Only keeps the fields to show, as returned by Letter::toArray(). */
 final class NewestLetters
 {
     /** @var SplMinHeap<array{int, int, array<string, mixed>}> time, sequence number, letter */
     private SplMinHeap $heap;
     private int $count = 0;
 
-    /**
-     * @param int $limit maximum number of letters kept; 0: no limit
-     */
+    /** @param int $limit maximum number of letters kept; 0: no limit */
     public function __construct(private int $limit)
     {
         $this->heap = new SplMinHeap();
     }
 
-    /**
-     * @param array<string, mixed> $letter
-     */
+    /** @param array<string, mixed> $letter */
     public function add(int $failedAt, array $letter): void
     {
         $this->heap->insert([$failedAt, $this->count++, $letter]);
@@ -34,9 +28,7 @@ final class NewestLetters
         }
     }
 
-    /**
-     * Number of letters added.
-     */
+    /** Number of letters added. */
     public function count(): int
     {
         return $this->count;

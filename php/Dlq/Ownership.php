@@ -22,9 +22,7 @@ final class Ownership
     /** @var array<string, true> dead-letter topics with letters of other applications */
     private array $skipped = [];
 
-    /**
-     * @param list<string> $topics all topics of the cluster
-     */
+    /** @param list<string> $topics all topics of the cluster */
     public function __construct(private TopicPlan $plan, private TopicNames $names, array $topics)
     {
         foreach ($topics as $topic) {
@@ -34,9 +32,7 @@ final class Ownership
         }
     }
 
-    /**
-     * True for a dead-letter topic that may hold letters of this application.
-     */
+    /** True for a dead-letter topic that may hold letters of this application. */
     public function mayOwn(string $deadLetters): bool
     {
         return $this->plan->kind($this->names->original($deadLetters)) !== null;
@@ -52,9 +48,7 @@ final class Ownership
         return !in_array($kind, [null, TopicPlan::CHANNEL, TopicPlan::LEFT_OVER, TopicPlan::OTHER], true);
     }
 
-    /**
-     * Learns from a letter whose topic and prefix it has; false if it has no channel and says nothing.
-     */
+    /** Learns from a letter whose topic and prefix it has; false if it has no channel and says nothing. */
     public function learn(Letter $letter): bool
     {
         $channel = $letter->channel();
@@ -74,9 +68,7 @@ final class Ownership
         return true;
     }
 
-    /**
-     * True for a letter of this application.
-     */
+    /** True for a letter of this application. */
     public function owns(Letter $letter): bool
     {
         $deadLetters = $letter->record->topic;

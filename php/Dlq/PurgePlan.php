@@ -64,9 +64,7 @@ final class PurgePlan
         return $failed === [] ? null : reset($failed);
     }
 
-    /**
-     * Adds the next letter of a partition.
-     */
+    /** Adds the next letter of a partition. */
     private function add(LetterId $letter, bool $delete): void
     {
         $topic = $letter->topic;
@@ -82,17 +80,13 @@ final class PurgePlan
         }
     }
 
-    /**
-     * Number of letters to delete.
-     */
+    /** Number of letters to delete. */
     public function count(): int
     {
         return array_sum($this->deleted);
     }
 
-    /**
-     * Number of letters that are selected but must stay.
-     */
+    /** Number of letters that are selected but must stay. */
     public function blocked(): int
     {
         return array_sum(array_map(array_sum(...), $this->blocked));

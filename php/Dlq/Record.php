@@ -30,9 +30,7 @@ final class Record
     ) {
     }
 
-    /**
-     * Creates a record from a message of a raw topic.
-     */
+    /** Creates a record from a message of a raw topic. */
     public static function of(Message $message): self
     {
         $headers = $message->getHeaders();
@@ -66,9 +64,7 @@ final class Record
         return array_replace($this->headers, $this->repeated);
     }
 
-    /**
-     * Size of key, value and headers in bytes.
-     */
+    /** Size of key, value and headers in bytes. */
     public function bytes(): int
     {
         $bytes = strlen($this->key ?? '') + strlen($this->value ?? '');

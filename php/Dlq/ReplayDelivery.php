@@ -7,9 +7,7 @@ namespace Toporia\Realtime\Dlq;
 use Closure;
 use Toporia\Realtime\Exception\RealtimeException;
 
-/**
- * Sends replays in batches and marks the delivered ones. Also holds the result of a replay.
- */
+/** Sends replays in batches and marks the delivered ones. Also holds the result of a replay. */
 final class ReplayDelivery
 {
     /** Letters, and bytes, per batch. */
@@ -33,9 +31,7 @@ final class ReplayDelivery
     private int $bytes = 0;
     private int $failedBatches = 0;
 
-    /**
-     * @param (Closure(int): void)|null $progress receives the number of replayed letters after each batch
-     */
+    /** @param (Closure(int): void)|null $progress receives the number of replayed letters after each batch */
     public function __construct(private Cluster $cluster, private ReplayMarkers $markers, private ?Closure $progress = null)
     {
     }
@@ -64,17 +60,13 @@ final class ReplayDelivery
         }
     }
 
-    /**
-     * Records a letter that cannot be replayed.
-     */
+    /** Records a letter that cannot be replayed. */
     public function fail(Letter $letter, string $why): void
     {
         $this->failed[(string) $letter->letterId()] = $why;
     }
 
-    /**
-     * Waits for the acknowledgements of the batch, then marks the delivered letters.
-     */
+    /** Waits for the acknowledgements of the batch, then marks the delivered letters. */
     public function finish(): void
     {
         if ($this->batch === []) {

@@ -53,9 +53,7 @@ final class ReplayPlan
         $this->sample->add(-$letter->failedAt(), $letter->toArray(null));
     }
 
-    /**
-     * Number of letters to replay.
-     */
+    /** Number of letters to replay. */
     public function count(): int
     {
         return $this->count;

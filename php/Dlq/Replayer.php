@@ -182,9 +182,7 @@ final class Replayer
         return $found !== null && $found->offset === $offset && self::hasSameTimestamp($found, $letter) ? $found : null;
     }
 
-    /**
-     * Guards against a topic that was deleted and recreated: its offsets start at 0 again.
-     */
+    /** Guards against a topic that was deleted and recreated: its offsets start at 0 again. */
     private static function hasSameTimestamp(Record $record, Letter $letter): bool
     {
         $ms = $letter->originalTimestampMs();

@@ -76,9 +76,7 @@ final class Selection
         );
     }
 
-    /**
-     * True if no condition is set.
-     */
+    /** True if no condition is set. */
     public function isEverything(): bool
     {
         return $this->messages === [] && $this->letterIds === [] && $this->topic === null && $this->class === null
@@ -105,9 +103,7 @@ final class Selection
         return $exact === [] ? array_values(array_unique([...$searched, ...$named])) : $exact;
     }
 
-    /**
-     * True for a topic that is named in full, or by the id of one of its letters: it may be another application's.
-     */
+    /** True for a topic that is named in full, or by the id of one of its letters: it may be another application's. */
     public function isNamed(string $deadLetters): bool
     {
         return $this->named([$deadLetters]) !== [] || $this->coversTopic($deadLetters, exactly: true);
@@ -134,9 +130,7 @@ final class Selection
         return $from;
     }
 
-    /**
-     * True if a letter is chosen.
-     */
+    /** True if a letter is chosen. */
     public function matches(Letter $letter): bool
     {
         // Check this first, so that missing() does not list a letter that exists but fails another condition.
@@ -201,9 +195,7 @@ final class Selection
         ]);
     }
 
-    /**
-     * The dead-letter topic in the message id of a raw topic (`topic-partition-offset`); empty for other ids.
-     */
+    /** The dead-letter topic in the message id of a raw topic (`topic-partition-offset`); empty for other ids. */
     private function topicOfRawMessage(int|string $id): string
     {
         return preg_match('/\A(.+)-\d+-\d+\z/s', (string) $id, $match) === 1 ? $this->names->deadLetters($match[1]) : '';

@@ -14,41 +14,31 @@ final class TopicNames
     {
     }
 
-    /**
-     * The pattern of all dead-letter topics: `dlq.**`.
-     */
+    /** The pattern of all dead-letter topics: `dlq.**`. */
     public function pattern(): string
     {
         return "$this->prefix.**";
     }
 
-    /**
-     * True if the name is that of a dead-letter topic.
-     */
+    /** True if the name is that of a dead-letter topic. */
     public function isDeadLetters(string $topic): bool
     {
         return str_starts_with($topic, "$this->prefix.");
     }
 
-    /**
-     * The dead-letter topic of a topic; a dead-letter topic is returned unchanged.
-     */
+    /** The dead-letter topic of a topic; a dead-letter topic is returned unchanged. */
     public function deadLetters(string $topic): string
     {
         return $this->isDeadLetters($topic) ? $topic : "$this->prefix.$topic";
     }
 
-    /**
-     * The original topic of a dead-letter topic.
-     */
+    /** The original topic of a dead-letter topic. */
     public function original(string $deadLetters): string
     {
         return $this->isDeadLetters($deadLetters) ? substr($deadLetters, strlen($this->prefix) + 1) : $deadLetters;
     }
 
-    /**
-     * The topic that holds the markers of replayed letters.
-     */
+    /** The topic that holds the markers of replayed letters. */
     public function replayed(): string
     {
         return "$this->prefix-replayed";

@@ -115,9 +115,7 @@ final class Batch
         return new BatchException($this->positions[$given[$failed] ?? ''] ?? 0, $why->getPrevious() ?? $why);
     }
 
-    /**
-     * The failure with its index in the broker's list: the busy key, else the first message passed to the callback.
-     */
+    /** The failure with its index in the broker's list: the busy key, else the first message passed to the callback. */
     private function withIndex(Throwable $why): Throwable
     {
         $key = $why instanceof InProgressException ? $why->getKey() : $this->fresh[0] ?? '';

@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Idempotency;
 
-/**
- * The result of claiming a key.
- */
+/** The result of claiming a key. */
 enum Claim
 {
     /** The key belongs to this worker now. */

@@ -113,9 +113,7 @@ final class Idempotency
         return $ran > 0;
     }
 
-    /**
-     * Number of messages skipped because they were handled before.
-     */
+    /** Number of messages skipped because they were handled before. */
     public function skipped(): int
     {
         return $this->skipped;

@@ -8,14 +8,10 @@ use RuntimeException;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\Transient;
 
-/**
- * Another worker is handling the same key. Transient: on the next attempt the key is either done or free.
- */
+/** Another worker is handling the same key. Transient: on the next attempt the key is either done or free. */
 final class InProgressException extends RuntimeException implements RealtimeException, Transient
 {
-    /**
-     * @param string $key the key with its scope
-     */
+    /** @param string $key the key with its scope */
     public function __construct(private string $key)
     {
         parent::__construct(
@@ -24,9 +20,7 @@ final class InProgressException extends RuntimeException implements RealtimeExce
         );
     }
 
-    /**
-     * The key with its scope.
-     */
+    /** The key with its scope. */
     public function getKey(): string
     {
         return $this->key;

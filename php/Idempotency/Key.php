@@ -35,9 +35,7 @@ final class Key
         return "$scope:" . self::HASHED . hash('sha256', $key);
     }
 
-    /**
-     * @throws ConfigurationException not 1 to 64 characters of A-Z a-z 0-9 . _ -
-     */
+    /** @throws ConfigurationException not 1 to 64 characters of A-Z a-z 0-9 . _ - */
     public static function checkScope(string $scope): string
     {
         // No colon, so that no scope and key look like another scope and key.

@@ -36,9 +36,7 @@ final class MemoryStore extends ClaimingStore
         }
     }
 
-    /**
-     * Number of handled keys in memory.
-     */
+    /** Number of handled keys in memory. */
     public function count(): int
     {
         return count($this->done);

@@ -30,9 +30,7 @@ final class PdoDialect
         self::checkTable($table);
     }
 
-    /**
-     * @throws ConfigurationException a name that would need quoting
-     */
+    /** @throws ConfigurationException a name that would need quoting */
     public static function checkTable(string $table): void
     {
         if (preg_match('/^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/D', $table) !== 1) {
@@ -97,9 +95,7 @@ final class PdoDialect
         ];
     }
 
-    /**
-     * Deletes up to $limit expired keys (:now).
-     */
+    /** Deletes up to $limit expired keys (:now). */
     public function purge(int $limit): string
     {
         if ($this->driver === 'mysql') {

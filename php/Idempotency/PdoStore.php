@@ -204,9 +204,7 @@ final class PdoStore implements Store
         return array_values(array_filter($keys, static fn (string $key): bool => isset($marked[$key])));
     }
 
-    /**
-     * Throws if the transaction that holds the mark can no longer be committed.
-     */
+    /** Throws if the transaction that holds the mark can no longer be committed. */
     private function checkTransaction(PDO $pdo): void
     {
         if (!$pdo->inTransaction()) {

@@ -20,9 +20,7 @@ final class Configuration
 
     private static bool $refused = false;
 
-    /**
-     * @param array<string, mixed> $config
-     */
+    /** @param array<string, mixed> $config */
     public static function apply(array $config): void
     {
         try {

@@ -29,9 +29,7 @@ final class Connection
 
     private ?Broker $broker = null;
 
-    /**
-     * @param array<string, mixed> $config the connection's entry
-     */
+    /** @param array<string, mixed> $config the connection's entry */
     public function __construct(private array $config)
     {
     }

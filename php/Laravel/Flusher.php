@@ -18,16 +18,12 @@ final class Flusher
 
     private bool $timedOut = false;
 
-    /**
-     * @param int $timeoutMs maximum wait, in ms
-     */
+    /** @param int $timeoutMs maximum wait, in ms */
     public function __construct(private Log $log, private int $timeoutMs)
     {
     }
 
-    /**
-     * Called at the end of a request, for SAPIs whose process outlives it.
-     */
+    /** Called at the end of a request, for SAPIs whose process outlives it. */
     public function afterRequest(): void
     {
         if (!in_array(PHP_SAPI, self::REQUEST_SAPIS, true)) {

@@ -185,9 +185,7 @@ final class KafkaBroadcaster extends Broadcaster
         return str_starts_with($channel, 'private-') || str_starts_with($channel, 'presence-');
     }
 
-    /**
-     * The name passed to routes/channels.php: one authorization covers every prefix.
-     */
+    /** The name passed to routes/channels.php: one authorization covers every prefix. */
     private static function withoutPrefix(string $channel): string
     {
         foreach (self::PREFIXES as $prefix) {

@@ -33,9 +33,7 @@ final class LaravelHost extends Host
         $this->scope = new MessageScope($app);
     }
 
-    /**
-     * @throws ConfigurationException config/realtime.php is invalid: the command prints it and exits with 2
-     */
+    /** @throws ConfigurationException config/realtime.php is invalid: the command prints it and exits with 2 */
     public function config(): array
     {
         $config = Environment::withoutComments((array) $this->app->make('config')->get('realtime', []));
@@ -92,9 +90,7 @@ final class LaravelHost extends Host
         $this->announce(new MessageConsumed($message));
     }
 
-    /**
-     * A listener that throws is reported: it must neither fail a handled message nor stop the worker.
-     */
+    /** A listener that throws is reported: it must neither fail a handled message nor stop the worker. */
     private function announce(object $event): void
     {
         try {

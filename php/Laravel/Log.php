@@ -12,21 +12,15 @@ use Toporia\Realtime\Laravel\Events\MessageDeadLettered;
 use Toporia\Realtime\Laravel\Events\MessageFailed;
 use Toporia\Realtime\Message;
 
-/**
- * Writes to the application's log. Uses the channel of `realtime.log`; the logger is created on first use.
- */
+/** Writes to the application's log. Uses the channel of `realtime.log`; the logger is created on first use. */
 final class Log
 {
-    /**
-     * @param (Closure(): LoggerInterface)|null $logger null: nothing is logged
-     */
+    /** @param (Closure(): LoggerInterface)|null $logger null: nothing is logged */
     public function __construct(private ?Closure $logger)
     {
     }
 
-    /**
-     * Logs a failed attempt that will be retried, or after which the worker stops.
-     */
+    /** Logs a failed attempt that will be retried, or after which the worker stops. */
     public function failed(MessageFailed $event): void
     {
         $next = $event->retryInMs === null ? 'not tried again' : "tried again in $event->retryInMs ms";
@@ -64,9 +58,7 @@ final class Log
         ];
     }
 
-    /**
-     * @param array<string, mixed> $context
-     */
+    /** @param array<string, mixed> $context */
     public function write(string $level, string $text, array $context): void
     {
         if ($this->logger === null) {

@@ -56,17 +56,13 @@ final class Manager
         return new AfterCommit($this->app->bound('db.transactions') ? $this->app->make('db.transactions') : null);
     }
 
-    /**
-     * Returns the named broker; null: the default broker.
-     */
+    /** Returns the named broker; null: the default broker. */
     public function broker(?string $name = null): Broker
     {
         return Realtime::broker($name);
     }
 
-    /**
-     * Waits until Kafka has acknowledged everything that this process sent.
-     */
+    /** Waits until Kafka has acknowledged everything that this process sent. */
     public function flush(int $timeoutMs = 10000): void
     {
         Realtime::flush($timeoutMs);
@@ -78,17 +74,13 @@ final class Manager
         return Realtime::stats();
     }
 
-    /**
-     * Records broadcasts instead of sending them, for this facade, the helpers and the broadcast driver.
-     */
+    /** Records broadcasts instead of sending them, for this facade, the helpers and the broadcast driver. */
     public function fake(?Publisher $fake = null): RealtimeFake
     {
         return $this->fake = Realtime::fake($fake);
     }
 
-    /**
-     * Stops faking.
-     */
+    /** Stops faking. */
     public function restore(): void
     {
         $this->fake = null;

@@ -20,9 +20,7 @@ final class MessageScope
     {
     }
 
-    /**
-     * Called before each message.
-     */
+    /** Called before each message. */
     public function begin(): void
     {
         $this->resetLog();

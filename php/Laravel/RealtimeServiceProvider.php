@@ -75,9 +75,7 @@ final class RealtimeServiceProvider extends ServiceProvider
         }
     }
 
-    /**
-     * Registers kafka:send and kafka:consume, unless the names are taken now or later.
-     */
+    /** Registers kafka:send and kafka:consume, unless the names are taken now or later. */
     private static function addRawCommands(Artisan $artisan): void
     {
         // If Laravel loads commands lazily, has() does not know any of them yet.

@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Outbox;
 
 use Toporia\Realtime\Worker\Text;
 
-/**
- * The number of rows waiting in the outbox. Counts are capped: MAX_COUNT + 1 means that there are more.
- */
+/** The number of rows waiting in the outbox. Counts are capped: MAX_COUNT + 1 means that there are more. */
 final class Backlog
 {
     public const MAX_COUNT = 10000;
@@ -27,9 +25,7 @@ final class Backlog
     ) {
     }
 
-    /**
-     * A count for output: `17`, or `more than 10,000`.
-     */
+    /** A count for output: `17`, or `more than 10,000`. */
     public static function shown(int $count): string
     {
         return $count > self::MAX_COUNT ? 'more than ' . Text::number(self::MAX_COUNT) : Text::number($count);

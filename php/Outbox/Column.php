@@ -15,9 +15,7 @@ use Toporia\Realtime\Exception\EncodingException;
  */
 final class Column
 {
-    /**
-     * Encodes a string.
-     */
+    /** Encodes a string. */
     public static function string(string $value): string
     {
         return json_encode(self::pack($value), JSON_THROW_ON_ERROR);

@@ -35,9 +35,7 @@ final class Database
         return $this->name;
     }
 
-    /**
-     * @throws ConnectionLost no connection can be opened
-     */
+    /** @throws ConnectionLost no connection can be opened */
     public function platform(): Platform
     {
         return $this->platform ??= Platform::of($this->driver());
@@ -78,9 +76,7 @@ final class Database
         }
     }
 
-    /**
-     * The first value of the first row; null if there is none.
-     */
+    /** The first value of the first row; null if there is none. */
     public function value(string $sql): mixed
     {
         return $this->column($sql)[0] ?? null;
@@ -128,9 +124,7 @@ final class Database
         return true;
     }
 
-    /**
-     * Closes the connection and thereby releases its locks; the next statement opens a new one.
-     */
+    /** Closes the connection and thereby releases its locks; the next statement opens a new one. */
     public function disconnect(): void
     {
         $this->pdo = null;

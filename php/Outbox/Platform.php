@@ -9,9 +9,7 @@ use Toporia\Realtime\Outbox\Lock\MariaDbLock;
 use Toporia\Realtime\Outbox\Lock\PostgreSqlLock;
 use Toporia\Realtime\Outbox\Lock\ShardLock;
 
-/**
- * The differences between databases: identifiers, clocks and locks. Schema has the tables.
- */
+/** The differences between databases: identifiers, clocks and locks. Schema has the tables. */
 final class Platform
 {
     /** Names of the supported PDO drivers. */
@@ -50,17 +48,13 @@ final class Platform
         }
     }
 
-    /**
-     * The table for leases, used without advisory locks.
-     */
+    /** The table for leases, used without advisory locks. */
     public static function leases(string $table): string
     {
         return $table . '_lease';
     }
 
-    /**
-     * Quotes a table name, with its schema.
-     */
+    /** Quotes a table name, with its schema. */
     public function quote(string $table): string
     {
         $quote = $this->driver === 'mysql' ? '`' : '"';
@@ -68,9 +62,7 @@ final class Platform
         return $quote . str_replace('.', "$quote.$quote", $table) . $quote;
     }
 
-    /**
-     * SQL for the database's current time in Unix ms, shared by relays on several machines.
-     */
+    /** SQL for the database's current time in Unix ms, shared by relays on several machines. */
     public function now(): string
     {
         return match ($this->driver) {
@@ -80,9 +72,7 @@ final class Platform
         };
     }
 
-    /**
-     * The advisory lock for shards; null if the database only supports leases.
-     */
+    /** The advisory lock for shards; null if the database only supports leases. */
     public function advisoryLock(Database $database, string $table): ?ShardLock
     {
         return match ($this->driver) {

@@ -144,9 +144,7 @@ final class Relay
         $worker->recordResult();
     }
 
-    /**
-     * Deletes old sent rows, a thousand at a time.
-     */
+    /** Deletes old sent rows, a thousand at a time. */
     private function clean(): void
     {
         $now = $this->stats->seconds();
@@ -188,9 +186,7 @@ final class Relay
         }
     }
 
-    /**
-     * Sleeps, or returns early on a signal.
-     */
+    /** Sleeps, or returns early on a signal. */
     private function pause(float $seconds): void
     {
         $end = $this->stats->seconds() + $seconds;

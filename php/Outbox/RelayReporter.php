@@ -9,9 +9,7 @@ use Toporia\Realtime\Worker\Reporter;
 use Toporia\Realtime\Worker\StopConditions;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * The first line, the progress and the summary of realtime:outbox:relay. Row counts are capped at 10001.
- */
+/** The first line, the progress and the summary of realtime:outbox:relay. Row counts are capped at 10001. */
 final class RelayReporter extends Reporter
 {
     private const REASONS = [

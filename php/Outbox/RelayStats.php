@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Outbox;
 
-/**
- * Counters of a relay since its start.
- */
+/** Counters of a relay since its start. */
 final class RelayStats
 {
     /** Rows acknowledged by Kafka. */

@@ -8,14 +8,10 @@ use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
-/**
- * A row of the outbox that is waiting to be sent. Converts numbers that some drivers return as text.
- */
+/** A row of the outbox that is waiting to be sent. Converts numbers that some drivers return as text. */
 final class Row
 {
-    /**
-     * @param int $attempts number of rejected attempts
-     */
+    /** @param int $attempts number of rejected attempts */
     private function __construct(
         public readonly int $id,
         public readonly string $messageId,

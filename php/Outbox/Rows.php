@@ -20,9 +20,7 @@ final class Rows
     private string $table;
     private string $now;
 
-    /**
-     * @throws ConnectionLost
-     */
+    /** @throws ConnectionLost */
     public function __construct(private Database $database, private string $name, private int $shards)
     {
         Platform::checkTable($name);
@@ -120,9 +118,7 @@ final class Rows
         }
     }
 
-    /**
-     * Schedules a retry of a rejected row.
-     */
+    /** Schedules a retry of a rejected row. */
     public function retry(int $id, string $why, int $delayMs): void
     {
         $this->database->run(
@@ -132,9 +128,7 @@ final class Rows
         );
     }
 
-    /**
-     * Marks a row as failed permanently.
-     */
+    /** Marks a row as failed permanently. */
     public function failed(int $id, string $why): void
     {
         $this->database->run(
@@ -164,9 +158,7 @@ final class Rows
         return $this->database->run("DELETE FROM $this->table WHERE id IN ($these) AND state = 'sent'")->rowCount();
     }
 
-    /**
-     * Counts the waiting rows, see {@see Backlog}.
-     */
+    /** Counts the waiting rows, see {@see Backlog}. */
     public function backlog(): Backlog
     {
         $counts = [];

@@ -43,9 +43,7 @@ final class Sender
     /** @var Closure(int): void */
     private Closure $flush;
 
-    /**
-     * @param Closure(int): void $flush waits up to the given ms for acknowledgements; throws DeliveryException
-     */
+    /** @param Closure(int): void $flush waits up to the given ms for acknowledgements; throws DeliveryException */
     public function __construct(private Publisher $publisher, Closure $flush)
     {
         $this->flush = $flush;

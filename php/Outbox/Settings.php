@@ -117,9 +117,7 @@ final class Settings
         return new Database($connect, (string) preg_replace('/(password|pwd)=[^;]*/i', '$1=***', $this->dsn));
     }
 
-    /**
-     * The PDO driver, determined without connecting; null if that requires a connection.
-     */
+    /** The PDO driver, determined without connecting; null if that requires a connection. */
     public function driver(): ?string
     {
         return $this->connect === null && $this->dsn !== null ? (string) strstr($this->dsn, ':', true) : null;

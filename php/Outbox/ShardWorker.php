@@ -76,9 +76,7 @@ final class ShardWorker
         return $progressed;
     }
 
-    /**
-     * True if another relay held a shard with waiting rows in the last round.
-     */
+    /** True if another relay held a shard with waiting rows in the last round. */
     public function hasContention(): bool
     {
         return $this->hasContention;
@@ -105,9 +103,7 @@ final class ShardWorker
         $this->pendingResult = null;
     }
 
-    /**
-     * @param list<int> $shards ours
-     */
+    /** @param list<int> $shards ours */
     private function drainShards(array $shards): bool
     {
         $end = $this->stats->seconds() + self::MAX_HOLD_SECONDS;
@@ -206,9 +202,7 @@ final class ShardWorker
         return $result->sent !== [] || $result->retry !== [] || $result->failed !== [];
     }
 
-    /**
-     * Reports once when Kafka stops responding: acknowledgements have been missing for this many seconds.
-     */
+    /** Reports once when Kafka stops responding: acknowledgements have been missing for this many seconds. */
     private function reportWaiting(float $seconds): void
     {
         if ($this->down || $seconds < self::GRACE_SECONDS) {
@@ -221,9 +215,7 @@ final class ShardWorker
             . "the outbox", ['error' => $why]);
     }
 
-    /**
-     * Acknowledgements have arrived again.
-     */
+    /** Acknowledgements have arrived again. */
     private function reportConnected(): void
     {
         if ($this->down) {
@@ -249,9 +241,7 @@ final class ShardWorker
         }
     }
 
-    /**
-     * @param list<int> $shards
-     */
+    /** @param list<int> $shards */
     private function releaseShards(array $shards): void
     {
         try {

@@ -34,9 +34,7 @@ final class CommandInput
         }
     }
 
-    /**
-     * Input with the defaults of a signature only.
-     */
+    /** Input with the defaults of a signature only. */
     public static function of(string $signature): self
     {
         return new self(Signature::parse($signature));
@@ -58,9 +56,7 @@ final class CommandInput
         return $this->options;
     }
 
-    /**
-     * @param string|int $key name or position
-     */
+    /** @param string|int $key name or position */
     public function getArgument(string|int $key, mixed $default = null): mixed
     {
         $arguments = is_int($key) ? array_values($this->arguments) : $this->arguments;

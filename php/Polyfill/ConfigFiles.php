@@ -17,26 +17,20 @@ final class ConfigFiles
     /** @var array<string, mixed> */
     private static array $files = [];
 
-    /**
-     * Sets the application's directory. Default: the directory of the root package, else the working directory.
-     */
+    /** Sets the application's directory. Default: the directory of the root package, else the working directory. */
     public static function useDirectory(string $directory): void
     {
         self::$directory = $directory;
         self::$files = [];
     }
 
-    /**
-     * Sets the content of a file that was already loaded.
-     */
+    /** Sets the content of a file that was already loaded. */
     public static function set(string $file, mixed $value): void
     {
         self::$files[$file] = $value;
     }
 
-    /**
-     * @param string $key `realtime.brokers.kafka.brokers`; the first part is the file
-     */
+    /** @param string $key `realtime.brokers.kafka.brokers`; the first part is the file */
     public static function get(string $key, mixed $default = null): mixed
     {
         $parts = explode('.', $key);
@@ -51,9 +45,7 @@ final class ConfigFiles
         return $value ?? $default;
     }
 
-    /**
-     * An environment variable; `true`, `false`, `null` and `empty` are converted.
-     */
+    /** An environment variable; `true`, `false`, `null` and `empty` are converted. */
     public static function env(string $name, mixed $default = null): mixed
     {
         $value = $_ENV[$name] ?? $_SERVER[$name] ?? getenv($name);

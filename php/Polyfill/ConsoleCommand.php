@@ -20,9 +20,7 @@ final class ConsoleCommand extends SymfonyCommand
 {
     private Signature $signature;
 
-    /**
-     * @throws ConfigurationException the signature has no name
-     */
+    /** @throws ConfigurationException the signature has no name */
     public function __construct(private ToporiaCommand $command)
     {
         $this->signature = Signature::parse($command->getSignature());

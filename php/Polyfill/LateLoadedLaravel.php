@@ -16,9 +16,7 @@ use Illuminate\Support\Env;
  */
 final class LateLoadedLaravel
 {
-    /**
-     * True if Laravel's Application class is loaded.
-     */
+    /** True if Laravel's Application class is loaded. */
     public static function isLoaded(): bool
     {
         return class_exists('Illuminate\Foundation\Application', false);
@@ -40,9 +38,7 @@ final class LateLoadedLaravel
         };
     }
 
-    /**
-     * Laravel's env().
-     */
+    /** Laravel's env(). */
     public static function env(string $key, mixed $default): mixed
     {
         return Env::get($key, $default);
@@ -60,9 +56,7 @@ final class LateLoadedLaravel
         return $message === null ? $log : $log->debug($message, $context);
     }
 
-    /**
-     * Laravel's broadcast(): takes an event object only.
-     */
+    /** Laravel's broadcast(): takes an event object only. */
     public static function broadcast(mixed $event): mixed
     {
         return Container::getInstance()->make(Factory::class)->event($event);

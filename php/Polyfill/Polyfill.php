@@ -37,9 +37,7 @@ final class Polyfill
 
     private static bool $registered = false;
 
-    /**
-     * Called by bootstrap.php.
-     */
+    /** Called by bootstrap.php. */
     public static function register(): void
     {
         if (self::$registered) {
@@ -53,9 +51,7 @@ final class Polyfill
         }
     }
 
-    /**
-     * A class of the framework that can be autoloaded here; null if there is none.
-     */
+    /** A class of the framework that can be autoloaded here; null if there is none. */
     public static function framework(): ?string
     {
         foreach (self::FRAMEWORKS as $class) {

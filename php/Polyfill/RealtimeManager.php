@@ -22,25 +22,19 @@ final class RealtimeManager implements RealtimeManagerInterface
     /** @var array<string, KafkaBroker> */
     private array $brokers = [];
 
-    /**
-     * The manager of this process.
-     */
+    /** The manager of this process. */
     public static function instance(): self
     {
         return self::$instance ??= new self();
     }
 
-    /**
-     * Like Realtime::broadcast(): never waits for Kafka; while Kafka is down, messages are queued.
-     */
+    /** Like Realtime::broadcast(): never waits for Kafka; while Kafka is down, messages are queued. */
     public function broadcast(string $channel, string $event, mixed $data = null): void
     {
         Realtime::broadcast($channel, $event, $data);
     }
 
-    /**
-     * @throws ConfigurationException invalid settings of that broker
-     */
+    /** @throws ConfigurationException invalid settings of that broker */
     public function broker(?string $name = null): ?BrokerInterface
     {
         $key = $name ?? '';

@@ -23,9 +23,7 @@ final class Signature
     ) {
     }
 
-    /**
-     * @throws ConfigurationException the signature has no name
-     */
+    /** @throws ConfigurationException the signature has no name */
     public static function parse(string $signature): self
     {
         if (preg_match('/\A\s*([^\s{}]+)/', $signature, $match) !== 1) {

@@ -64,9 +64,7 @@ if (!function_exists('config')) {
 }
 
 if (!function_exists('env')) {
-    /**
-     * Reads an environment variable.
-     */
+    /** Reads an environment variable. */
     function env(string $key, mixed $default = null): mixed
     {
         return LateLoadedLaravel::isLoaded() ? LateLoadedLaravel::env($key, $default) : ConfigFiles::env($key, $default);

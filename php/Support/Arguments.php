@@ -38,9 +38,7 @@ final class Arguments
         return $names;
     }
 
-    /**
-     * @throws EncodingException an event name that is not UTF-8
-     */
+    /** @throws EncodingException an event name that is not UTF-8 */
     public static function event(string $event): void
     {
         if (preg_match('//u', $event) !== 1) {
@@ -48,9 +46,7 @@ final class Arguments
         }
     }
 
-    /**
-     * @throws ConfigurationException not a socket id of Pusher's protocol
-     */
+    /** @throws ConfigurationException not a socket id of Pusher's protocol */
     public static function socketId(string $socket): void
     {
         if (preg_match('/\A\d+\.\d+\z/', $socket) !== 1) {
@@ -91,9 +87,7 @@ final class Arguments
         return $all;
     }
 
-    /**
-     * @throws ConfigurationException a number below the minimum
-     */
+    /** @throws ConfigurationException a number below the minimum */
     public static function atLeast(int $minimum, int $value, string $place): void
     {
         if ($value < $minimum) {

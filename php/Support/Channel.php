@@ -6,9 +6,7 @@ namespace Toporia\Realtime\Support;
 
 use Toporia\Realtime\Exception\InvalidChannelException;
 
-/**
- * Validates channel names when the extension is not loaded. Applies the rules that hold for any topic prefix.
- */
+/** Validates channel names when the extension is not loaded. Applies the rules that hold for any topic prefix. */
 final class Channel
 {
     /**

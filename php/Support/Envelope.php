@@ -108,9 +108,7 @@ final class Envelope
         return $this->decoded;
     }
 
-    /**
-     * The envelope as JSON: the original bytes if it was parsed, else built once.
-     */
+    /** The envelope as JSON: the original bytes if it was parsed, else built once. */
     public function json(): string
     {
         if ($this->json !== null) {
@@ -235,9 +233,7 @@ final class Envelope
         );
     }
 
-    /**
-     * The beginning of a text, quoted and escaped, for messages.
-     */
+    /** The beginning of a text, quoted and escaped, for messages. */
     public static function excerpt(string $text): string
     {
         $cut = strlen($text) > 80 ? substr($text, 0, 80) . '…' : $text;

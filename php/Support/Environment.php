@@ -35,9 +35,7 @@ final class Environment
         return null;
     }
 
-    /**
-     * The text of a variable without a trailing comment.
-     */
+    /** The text of a variable without a trailing comment. */
     public static function clean(string $name, string $value): string
     {
         $clean = self::withoutComment($name, $value);

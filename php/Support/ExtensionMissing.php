@@ -43,9 +43,7 @@ final class ExtensionMissing
         return new ExtensionMissingException(self::current()->explain($what));
     }
 
-    /**
-     * Diagnoses the running PHP.
-     */
+    /** Diagnoses the running PHP. */
     public static function current(): self
     {
         return new self(
@@ -58,9 +56,7 @@ final class ExtensionMissing
         );
     }
 
-    /**
-     * The path of a build in this source checkout; null if there is none.
-     */
+    /** The path of a build in this source checkout; null if there is none. */
     public static function builtLibrary(string $packageRoot): ?string
     {
         $library = $packageRoot . '/target/release/lib' . self::NAME . '.so';
@@ -68,9 +64,7 @@ final class ExtensionMissing
         return is_file($packageRoot . '/Cargo.toml') && is_file($library) ? $library : null;
     }
 
-    /**
-     * The command that fixes it.
-     */
+    /** The command that fixes it. */
     public function remedy(): string
     {
         return $this->advice();

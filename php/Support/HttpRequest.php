@@ -51,9 +51,7 @@ final class HttpRequest
         }
     }
 
-    /**
-     * A URL as it may be shown: without user and password.
-     */
+    /** A URL as it may be shown: without user and password. */
     public static function shown(string $url): string
     {
         $user = parse_url($url) === false ? '.*@' : '[^/?#]*@';
@@ -164,9 +162,7 @@ final class HttpRequest
         return null;
     }
 
-    /**
-     * The line of the final status, or null if it has not arrived; heads of interim responses (1xx) are removed.
-     */
+    /** The line of the final status, or null if it has not arrived; heads of interim responses (1xx) are removed. */
     private static function status(string &$response): ?string
     {
         while (preg_match('~\AHTTP/\S+ 1\d\d~', $response) === 1) {
@@ -181,9 +177,7 @@ final class HttpRequest
         return $end === false ? null : rtrim(substr($response, 0, $end));
     }
 
-    /**
-     * At most `$max` bytes of the body; null until they have arrived.
-     */
+    /** At most `$max` bytes of the body; null until they have arrived. */
     private static function body(string $response, int $max, bool $hasEnded): ?string
     {
         [$head, $body] = explode("\r\n\r\n", $response, 2) + [1 => null];

@@ -98,9 +98,7 @@ final class NativeStub
         Tracing::use($config['tracing'] ?? null);
     }
 
-    /**
-     * Realtime::log() without the extension: writes to PHP's error log.
-     */
+    /** Realtime::log() without the extension: writes to PHP's error log. */
     public static function log(string $level, string $message): void
     {
         $levels = ['emergency', 'alert', 'critical', 'error', 'warning', 'notice', 'info', 'debug'];

@@ -14,17 +14,13 @@ namespace Toporia\Realtime\Support;
  */
 final class Pattern
 {
-    /**
-     * True if the text contains a wildcard.
-     */
+    /** True if the text contains a wildcard. */
     public static function isPattern(string $pattern): bool
     {
         return str_contains($pattern, '*');
     }
 
-    /**
-     * True if the whole name matches. `*` needs at least one character, `**` may match none.
-     */
+    /** True if the whole name matches. `*` needs at least one character, `**` may match none. */
     public static function matches(string $pattern, string $name): bool
     {
         if (!self::isPattern($pattern)) {

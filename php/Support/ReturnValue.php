@@ -8,9 +8,7 @@ use Fiber;
 use Generator;
 use ReflectionMethod;
 
-/**
- * The PHP layer treats the return value of a callback as the extension does.
- */
+/** The PHP layer treats the return value of a callback as the extension does. */
 final class ReturnValue
 {
     private const PROMISES = [

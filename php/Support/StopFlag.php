@@ -38,17 +38,13 @@ final class StopFlag
         }
     }
 
-    /**
-     * True once a signal was received.
-     */
+    /** True once a signal was received. */
     public function isSet(): bool
     {
         return $this->set;
     }
 
-    /**
-     * Same as isSet(), as a stop condition of a worker.
-     */
+    /** Same as isSet(), as a stop condition of a worker. */
     public function reason(): ?string
     {
         return $this->set ? 'signal' : null;
@@ -77,9 +73,7 @@ final class StopFlag
         }
     }
 
-    /**
-     * Sleeps, or returns early on a signal.
-     */
+    /** Sleeps, or returns early on a signal. */
     public function sleep(float $seconds): void
     {
         $until = microtime(true) + $seconds;
@@ -88,9 +82,7 @@ final class StopFlag
         }
     }
 
-    /**
-     * Restores the previous handlers.
-     */
+    /** Restores the previous handlers. */
     public function release(): void
     {
         foreach ($this->before as $signal => $handler) {

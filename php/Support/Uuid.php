@@ -13,9 +13,7 @@ final class Uuid
     private static int $lastMs = 0;
     private static int $sequence = 0;
 
-    /**
-     * Generates an id such as `019aa5c0-3b1e-7000-8c3f-2a9d51f0c7b4`.
-     */
+    /** Generates an id such as `019aa5c0-3b1e-7000-8c3f-2a9d51f0c7b4`. */
     public static function v7(): string
     {
         $ms = (int) (microtime(true) * 1000);

@@ -13,9 +13,7 @@ final class Version
     /** Written by tools/version.sh, from Cargo.toml. */
     public const NUMBER = '0.1.0';
 
-    /**
-     * The version of the loaded extension; null if it is not loaded.
-     */
+    /** The version of the loaded extension; null if it is not loaded. */
     public static function ofExtension(): ?string
     {
         $version = phpversion('toporia_realtime');
@@ -23,9 +21,7 @@ final class Version
         return $version === false ? null : $version;
     }
 
-    /**
-     * True if the extension has the same version, or is not loaded.
-     */
+    /** True if the extension has the same version, or is not loaded. */
     public static function matches(): bool
     {
         return in_array(self::ofExtension(), [null, self::NUMBER], true);

@@ -36,9 +36,7 @@ final class RealtimeFake implements Publisher, Consumer
     /** @var list<Sent> */
     private array $sent = [];
 
-    /**
-     * @param Publisher|null $inner also receives everything that is recorded; null: nothing is sent
-     */
+    /** @param Publisher|null $inner also receives everything that is recorded; null: nothing is sent */
     public function __construct(private ?Publisher $inner = null)
     {
     }

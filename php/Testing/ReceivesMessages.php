@@ -64,9 +64,7 @@ trait ReceivesMessages
         return $this->add($channel, $callback, true);
     }
 
-    /**
-     * Accepted, but receives nothing: receive() only takes channels.
-     */
+    /** Accepted, but receives nothing: receive() only takes channels. */
     public function subscribeTopic(string $topic, ?callable $callback = null): static
     {
         return $this->add($topic, $callback, false);
@@ -80,9 +78,7 @@ trait ReceivesMessages
         return $this;
     }
 
-    /**
-     * Calls the callbacks for all received messages, then returns instead of waiting.
-     */
+    /** Calls the callbacks for all received messages, then returns instead of waiting. */
     public function consume(
         int $timeoutMs = 1000,
         int $batchSize = 100,
@@ -109,9 +105,7 @@ trait ReceivesMessages
         $this->stopping = true;
     }
 
-    /**
-     * The next received message with a subscription; null, without waiting, if there is none.
-     */
+    /** The next received message with a subscription; null, without waiting, if there is none. */
     public function poll(int $timeoutMs = 1000): ?Message
     {
         $this->expectSubscriptions(false);
@@ -136,17 +130,13 @@ trait ReceivesMessages
         $this->acknowledge($message, 'nack');
     }
 
-    /**
-     * Fails unless the message was acknowledged with ack().
-     */
+    /** Fails unless the message was acknowledged with ack(). */
     public function assertAcked(Message $message): void
     {
         $this->assertAcknowledged($message, 'ack');
     }
 
-    /**
-     * Fails unless the message was rejected with nack().
-     */
+    /** Fails unless the message was rejected with nack(). */
     public function assertNacked(Message $message): void
     {
         $this->assertAcknowledged($message, 'nack');

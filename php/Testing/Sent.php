@@ -7,9 +7,7 @@ namespace Toporia\Realtime\Testing;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Support\Pattern;
 
-/**
- * A message recorded by RealtimeFake. Holds the message and its destination: a channel, or a raw topic for send().
- */
+/** A message recorded by RealtimeFake. Holds the message and its destination: a channel, or a raw topic for send(). */
 final class Sent
 {
     /**
@@ -44,9 +42,7 @@ final class Sent
             && ($where === null || (bool) $where($this->message));
     }
 
-    /**
-     * Describes it for failure messages: `'order.created' on 'user.1' {"id":7}`.
-     */
+    /** Describes it for failure messages: `'order.created' on 'user.1' {"id":7}`. */
     public function describe(): string
     {
         if ($this->message === null) {

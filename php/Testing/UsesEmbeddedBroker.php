@@ -62,9 +62,7 @@ trait UsesEmbeddedBroker
         Realtime::configure([]);
     }
 
-    /**
-     * The embedded broker, to inject faults: `$this->embeddedBroker()->down()`.
-     */
+    /** The embedded broker, to inject faults: `$this->embeddedBroker()->down()`. */
     protected function embeddedBroker(): EmbeddedBroker
     {
         return self::$embeddedBroker ??= EmbeddedBroker::start();

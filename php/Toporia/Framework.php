@@ -17,17 +17,13 @@ final class Framework
     /** The newer generation's command, which calls consume() in a loop and expects it to return. */
     private const LOOPING_COMMAND = 'Toporia\Framework\Console\Commands\Realtime\BrokerHandlerConsumeCommand';
 
-    /**
-     * True for the real Toporia, false for the polyfill.
-     */
+    /** True for the real Toporia, false for the polyfill. */
     public static function isPresent(): bool
     {
         return class_exists('Toporia\Framework\Realtime\RealtimeManager');
     }
 
-    /**
-     * True for the generation with health checks, where `*` is one segment in topic mappings.
-     */
+    /** True for the generation with health checks, where `*` is one segment in topic mappings. */
     public static function isNewer(): bool
     {
         return interface_exists('Toporia\Framework\Realtime\Contracts\HealthCheckableInterface');
@@ -51,9 +47,7 @@ final class Framework
         return in_array(self::LOOPING_COMMAND, array_column($trace, 'class'), true);
     }
 
-    /**
-     * The framework's message, which callbacks may type-hint.
-     */
+    /** The framework's message, which callbacks may type-hint. */
     public static function message(Message $message): FrameworkMessage
     {
         // The polyfill wraps the native message, so that unused data is not decoded.

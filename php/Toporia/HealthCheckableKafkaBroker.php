@@ -19,9 +19,7 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
 {
     private ?BatchConsumerHandlerInterface $batchHandler = null;
 
-    /**
-     * Requests metadata from Kafka.
-     */
+    /** Requests metadata from Kafka. */
     public function healthCheck(): HealthCheckResult
     {
         $start = hrtime(true);
@@ -74,41 +72,31 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
         $this->batchHandler = null;
     }
 
-    /**
-     * Always null: failed messages are handled by the extension and the realtime:dlq commands.
-     */
+    /** Always null: failed messages are handled by the extension and the realtime:dlq commands. */
     public function getDlq(): ?object
     {
         return null;
     }
 
-    /**
-     * Always null: messages are queued by the extension, not in PHP.
-     */
+    /** Always null: messages are queued by the extension, not in PHP. */
     public function getAsyncQueue(): ?object
     {
         return null;
     }
 
-    /**
-     * Always null: messages are queued by the extension, not in APCu.
-     */
+    /** Always null: messages are queued by the extension, not in APCu. */
     public function getSharedQueue(): ?object
     {
         return null;
     }
 
-    /**
-     * Always null: the extension has one producer per process.
-     */
+    /** Always null: the extension has one producer per process. */
     public function getProducerPool(): ?object
     {
         return null;
     }
 
-    /**
-     * Always null: publish() and publishBatch() batch by themselves.
-     */
+    /** Always null: publish() and publishBatch() batch by themselves. */
     public function getBatchProducer(): ?object
     {
         return null;
@@ -119,9 +107,7 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
         return 'kafka';
     }
 
-    /**
-     * `native`: there is one mode, without the framework's queues.
-     */
+    /** `native`: there is one mode, without the framework's queues. */
     public function getPublishMode(): string
     {
         return 'native';
@@ -139,25 +125,19 @@ final class HealthCheckableKafkaBroker extends KafkaBroker implements HealthChec
         return (int) $this->native()->publishBatch([], $timeoutMs)['failed'];
     }
 
-    /**
-     * Does nothing: there is no queue in PHP to flush.
-     */
+    /** Does nothing: there is no queue in PHP to flush. */
     public function flushAsyncQueue(bool $force = false): int
     {
         return 0;
     }
 
-    /**
-     * Producer and consumer statistics as JSON.
-     */
+    /** Producer and consumer statistics as JSON. */
     public function getJsonMetrics(): string
     {
         return (string) json_encode($this->metrics(), JSON_PRETTY_PRINT | JSON_UNESCAPED_SLASHES);
     }
 
-    /**
-     * Producer and consumer statistics in Prometheus' text format.
-     */
+    /** Producer and consumer statistics in Prometheus' text format. */
     public function getPrometheusMetrics(): string
     {
         $text = '';

@@ -154,17 +154,13 @@ class KafkaBroker implements BrokerInterface
         }
     }
 
-    /**
-     * Makes consume() return after the current message.
-     */
+    /** Makes consume() return after the current message. */
     public function stopConsuming(): void
     {
         $this->native?->stopConsuming();
     }
 
-    /**
-     * Switches to another consumer group, keeping the subscriptions.
-     */
+    /** Switches to another consumer group, keeping the subscriptions. */
     public function setConsumerGroup(string $consumerGroup): void
     {
         $this->native?->close();
@@ -180,17 +176,13 @@ class KafkaBroker implements BrokerInterface
         return (string) $this->native()->stats()['group'];
     }
 
-    /**
-     * True until disconnect() is called. Does not check whether Kafka is reachable.
-     */
+    /** True until disconnect() is called. Does not check whether Kafka is reachable. */
     public function isConnected(): bool
     {
         return $this->connected;
     }
 
-    /**
-     * Delivers queued messages, for up to 5 seconds, and leaves the group.
-     */
+    /** Delivers queued messages, for up to 5 seconds, and leaves the group. */
     public function disconnect(): void
     {
         if (!$this->connected) {
@@ -211,9 +203,7 @@ class KafkaBroker implements BrokerInterface
         return 'kafka';
     }
 
-    /**
-     * The underlying native broker, for features that the framework's contract lacks.
-     */
+    /** The underlying native broker, for features that the framework's contract lacks. */
     public function native(): Broker
     {
         return $this->native ??= new Broker($this->settings());

@@ -21,24 +21,18 @@ final class ToporiaHost extends Host
 {
     private static ?self $current = null;
 
-    /**
-     * @param object $container any object with get() and has()
-     */
+    /** @param object $container any object with get() and has() */
     public function __construct(private object $container)
     {
     }
 
-    /**
-     * Sets the host that commands run in.
-     */
+    /** Sets the host that commands run in. */
     public static function use(self $host): self
     {
         return self::$current = $host;
     }
 
-    /**
-     * @throws ConfigurationException the provider was not booted
-     */
+    /** @throws ConfigurationException the provider was not booted */
     public static function current(): self
     {
         return self::$current ?? throw new ConfigurationException(
@@ -67,9 +61,7 @@ final class ToporiaHost extends Host
         return Environment::withoutComments($this->realtime());
     }
 
-    /**
-     * The framework's logger, if it has one; used for the extension's own messages.
-     */
+    /** The framework's logger, if it has one; used for the extension's own messages. */
     public function logger(): ?object
     {
         foreach (['Toporia\Framework\Log\Contracts\LoggerInterface', 'Psr\Log\LoggerInterface'] as $id) {
@@ -122,9 +114,7 @@ final class ToporiaHost extends Host
         }
     }
 
-    /**
-     * The framework's manager.
-     */
+    /** The framework's manager. */
     public function manager(): RealtimeManagerInterface
     {
         return $this->container->get(RealtimeManagerInterface::class);

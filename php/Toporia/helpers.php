@@ -12,9 +12,7 @@ use Toporia\Framework\Realtime\Contracts\RealtimeManagerInterface;
 use Toporia\Realtime\Toporia\ToporiaHost;
 
 if (!function_exists('realtime')) {
-    /**
-     * Returns the framework's realtime manager.
-     */
+    /** Returns the framework's realtime manager. */
     function realtime(): RealtimeManagerInterface
     {
         return ToporiaHost::current()->manager();
@@ -22,9 +20,7 @@ if (!function_exists('realtime')) {
 }
 
 if (!function_exists('broadcast')) {
-    /**
-     * Calls `realtime()->broadcast()`.
-     */
+    /** Calls `realtime()->broadcast()`. */
     function broadcast(string $channel, string $event, mixed $data = null): void
     {
         ToporiaHost::current()->manager()->broadcast($channel, $event, $data);

@@ -57,9 +57,7 @@ final class Hook
         }
     }
 
-    /**
-     * @param Message|list<Message> $messages
-     */
+    /** @param Message|list<Message> $messages */
     public function handling(Message|array $messages, string $group): void
     {
         $list = is_array($messages) ? $messages : [$messages];

@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
 
-/**
- * A record about to be sent, as passed to a tracer.
- */
+/** A record about to be sent, as passed to a tracer. */
 final class Outgoing
 {
     /**

@@ -27,9 +27,7 @@ interface Tracer
      */
     public function sending(Outgoing $record): array;
 
-    /**
-     * Called after the record was queued, or failed: then $class and $reason are the exception's class and message.
-     */
+    /** Called after the record was queued, or failed: then $class and $reason are the exception's class and message. */
     public function sent(?string $class, ?string $reason): void;
 
     /**

@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tracing;
 
-/**
- * Validates W3C Trace Context and Baggage headers.
- */
+/** Validates W3C Trace Context and Baggage headers. */
 final class W3c
 {
     public const TRACE_PARENT = 'traceparent';
@@ -24,9 +22,7 @@ final class W3c
     private const TOKEN = '[!#$%&\'*+\-.^_`|~0-9A-Za-z]+';
     private const BAGGAGE_VALUE = '[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*';
 
-    /**
-     * True if the value is valid for this header. Headers other than W3C's must be printable text of up to 8 KB.
-     */
+    /** True if the value is valid for this header. Headers other than W3C's must be printable text of up to 8 KB. */
     public static function isValid(string $name, string $value): bool
     {
         return match ($name) {

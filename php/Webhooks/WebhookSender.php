@@ -45,9 +45,7 @@ final class WebhookSender
     ) {
     }
 
-    /**
-     * Runs until a stop condition is reached; returns the exit code.
-     */
+    /** Runs until a stop condition is reached; returns the exit code. */
     public function run(): int
     {
         $start = microtime(true);
@@ -163,9 +161,7 @@ final class WebhookSender
         }
     }
 
-    /**
-     * Waits; false if a stop condition was reached.
-     */
+    /** Waits; false if a stop condition was reached. */
     private function pause(float $seconds): bool
     {
         $until = microtime(true) + $seconds;

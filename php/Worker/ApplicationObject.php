@@ -55,17 +55,13 @@ final class ApplicationObject
         return $this->object;
     }
 
-    /**
-     * The object as it is, without recreating it; null before the first get().
-     */
+    /** The object as it is, without recreating it; null before the first get(). */
     public function current(): ?object
     {
         return $this->object;
     }
 
-    /**
-     * The next get() recreates the object, with new dependencies.
-     */
+    /** The next get() recreates the object, with new dependencies. */
     public function expire(): void
     {
         $this->isExpired = true;

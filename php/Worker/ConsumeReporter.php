@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
-/**
- * The first line, the progress and the summary of realtime:kafka:consume.
- */
+/** The first line, the progress and the summary of realtime:kafka:consume. */
 final class ConsumeReporter extends Reporter
 {
     private const REASONS = [
@@ -22,9 +20,7 @@ final class ConsumeReporter extends Reporter
 
     private ?Snapshot $last = null;
 
-    /**
-     * Identifies this worker, before it connects.
-     */
+    /** Identifies this worker, before it connects. */
     public function start(ConsumeOptions $options, string $group, string $handledBy): void
     {
         $limits = array_filter([
@@ -51,9 +47,7 @@ final class ConsumeReporter extends Reporter
         ]);
     }
 
-    /**
-     * The current state; called several times per second, reported once per interval.
-     */
+    /** The current state; called several times per second, reported once per interval. */
     public function progress(Snapshot $now): void
     {
         if (!$this->isProgressDue($now->seconds)) {

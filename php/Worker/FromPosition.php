@@ -20,9 +20,7 @@ final class FromPosition
     {
     }
 
-    /**
-     * @throws UsageError neither a keyword nor a valid time
-     */
+    /** @throws UsageError neither a keyword nor a valid time */
     public static function parse(mixed $value): self
     {
         $text = OptionValue::text('--from', $value) ?? 'committed';
@@ -50,17 +48,13 @@ final class FromPosition
         return $this->position !== 'committed';
     }
 
-    /**
-     * The argument for Broker::seek().
-     */
+    /** The argument for Broker::seek(). */
     public function position(): string|DateTimeImmutable
     {
         return $this->position;
     }
 
-    /**
-     * A readable form: `the beginning`, `2026-01-31T08:00:00+00:00`.
-     */
+    /** A readable form: `the beginning`, `2026-01-31T08:00:00+00:00`. */
     public function describe(): string
     {
         return match (true) {

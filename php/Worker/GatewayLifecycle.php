@@ -21,9 +21,7 @@ final class GatewayLifecycle
     private int $delivered = 0;
     private ?bool $ready = null;
 
-    /**
-     * @param float $every seconds between two progress lines
-     */
+    /** @param float $every seconds between two progress lines */
     public function __construct(
         private Gateway $gateway,
         private GatewayOptions $options,
@@ -80,9 +78,7 @@ final class GatewayLifecycle
         );
     }
 
-    /**
-     * Reports progress at intervals, and readiness changes immediately.
-     */
+    /** Reports progress at intervals, and readiness changes immediately. */
     public function reportProgress(): void
     {
         $stats = $this->gateway->stats();
@@ -112,9 +108,7 @@ final class GatewayLifecycle
         $this->delivered = $delivered;
     }
 
-    /**
-     * Drains the connected clients, then stops the gateway.
-     */
+    /** Drains the connected clients, then stops the gateway. */
     public function stop(): void
     {
         $stats = $this->gateway->stats();

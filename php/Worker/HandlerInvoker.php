@@ -62,9 +62,7 @@ final class HandlerInvoker
         $this->object = is_object($handler) ? $handler : $objects($handler);
     }
 
-    /**
-     * Instantiates the handler now, so that a failure shows at start.
-     */
+    /** Instantiates the handler now, so that a failure shows at start. */
     public function prepare(): self
     {
         $this->object();
@@ -87,9 +85,7 @@ final class HandlerInvoker
         });
     }
 
-    /**
-     * Calls the handler's failed() method, if it has one: the message will not be retried.
-     */
+    /** Calls the handler's failed() method, if it has one: the message will not be retried. */
     public function failed(Message $message, Throwable $e): void
     {
         // The object that failed: a new one might not be possible, as long as what it needs is away.

@@ -87,17 +87,13 @@ final class HandlerResolver
         return fn (Message $message) => $this->middleware->run($message, $last);
     }
 
-    /**
-     * True if the application configured any handler.
-     */
+    /** True if the application configured any handler. */
     public function hasHandlers(?string $class): bool
     {
         return $class !== null || $this->list('handlers') !== [];
     }
 
-    /**
-     * Describes the result of resolve().
-     */
+    /** Describes the result of resolve(). */
     public function describe(?string $class): string
     {
         return match (true) {
@@ -109,9 +105,7 @@ final class HandlerResolver
         };
     }
 
-    /**
-     * Tells the handler of a message that it will not be retried.
-     */
+    /** Tells the handler of a message that it will not be retried. */
     public function failed(Message $message, Throwable $why): void
     {
         $invoker = $this->select === null ? null : ($this->select)($message);
@@ -129,9 +123,7 @@ final class HandlerResolver
         }
     }
 
-    /**
-     * Number of messages whose event matches no entry of `realtime.handlers`.
-     */
+    /** Number of messages whose event matches no entry of `realtime.handlers`. */
     public function unhandled(): int
     {
         return $this->unhandled;

@@ -52,9 +52,7 @@ final class MiddlewarePipeline
         }
     }
 
-    /**
-     * @param callable(Message): mixed $handler
-     */
+    /** @param callable(Message): mixed $handler */
     public function run(Message $message, callable $handler): void
     {
         $next = static fn (Message $message): mixed => ReturnValue::complete($handler($message));

@@ -78,9 +78,7 @@ final class OptionValue
         return (int) $match[1] * ['K' => 1 << 10, 'M' => 1 << 20, 'G' => 1 << 30][strtoupper($match[2]) ?: 'M'];
     }
 
-    /**
-     * Formats a value for an error message.
-     */
+    /** Formats a value for an error message. */
     public static function shown(mixed $value): string
     {
         return is_scalar($value) ? "'" . Text::printable((string) $value) . "'" : get_debug_type($value);

@@ -17,9 +17,7 @@ class Reporter
     private float $every;
     private float $lastProgress = 0.0;
 
-    /**
-     * @param float|null $every seconds between two progress lines; null: 5 for JSON, 1 on a terminal, else 10
-     */
+    /** @param float|null $every seconds between two progress lines; null: 5 for JSON, 1 on a terminal, else 10 */
     public function __construct(private Terminal $out, private bool $json = false, ?float $every = null)
     {
         $this->every = $every ?? match (true) {
@@ -41,9 +39,7 @@ class Reporter
         $this->write($type, [date('H:i:s') . '  ' . Text::printable($text)], ['text' => $text] + $facts);
     }
 
-    /**
-     * Called before a handler runs, so that its own output does not follow a status line.
-     */
+    /** Called before a handler runs, so that its own output does not follow a status line. */
     public function beforeHandler(): void
     {
         if (!$this->json && $this->out->isInteractive()) {
@@ -51,9 +47,7 @@ class Reporter
         }
     }
 
-    /**
-     * Prints a message, when no handler is configured.
-     */
+    /** Prints a message, when no handler is configured. */
     public function message(Message $message): void
     {
         // Decoded from the original bytes, so that an empty object stays an object.
@@ -90,9 +84,7 @@ class Reporter
         )));
     }
 
-    /**
-     * Reports the failure that ended the command.
-     */
+    /** Reports the failure that ended the command. */
     public function failure(Throwable $e): void
     {
         $this->write('error', [

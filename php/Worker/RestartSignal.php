@@ -16,9 +16,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
  */
 final class RestartSignal
 {
-    /**
-     * @param bool $ownOnly only trust a file owned by this user or root: for a world-writable directory
-     */
+    /** @param bool $ownOnly only trust a file owned by this user or root: for a world-writable directory */
     public function __construct(private string $file, private bool $ownOnly = false)
     {
     }
@@ -76,9 +74,7 @@ final class RestartSignal
         @chmod($this->file, 0644);
     }
 
-    /**
-     * The current content; null if no restart was ever signalled.
-     */
+    /** The current content; null if no restart was ever signalled. */
     public function current(): ?string
     {
         clearstatcache(true, $this->file);

@@ -19,9 +19,7 @@ final class RunOptions
 {
     private const MAX_SECONDS = 2147483647;
 
-    /**
-     * Adds --metrics and --heartbeat to a command.
-     */
+    /** Adds --metrics and --heartbeat to a command. */
     public static function define(Command $command): void
     {
         $value = InputOption::VALUE_REQUIRED;
@@ -36,9 +34,7 @@ final class RunOptions
             ->addOption('heartbeat', null, $value, 'Touch this file every second while the loop is running');
     }
 
-    /**
-     * Adds these options, --max-time, --max-memory and --json to a command.
-     */
+    /** Adds these options, --max-time, --max-memory and --json to a command. */
     public static function defineWithLimits(Command $command): void
     {
         self::define($command);

@@ -33,9 +33,7 @@ final class SeekOnce
         }
     }
 
-    /**
-     * @param array<int, array{topic: string, partition: int}> $partitions newly assigned partitions
-     */
+    /** @param array<int, array{topic: string, partition: int}> $partitions newly assigned partitions */
     public function apply(Broker $broker, array $partitions): void
     {
         if (!$this->from->seeks()) {

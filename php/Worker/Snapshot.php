@@ -4,9 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Worker;
 
-/**
- * The state of a worker at one moment. Values of Broker::stats(), with the time they were taken.
- */
+/** The state of a worker at one moment. Values of Broker::stats(), with the time they were taken. */
 final class Snapshot
 {
     /**
@@ -33,9 +31,7 @@ final class Snapshot
     ) {
     }
 
-    /**
-     * @param array<string, mixed> $stats of Broker::stats()
-     */
+    /** @param array<string, mixed> $stats of Broker::stats() */
     public static function of(array $stats, float $seconds): self
     {
         return new self(
@@ -53,9 +49,7 @@ final class Snapshot
         );
     }
 
-    /**
-     * Messages per second since an earlier snapshot.
-     */
+    /** Messages per second since an earlier snapshot. */
     public function rateSince(?self $earlier): float
     {
         $seconds = $this->seconds - ($earlier?->seconds ?? 0.0);

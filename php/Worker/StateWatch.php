@@ -35,9 +35,7 @@ final class StateWatch
         $this->topics($now);
     }
 
-    /**
-     * One line when the handlers begin to wait, and one when they continue.
-     */
+    /** One line when the handlers begin to wait, and one when they continue. */
     public function handlers(Snapshot $now): void
     {
         $isOver = $now->transientWaiting === 0 && $now->openCircuits === [];

@@ -39,9 +39,7 @@ final class StopConditions
         return new self($conditions);
     }
 
-    /**
-     * Reports liveness each time the conditions are evaluated; never stops the worker.
-     */
+    /** Reports liveness each time the conditions are evaluated; never stops the worker. */
     public static function heartbeat(): ?string
     {
         Metrics::beat();
@@ -72,9 +70,7 @@ final class StopConditions
         return $this->met;
     }
 
-    /**
-     * The reason found so far, without evaluating again.
-     */
+    /** The reason found so far, without evaluating again. */
     public function met(): ?string
     {
         return $this->met;

@@ -8,9 +8,7 @@ use Symfony\Component\Console\Output\OutputInterface;
 use Symfony\Component\Console\Output\StreamOutput;
 use Symfony\Component\Console\Terminal as SymfonyTerminal;
 
-/**
- * The output of a command: permanent lines, a status line that is rewritten in place, or a screen that is redrawn.
- */
+/** The output of a command: permanent lines, a status line that is rewritten in place, or a screen that is redrawn. */
 class Terminal
 {
     private const ERASE_LINE = "\r\e[2K";
@@ -30,25 +28,19 @@ class Terminal
             ?? ($output instanceof StreamOutput ? stream_isatty($output->getStream()) : $output->isDecorated());
     }
 
-    /**
-     * True if the output is a terminal rather than a file or a pipe.
-     */
+    /** True if the output is a terminal rather than a file or a pipe. */
     public function isInteractive(): bool
     {
         return $this->interactive;
     }
 
-    /**
-     * Width of the terminal in characters; 0 if the output is not a terminal: no limit.
-     */
+    /** Width of the terminal in characters; 0 if the output is not a terminal: no limit. */
     public function width(): int
     {
         return $this->interactive ? (new SymfonyTerminal())->getWidth() : 0;
     }
 
-    /**
-     * Writes a permanent line.
-     */
+    /** Writes a permanent line. */
     public function line(string $text): void
     {
         // One write, so that a line of another process cannot get in between.
@@ -56,9 +48,7 @@ class Terminal
         $this->output->write($erase . $text . PHP_EOL . $this->status, false, OutputInterface::OUTPUT_RAW);
     }
 
-    /**
-     * Replaces the status line; an empty text removes it. Ignored if the output is not a terminal.
-     */
+    /** Replaces the status line; an empty text removes it. Ignored if the output is not a terminal. */
     public function status(string $text): void
     {
         if (!$this->interactive) {

@@ -15,9 +15,7 @@ final class Text
     /** Nesting depth for JSON: data may have 512 levels, plus the envelope and our own line. */
     public const DEPTH = 520;
 
-    /**
-     * Escapes control characters and invalid UTF-8.
-     */
+    /** Escapes control characters and invalid UTF-8. */
     public static function printable(string $text): string
     {
         $json = json_encode($text, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_INVALID_UTF8_SUBSTITUTE);
@@ -39,9 +37,7 @@ final class Text
         return (string) json_encode($object, $flags, self::DEPTH);
     }
 
-    /**
-     * Cuts a text to a number of characters, with an ellipsis.
-     */
+    /** Cuts a text to a number of characters, with an ellipsis. */
     public static function shorten(string $text, int $characters): string
     {
         preg_match('/\A.{0,' . max(0, $characters - 1) . '}/us', $text, $match);
@@ -52,33 +48,25 @@ final class Text
             : $cut . '…';
     }
 
-    /**
-     * `1,234,567`
-     */
+    /** `1,234,567` */
     public static function number(int|float $number): string
     {
         return number_format($number);
     }
 
-    /**
-     * Formats a count with its noun: `1 topic`, `2 topics`.
-     */
+    /** Formats a count with its noun: `1 topic`, `2 topics`. */
     public static function count(int $count, string $noun): string
     {
         return self::number($count) . ' ' . $noun . ($count === 1 ? '' : 's');
     }
 
-    /**
-     * Formats bytes in megabytes: `128.0 MB`.
-     */
+    /** Formats bytes in megabytes: `128.0 MB`. */
     public static function bytes(int $bytes): string
     {
         return number_format($bytes / (1 << 20), 1) . ' MB';
     }
 
-    /**
-     * Formats seconds in at most two units: `4 s`, `2 min`, `3 h 20 min`, `5 d`.
-     */
+    /** Formats seconds in at most two units: `4 s`, `2 min`, `3 h 20 min`, `5 d`. */
     public static function seconds(float $seconds): string
     {
         if ($seconds < 1.0) {
@@ -101,9 +89,7 @@ final class Text
         return implode(' ', $words);
     }
 
-    /**
-     * Formats records per second: `0`, `0.4`, `17`, `1,204`.
-     */
+    /** Formats records per second: `0`, `0.4`, `17`, `1,204`. */
     public static function rate(float $perSecond): string
     {
         return $perSecond > 0.0 && $perSecond < 9.95
@@ -111,9 +97,7 @@ final class Text
             : self::number(round($perSecond));
     }
 
-    /**
-     * Formats a retention time in ms: `7 d`, `unlimited`.
-     */
+    /** Formats a retention time in ms: `7 d`, `unlimited`. */
     public static function retention(int $ms): string
     {
         return match (true) {
@@ -123,9 +107,7 @@ final class Text
         };
     }
 
-    /**
-     * The time elapsed, in a single unit: `5s`, `3m`, `2h`, `4d`.
-     */
+    /** The time elapsed, in a single unit: `5s`, `3m`, `2h`, `4d`. */
     public static function age(int $then, int $now): string
     {
         $seconds = max(0, $now - $then);

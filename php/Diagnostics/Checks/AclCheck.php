@@ -11,9 +11,7 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Checks the user's permissions for topics and the group. Queries the permissions; does not try the operations.
- */
+/** Checks the user's permissions for topics and the group. Queries the permissions; does not try the operations. */
 final class AclCheck extends Check
 {
     public const NAME = 'acl';

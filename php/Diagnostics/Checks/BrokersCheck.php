@@ -9,9 +9,7 @@ use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
-/**
- * Connects to each configured broker and reports the step that fails.
- */
+/** Connects to each configured broker and reports the step that fails. */
 final class BrokersCheck extends Check
 {
     public const NAME = 'brokers';

@@ -8,9 +8,7 @@ use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
-/**
- * Reports broker certificates that will expire soon. Expired certificates are reported by BrokersCheck.
- */
+/** Reports broker certificates that will expire soon. Expired certificates are reported by BrokersCheck. */
 final class CertificateCheck extends Check
 {
     public const NAME = 'certificates';

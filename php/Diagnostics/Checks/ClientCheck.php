@@ -10,9 +10,7 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Checks that the extension's own client can connect to the cluster.
- */
+/** Checks that the extension's own client can connect to the cluster. */
 final class ClientCheck extends Check
 {
     public const NAME = 'client';

@@ -9,9 +9,7 @@ use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Counts dead letters.
- */
+/** Counts dead letters. */
 final class DeadLettersCheck extends Check
 {
     public const NAME = 'dead-letters';

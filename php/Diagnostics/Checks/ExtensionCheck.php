@@ -10,9 +10,7 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Support\ExtensionMissing;
 use Toporia\Realtime\Support\Version;
 
-/**
- * Checks that the extension is loaded and matches PHP and the PHP layer.
- */
+/** Checks that the extension is loaded and matches PHP and the PHP layer. */
 final class ExtensionCheck extends Check
 {
     public const NAME = 'extension';

@@ -11,9 +11,7 @@ use Toporia\Realtime\Diagnostics\GatewaySettings;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Gateway;
 
-/**
- * Checks the gateway's credentials and listeners.
- */
+/** Checks the gateway's credentials and listeners. */
 final class GatewayCheck extends Check
 {
     public const NAME = 'gateway';

@@ -10,9 +10,7 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\GatewaySettings;
 use Toporia\Realtime\Diagnostics\HttpProbe;
 
-/**
- * Checks if a gateway runs on this machine and is ready.
- */
+/** Checks if a gateway runs on this machine and is ready. */
 final class GatewayRunningCheck extends Check
 {
     public const NAME = 'gateway-running';

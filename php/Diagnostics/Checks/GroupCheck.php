@@ -10,9 +10,7 @@ use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Checks the members of the consumer group.
- */
+/** Checks the members of the consumer group. */
 final class GroupCheck extends Check
 {
     public const NAME = 'group';
@@ -21,9 +19,7 @@ final class GroupCheck extends Check
     /** Number of checks, a second apart, after which a rebalance is reported. */
     private const ATTEMPTS = 4;
 
-    /**
-     * @param int $pauseMs pause between two checks of a rebalancing group, in ms
-     */
+    /** @param int $pauseMs pause between two checks of a rebalancing group, in ms */
     public function __construct(private int $pauseMs = 1000)
     {
     }

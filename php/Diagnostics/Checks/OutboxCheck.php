@@ -13,9 +13,7 @@ use Toporia\Realtime\Outbox\Backlog;
 use Toporia\Realtime\Outbox\Rows;
 use Toporia\Realtime\Outbox\Settings;
 
-/**
- * Checks the backlog of the outbox.
- */
+/** Checks the backlog of the outbox. */
 final class OutboxCheck extends Check
 {
     public const NAME = 'outbox';

@@ -150,9 +150,7 @@ final class RoundTripCheck extends Check
         return self::clockFinding($behind);
     }
 
-    /**
-     * @param float $behind seconds that this machine's clock is behind that of the broker, roughly; negative: ahead
-     */
+    /** @param float $behind seconds that this machine's clock is behind that of the broker, roughly; negative: ahead */
     public static function clockFinding(float $behind): Finding
     {
         $off = abs($behind);

@@ -20,9 +20,7 @@ final class SapiCheck extends Check
     private const EXTENSION = 'toporia_realtime';
     private const SERVICES = ['fpm' => 'php%s-fpm', 'apache2' => 'apache2'];
 
-    /**
-     * @param string $debian configuration directory of all PHP versions
-     */
+    /** @param string $debian configuration directory of all PHP versions */
     public function __construct(private string $debian = '/etc/php')
     {
     }

@@ -8,9 +8,7 @@ use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 
-/**
- * Checks the existence and permissions of TLS files and files with secrets.
- */
+/** Checks the existence and permissions of TLS files and files with secrets. */
 final class SecretFilesCheck extends Check
 {
     public const NAME = 'files';

@@ -11,9 +11,7 @@ use Toporia\Realtime\Diagnostics\SpoolDirectory;
 use Toporia\Realtime\Diagnostics\SpoolState;
 use Toporia\Realtime\Worker\Text;
 
-/**
- * Checks the messages in the spool, and its remaining capacity.
- */
+/** Checks the messages in the spool, and its remaining capacity. */
 final class SpoolCheck extends Check
 {
     public const NAME = 'spool';

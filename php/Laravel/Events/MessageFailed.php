@@ -13,9 +13,7 @@ use Toporia\Realtime\Message;
  */
 final class MessageFailed
 {
-    /**
-     * @param int|null $retryInMs time until the next attempt, in ms; null: the message is given up
-     */
+    /** @param int|null $retryInMs time until the next attempt, in ms; null: the message is given up */
     public function __construct(
         public readonly Message $message,
         public readonly Throwable $exception,

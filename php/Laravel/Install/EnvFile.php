@@ -14,18 +14,14 @@ final class EnvFile
     private string $text;
     private bool $changed = false;
 
-    /**
-     * @param string|null $example template for a new file
-     */
+    /** @param string|null $example template for a new file */
     public function __construct(private string $file, ?string $example = null)
     {
         $source = is_file($file) ? $file : $example;
         $this->text = $source !== null && is_file($source) ? (string) file_get_contents($source) : '';
     }
 
-    /**
-     * The value as written, without quotes; null: the variable is absent.
-     */
+    /** The value as written, without quotes; null: the variable is absent. */
     public function get(string $name): ?string
     {
         $found = preg_match('/^' . preg_quote($name, '/') . '=(.*)$/m', $this->text, $match);
@@ -62,9 +58,7 @@ final class EnvFile
         $this->changed = true;
     }
 
-    /**
-     * Adds an empty line between two groups.
-     */
+    /** Adds an empty line between two groups. */
     public function addBlankLine(): void
     {
         if ($this->text !== '') {
@@ -72,9 +66,7 @@ final class EnvFile
         }
     }
 
-    /**
-     * @throws ConfigurationException the file cannot be written
-     */
+    /** @throws ConfigurationException the file cannot be written */
     public function save(): void
     {
         if (!$this->changed) {

@@ -24,9 +24,7 @@ final class Installer
     {
     }
 
-    /**
-     * @throws ConfigurationException a file cannot be written
-     */
+    /** @throws ConfigurationException a file cannot be written */
     public function run(): void
     {
         $this->copy(dirname(__DIR__) . '/config/realtime.php', 'config/realtime.php');
@@ -80,9 +78,7 @@ final class Installer
         }
     }
 
-    /**
-     * Selects Kafka as the broadcast driver, unless another one is in use.
-     */
+    /** Selects Kafka as the broadcast driver, unless another one is in use. */
     private function broadcastDriver(EnvFile $env): void
     {
         $file = $this->app->configPath('broadcasting.php');
@@ -99,9 +95,7 @@ final class Installer
         }
     }
 
-    /**
-     * Laravel only reads routes/channels.php and registers /broadcasting/auth if configured to.
-     */
+    /** Laravel only reads routes/channels.php and registers /broadcasting/auth if configured to. */
     private function channelRoutes(): void
     {
         $bootstrap = $this->app->basePath('bootstrap/app.php');

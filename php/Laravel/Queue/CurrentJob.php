@@ -36,9 +36,7 @@ final class CurrentJob
         }
     }
 
-    /**
-     * Resets between two jobs, in case an event was missed.
-     */
+    /** Resets between two jobs, in case an event was missed. */
     public function reset(): void
     {
         $this->running = false;

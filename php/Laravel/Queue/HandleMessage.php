@@ -32,16 +32,12 @@ final class HandleMessage implements ShouldQueue
     public ?int $timeout = null;
     public bool $shouldBeEncrypted = false;
 
-    /**
-     * @param class-string $handler
-     */
+    /** @param class-string $handler */
     private function __construct(private string $handler, private StoredMessage $stored)
     {
     }
 
-    /**
-     * @param object $handler an instance whose properties are read; none of its methods with side effects is called
-     */
+    /** @param object $handler an instance whose properties are read; none of its methods with side effects is called */
     public static function for(object $handler, Message $message): self
     {
         $job = new self($handler::class, StoredMessage::of($message));
@@ -75,9 +71,7 @@ final class HandleMessage implements ShouldQueue
         }
     }
 
-    /**
-     * The name shown by Horizon and the queue's output.
-     */
+    /** The name shown by Horizon and the queue's output. */
     public function displayName(): string
     {
         return $this->handler;

@@ -15,9 +15,7 @@ use Toporia\Realtime\Message;
  */
 final class QueuedHandler
 {
-    /**
-     * @param class-string $handler
-     */
+    /** @param class-string $handler */
     public function __construct(private string $handler, private Application $app)
     {
     }

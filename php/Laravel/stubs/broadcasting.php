@@ -1,8 +1,6 @@
 <?php
 
-/**
- * Broadcast connections: Kafka, the log, or null.
- */
+/** Broadcast connections: Kafka, the log, or null. */
 
 declare(strict_types=1);
 

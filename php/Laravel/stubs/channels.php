@@ -1,8 +1,6 @@
 <?php
 
-/**
- * Authorization of private and presence channels. Names are written without "private-" and "presence-".
- */
+/** Authorization of private and presence channels. Names are written without "private-" and "presence-". */
 
 use Illuminate\Support\Facades\Broadcast;
 

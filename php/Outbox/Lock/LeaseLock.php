@@ -18,9 +18,7 @@ final class LeaseLock implements ShardLock
     private string $owner;
     private string $now;
 
-    /**
-     * @param int $leaseMs duration of a lease, in ms
-     */
+    /** @param int $leaseMs duration of a lease, in ms */
     public function __construct(private Database $database, string $table, private int $leaseMs)
     {
         $platform = $database->platform();

@@ -37,8 +37,6 @@ interface ShardLock
      */
     public function release(int $shard): void;
 
-    /**
-     * For the first line of the report: `advisory locks`.
-     */
+    /** For the first line of the report: `advisory locks`. */
     public function describe(): string;
 }

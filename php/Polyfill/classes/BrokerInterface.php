@@ -10,9 +10,7 @@ namespace Toporia\Framework\Realtime\Contracts;
  */
 interface BrokerInterface
 {
-    /**
-     * Sends a message to a channel.
-     */
+    /** Sends a message to a channel. */
     public function publish(string $channel, MessageInterface $message): void;
 
     /**
@@ -22,29 +20,19 @@ interface BrokerInterface
      */
     public function subscribe(string $channel, callable $callback): void;
 
-    /**
-     * Ends a subscription.
-     */
+    /** Ends a subscription. */
     public function unsubscribe(string $channel): void;
 
-    /**
-     * 1 if this broker has subscribed to the channel, else 0.
-     */
+    /** 1 if this broker has subscribed to the channel, else 0. */
     public function getSubscriberCount(string $channel): int;
 
-    /**
-     * True until disconnect() is called.
-     */
+    /** True until disconnect() is called. */
     public function isConnected(): bool;
 
-    /**
-     * Delivers queued messages and closes the connection.
-     */
+    /** Delivers queued messages and closes the connection. */
     public function disconnect(): void;
 
-    /**
-     * The name of the broker type: `kafka`.
-     */
+    /** The name of the broker type: `kafka`. */
     public function getName(): string;
 
     /**

@@ -36,16 +36,12 @@ abstract class Command
     protected ?object $input = null;
     protected ?object $output = null;
 
-    /**
-     * Empty, so that commands may call parent::__construct(), but need not.
-     */
+    /** Empty, so that commands may call parent::__construct(), but need not. */
     public function __construct()
     {
     }
 
-    /**
-     * @return int the exit code
-     */
+    /** @return int the exit code */
     abstract public function handle(): int;
 
     public function getSignature(): string
@@ -63,25 +59,19 @@ abstract class Command
         return $this->description;
     }
 
-    /**
-     * @param object $input any object with getOption() and getArgument()
-     */
+    /** @param object $input any object with getOption() and getArgument() */
     public function setInput(object $input): void
     {
         $this->input = $input;
     }
 
-    /**
-     * @param object $output any object with write() and writeln()
-     */
+    /** @param object $output any object with write() and writeln() */
     public function setOutput(object $output): void
     {
         $this->output = $output;
     }
 
-    /**
-     * An argument by name or position, or the default if it was not given.
-     */
+    /** An argument by name or position, or the default if it was not given. */
     protected function argument(string|int $key, mixed $default = null): mixed
     {
         $value = $this->input === null
@@ -145,9 +135,7 @@ abstract class Command
         $this->writeStyled('error', "<error>$message</error>", $message);
     }
 
-    /**
-     * A line of text; with a length, as in the framework's older generation, a rule of that character.
-     */
+    /** A line of text; with a length, as in the framework's older generation, a rule of that character. */
     protected function line(string $message = '-', ?int $length = null): void
     {
         $this->writeln($length === null ? $message : str_repeat($message, $length));
@@ -174,9 +162,7 @@ abstract class Command
         }
     }
 
-    /**
-     * Asks for confirmation; returns the default if standard input is not a terminal.
-     */
+    /** Asks for confirmation; returns the default if standard input is not a terminal. */
     protected function confirm(string $question, bool $default = false): bool
     {
         $answer = strtolower($this->ask($question . ($default ? ' [Y/n]' : ' [y/N]')));
@@ -184,9 +170,7 @@ abstract class Command
         return $answer === '' ? $default : in_array($answer, ['y', 'yes'], true);
     }
 
-    /**
-     * Asks a question; returns the default if standard input is not a terminal.
-     */
+    /** Asks a question; returns the default if standard input is not a terminal. */
     protected function ask(string $question, ?string $default = null): string
     {
         if (PHP_SAPI !== 'cli' || !stream_isatty(STDIN)) {

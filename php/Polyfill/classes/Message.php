@@ -46,9 +46,7 @@ final class Message implements MessageInterface, JsonSerializable
         ));
     }
 
-    /**
-     * Wraps a native message.
-     */
+    /** Wraps a native message. */
     public static function fromNative(NativeMessage $native): static
     {
         // Cloned, because the constructor would generate an id for nothing.
@@ -58,9 +56,7 @@ final class Message implements MessageInterface, JsonSerializable
         return $message;
     }
 
-    /**
-     * The native message, with key, headers, topic, offset and attempt.
-     */
+    /** The native message, with key, headers, topic, offset and attempt. */
     public function native(): NativeMessage
     {
         return $this->native;

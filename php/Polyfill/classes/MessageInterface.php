@@ -20,9 +20,7 @@ interface MessageInterface
 
     public function getData(): mixed;
 
-    /**
-     * The time in Unix seconds.
-     */
+    /** The time in Unix seconds. */
     public function getTimestamp(): int;
 
     public function toJson(): string;

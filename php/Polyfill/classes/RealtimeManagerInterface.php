@@ -10,9 +10,7 @@ namespace Toporia\Framework\Realtime\Contracts;
  */
 interface RealtimeManagerInterface
 {
-    /**
-     * Sends an event to a channel; never waits for Kafka.
-     */
+    /** Sends an event to a channel; never waits for Kafka. */
     public function broadcast(string $channel, string $event, mixed $data): void;
 
     /**
