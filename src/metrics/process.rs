@@ -20,9 +20,13 @@ pub fn collect(into: &mut Snapshot) {
     }
 }
 
+// SAFETY: as the C library has it; it takes and returns numbers.
+unsafe extern "C" {
+    safe fn sysconf(name: libc::c_int) -> libc::c_long;
+}
+
 fn system_constant(name: i32) -> Option<u64> {
-    // SAFETY: sysconf has no memory effects.
-    u64::try_from(unsafe { libc::sysconf(name) }).ok()
+    u64::try_from(sysconf(name)).ok()
 }
 
 fn resident() -> Option<u64> {

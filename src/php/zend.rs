@@ -405,12 +405,12 @@ pub fn syslog(text: &str, severity: i32) {
 /// An INI setting; `None` if it is empty or unknown.
 pub fn ini(name: &str) -> Option<String> {
     let mut exists = false;
-    // SAFETY: returns a string of the INI system, copied immediately.
-    let value = unsafe {
+    // SAFETY: null, or a string of the INI system, copied immediately.
+    unsafe {
         let value = zend_ini_string_ex(name.as_ptr().cast(), name.len(), 0, &raw mut exists);
-        crate::kafka::client::text(value)
-    };
-    (!value.is_empty()).then_some(value)
+        let value = (!value.is_null()).then(|| std::ffi::CStr::from_ptr(value))?;
+        (!value.is_empty()).then(|| value.to_string_lossy().into_owned())
+    }
 }
 
 /// Looks up a C function that only some builds of PHP have.

@@ -17,6 +17,12 @@ use super::{current, generation, spawn};
 use crate::clock;
 use crate::log::Level;
 
+// SAFETY: as the C library has them; async-signal-safe.
+unsafe extern "C" {
+    safe fn raise(signal: libc::c_int) -> libc::c_int;
+    safe fn _exit(code: libc::c_int) -> !;
+}
+
 /// Signals whose default action ends a process, sent by hosts, init systems and terminals.
 const SIGNALS: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 
@@ -169,8 +175,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
 /// Ends a forked child that has sent nothing. In the handler, the signal is delivered when that returns.
 fn end_child(signal: libc::c_int) {
     restore_default(signal);
-    // SAFETY: async-signal-safe.
-    unsafe { libc::raise(signal) };
+    raise(signal);
 }
 
 fn restore_default(signal: libc::c_int) {
@@ -194,10 +199,10 @@ fn wait_for_signal() {
         libc::sigemptyset(&raw mut one);
         libc::sigaddset(&raw mut one, signal);
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const one, std::ptr::null_mut());
-        libc::raise(signal);
-        // The kernel ignores default actions of process 1 of a container.
-        libc::_exit(128 + signal);
     }
+    raise(signal);
+    // The kernel ignores default actions of process 1 of a container.
+    _exit(128 + signal);
 }
 
 /// Sends, spools or logs what is queued.

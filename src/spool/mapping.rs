@@ -19,6 +19,7 @@ pub(super) struct Mapping {
 
 // SAFETY: a memory area with a single owner.
 unsafe impl Send for Mapping {}
+// SAFETY: as above, and it is changed by `&mut self` only.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {

@@ -46,7 +46,7 @@ pub use directory::SpoolUsage;
 pub use journal::Journal;
 pub use key::SpoolKey;
 pub use record::SpoolRecord;
-pub(crate) use sys::{LockedFile, OpenMode};
+pub(crate) use sys::{effective_user, lock_exclusively, LockedFile, OpenMode};
 
 use parking_lot::Mutex;
 

@@ -8,7 +8,7 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -18,6 +18,12 @@ use std::time::{Duration, Instant};
 /// Maximum number of listed files (own files, claims, the quota lock). A file beyond this works as well, but stays
 /// locked by a child forked while it is open until the child ends.
 const MAX_LOCKED_FILES: usize = 256;
+
+// SAFETY: as the C library has them. They touch no memory.
+unsafe extern "C" {
+    safe fn flock(file: BorrowedFd<'_>, operation: libc::c_int) -> libc::c_int;
+    safe fn geteuid() -> libc::uid_t;
+}
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static FORK_LOCK: AtomicBool = AtomicBool::new(false);
@@ -127,8 +133,7 @@ impl LockedFile {
                 "not a regular file",
             ));
         }
-        // SAFETY: flock takes a descriptor that `locked` keeps open.
-        while unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        while !lock_exclusively(locked.file()?) {
             let error = io::Error::last_os_error();
             match error.kind() {
                 io::ErrorKind::Interrupted => {}
@@ -195,6 +200,11 @@ impl Drop for LockedFile {
     }
 }
 
+/// Takes the lock of an open file without waiting; false if another open file has it, or on an error.
+pub(crate) fn lock_exclusively(file: &File) -> bool {
+    flock(file.as_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0
+}
+
 /// Checks that the effective user may read, write and enter the directory.
 pub(super) fn check_access(dir: &Path) -> io::Result<()> {
     let path = CString::new(dir.as_os_str().as_bytes())?;
@@ -206,9 +216,8 @@ pub(super) fn check_access(dir: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn effective_user() -> u32 {
-    // SAFETY: always succeeds, touches no memory.
-    unsafe { libc::geteuid() }
+pub(crate) fn effective_user() -> u32 {
+    geteuid()
 }
 
 /// Returns an error if writing up to `length` would raise SIGXFSZ, which ends the process.

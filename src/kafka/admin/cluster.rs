@@ -49,7 +49,7 @@ impl Admin {
         let response = self.request(&call, action, |request| {
             request.describe_cluster();
         })?;
-        let found = response.described_cluster();
+        let found = response.described_cluster().unwrap_or_default();
         let mut brokers = found.brokers;
         brokers.sort_unstable_by_key(|broker| broker.id);
         Ok(ClusterDescription {

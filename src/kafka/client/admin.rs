@@ -5,17 +5,121 @@
 //! errors of the client, such as a wrong password, are not seen. And it lacks half of the calls.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_void, CString};
+use std::ffi::{c_int, CString};
+use std::ptr::without_provenance_mut;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::TopicPartitionList;
-use rdkafka_sys as sys;
-use sys::bindings::{self, rd_kafka_ResourceType_t as Resource, rd_kafka_admin_op_t as Operation};
+use rdkafka_sys::{
+    self as sys, rd_kafka_AdminOptions_t as Options, rd_kafka_ResourceType_t as Resource,
+    rd_kafka_admin_op_t as Operation, rd_kafka_queue_t as Queue,
+};
 
 use super::admin_results::array;
+use super::errors::{copied, Failure};
 use super::handle::{ms, Client, NativeClient};
-use super::{c_string, take_error, text, EventQueue};
+use super::owned::{written, Native, Owned, Text};
+use super::partitions::NativeList;
+use super::{c_string, take_error, EventQueue};
+
+// SAFETY: as librdkafka has them. A request copies what it is given.
+unsafe extern "C" {
+    safe fn rd_kafka_AdminOptions_new(
+        client: &NativeClient,
+        operation: Operation,
+    ) -> Owned<'_, Options>;
+    safe fn rd_kafka_AdminOptions_set_include_authorized_operations(
+        options: &mut Options,
+        include: c_int,
+    ) -> Failure;
+    safe fn rd_kafka_AdminOptions_set_isolation_level(
+        options: &mut Options,
+        level: sys::rd_kafka_IsolationLevel_t,
+    ) -> Failure;
+    safe fn rd_kafka_DescribeCluster(client: &NativeClient, options: &Options, queue: &Queue);
+    safe fn rd_kafka_DescribeTopics(
+        client: &NativeClient,
+        topics: &sys::rd_kafka_TopicCollection_t,
+        options: &Options,
+        queue: &Queue,
+    );
+    safe fn rd_kafka_ListConsumerGroups(client: &NativeClient, options: &Options, queue: &Queue);
+    safe fn rd_kafka_ListOffsets(
+        client: &NativeClient,
+        requested: &NativeList,
+        options: &Options,
+        queue: &Queue,
+    );
+    safe fn rd_kafka_ListConsumerGroupOffsets_new(
+        group: Text<'_>,
+        partitions: Option<&NativeList>,
+    ) -> Owned<'static, sys::rd_kafka_ListConsumerGroupOffsets_t>;
+    safe fn rd_kafka_NewTopic_set_config(
+        topic: &mut sys::rd_kafka_NewTopic_t,
+        name: Text<'_>,
+        value: Text<'_>,
+    ) -> RDKafkaRespErr;
+    safe fn rd_kafka_DeleteTopic_new(
+        topic: Text<'_>,
+    ) -> Owned<'static, sys::rd_kafka_DeleteTopic_t>;
+    safe fn rd_kafka_DeleteRecords_new(
+        before: &NativeList,
+    ) -> Owned<'static, sys::rd_kafka_DeleteRecords_t>;
+    safe fn rd_kafka_ConfigResource_new(
+        kind: Resource,
+        name: Text<'_>,
+    ) -> Owned<'static, sys::rd_kafka_ConfigResource_t>;
+    safe fn rd_kafka_list_groups(
+        client: &NativeClient,
+        group: Option<Text<'_>>,
+        list: &mut Option<Owned<'static, GroupList>>,
+        bound: c_int,
+    ) -> RDKafkaRespErr;
+    fn rd_kafka_group_list_destroy(list: *const GroupList);
+}
+
+/// A request for some objects, of which we send one.
+///
+/// # Safety
+/// `SEND` must be librdkafka's function for these objects.
+unsafe trait Request: Native {
+    const OPERATION: Operation;
+    const SEND: unsafe extern "C" fn(
+        *mut sys::rd_kafka_t,
+        *mut *mut Self,
+        usize,
+        *const Options,
+        *mut Queue,
+    );
+}
+
+macro_rules! requests {
+    ($($object:ident: $operation:ident, $send:ident;)*) => {$(
+        // SAFETY: librdkafka's function for these objects.
+        unsafe impl Request for sys::$object {
+            const OPERATION: Operation = Operation::$operation;
+            const SEND: unsafe extern "C" fn(
+                *mut sys::rd_kafka_t,
+                *mut *mut Self,
+                usize,
+                *const Options,
+                *mut Queue,
+            ) = sys::$send;
+        }
+    )*};
+}
+
+requests! {
+    rd_kafka_NewTopic_t: RD_KAFKA_ADMIN_OP_CREATETOPICS, rd_kafka_CreateTopics;
+    rd_kafka_DeleteTopic_t: RD_KAFKA_ADMIN_OP_DELETETOPICS, rd_kafka_DeleteTopics;
+    rd_kafka_NewPartitions_t: RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, rd_kafka_CreatePartitions;
+    rd_kafka_DeleteRecords_t: RD_KAFKA_ADMIN_OP_DELETERECORDS, rd_kafka_DeleteRecords;
+    rd_kafka_ConfigResource_t: RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, rd_kafka_DescribeConfigs;
+    rd_kafka_ListConsumerGroupOffsets_t:
+        RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, rd_kafka_ListConsumerGroupOffsets;
+}
 
 /// A topic to create.
 pub(crate) struct TopicToCreate<'a> {
@@ -38,16 +142,6 @@ pub(crate) struct AdminRequests<'a> {
     tag: usize,
 }
 
-/// Options of one request.
-struct Options(*mut sys::rd_kafka_AdminOptions_t);
-
-impl Drop for Options {
-    fn drop(&mut self) {
-        // SAFETY: ours.
-        unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) };
-    }
-}
-
 impl<'a> AdminRequests<'a> {
     pub fn new(client: &'a Client, queue: &'a EventQueue, bound: Duration) -> Self {
         Self {
@@ -62,14 +156,14 @@ impl<'a> AdminRequests<'a> {
         Self { tag, ..self }
     }
 
-    fn options(&self, operation: Operation) -> Options {
-        let mut reason = [0 as c_char; 256];
+    /// `validate_only`: see [`TopicToCreate`].
+    fn options(&self, operation: Operation, validate_only: bool) -> Owned<'a, Options> {
         let bound = ms(self.bound).clamp(1, 3_600_000);
-        // SAFETY: a live client; a rejected value leaves the default, and these are within their limits. The tag is
+        let options = rd_kafka_AdminOptions_new(self.client, operation);
+        let raw = options.raw();
+        // SAFETY: live options; a rejected value leaves the default, and these are within their limits. The tag is
         // only ever read as a number.
-        unsafe {
-            let raw = sys::rd_kafka_AdminOptions_new(self.client.raw(), operation);
-            let (reason, size) = (reason.as_mut_ptr(), reason.len());
+        written(|reason, size| unsafe {
             sys::rd_kafka_AdminOptions_set_request_timeout(raw, bound, reason, size);
             if matches!(
                 operation,
@@ -81,85 +175,82 @@ impl<'a> AdminRequests<'a> {
                 // The broker's own limit: it responds once the topic exists, or the records are deleted.
                 sys::rd_kafka_AdminOptions_set_operation_timeout(raw, bound, reason, size);
             }
-            bindings::rd_kafka_AdminOptions_set_opaque(raw, self.tag as *mut c_void);
-            Options(raw)
-        }
+            if validate_only {
+                sys::rd_kafka_AdminOptions_set_validate_only(raw, 1, reason, size);
+            }
+            sys::rd_kafka_AdminOptions_set_opaque(raw, without_provenance_mut(self.tag));
+        });
+        options
     }
 
-    /// Asks the broker to include the authorized operations in its response.
-    fn with_operations(options: &Options) {
-        let set = bindings::rd_kafka_AdminOptions_set_include_authorized_operations;
-        // SAFETY: ours; the error too.
-        unsafe { take_error(set(options.0, 1)) };
+    /// The options of a request whose response includes the authorized operations.
+    fn options_with_operations(&self, operation: Operation) -> Owned<'a, Options> {
+        let mut options = self.options(operation, false);
+        let set = rd_kafka_AdminOptions_set_include_authorized_operations;
+        take_error(set(&mut options, 1));
+        options
+    }
+
+    fn send<T: Request>(&self, object: &Owned<'_, T>, validate_only: bool) {
+        let options = self.options(T::OPERATION, validate_only);
+        let (client, queue) = (self.client.raw(), self.queue.raw());
+        let mut list = [object.raw()];
+        // SAFETY: live objects, and a list of one.
+        unsafe { T::SEND(client, list.as_mut_ptr(), 1, options.raw(), queue) };
     }
 
     pub fn describe_cluster(&self) {
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
-        Self::with_operations(&options);
-        // SAFETY: live objects. The same in the requests below.
-        unsafe {
-            bindings::rd_kafka_DescribeCluster(self.client.raw(), options.0, self.queue.raw());
-        }
+        let options = self.options_with_operations(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
+        rd_kafka_DescribeCluster(self.client, &options, self.queue.native());
     }
 
     pub fn describe_topics(&self, names: &[impl AsRef<str>], operations: bool) {
         let names: Vec<CString> = names.iter().map(|name| c_string(name.as_ref())).collect();
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
-        if operations {
-            Self::with_operations(&options);
-        }
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above; the collection copies the names.
-        unsafe {
-            let topics = bindings::rd_kafka_TopicCollection_of_topic_names(
-                pointers.as_mut_ptr(),
-                pointers.len(),
-            );
-            bindings::rd_kafka_DescribeTopics(client, topics, options.0, queue);
-            bindings::rd_kafka_TopicCollection_destroy(topics);
+        let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = if operations {
+            self.options_with_operations(operation)
+        } else {
+            self.options(operation, false)
+        };
+        let (first, count) = (pointers.as_mut_ptr(), pointers.len());
+        // SAFETY: so many names, which are copied; the collection is ours.
+        let topics =
+            unsafe { Owned::from_raw(sys::rd_kafka_TopicCollection_of_topic_names(first, count)) };
+        if let Some(topics) = topics {
+            rd_kafka_DescribeTopics(self.client, &topics, &options, self.queue.native());
         }
     }
 
     pub fn list_groups(&self) {
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
-        // SAFETY: as above.
-        unsafe {
-            bindings::rd_kafka_ListConsumerGroups(self.client.raw(), options.0, self.queue.raw());
-        }
+        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, false);
+        rd_kafka_ListConsumerGroups(self.client, &options, self.queue.native());
     }
 
     pub fn describe_groups(&self, names: &[&str]) {
         let names: Vec<CString> = names.iter().map(|name| c_string(name)).collect();
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
-        Self::with_operations(&options);
+        let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+        let options = self.options_with_operations(operation);
         let (client, queue) = (self.client.raw(), self.queue.raw());
-        let (list, count) = (pointers.as_mut_ptr(), pointers.len());
-        // SAFETY: as above.
-        unsafe { bindings::rd_kafka_DescribeConsumerGroups(client, list, count, options.0, queue) };
+        let (first, count) = (pointers.as_mut_ptr(), pointers.len());
+        // SAFETY: live objects, and so many names.
+        unsafe {
+            sys::rd_kafka_DescribeConsumerGroups(client, first, count, options.raw(), queue);
+        }
     }
 
     /// `every`: the partitions, for brokers that require them.
     pub fn list_group_offsets(&self, group: &str, every: Option<&TopicPartitionList>) {
-        let group = c_string(group);
-        let every = every.map_or(std::ptr::null(), |list| list.ptr().cast_const());
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above.
-        unsafe {
-            let requested = bindings::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), every);
-            let list = &raw const requested;
-            let list = list.cast_mut();
-            bindings::rd_kafka_ListConsumerGroupOffsets(client, list, 1, options.0, queue);
-            bindings::rd_kafka_ListConsumerGroupOffsets_destroy(requested);
-        }
+        let (group, every) = (c_string(group), every.map(NativeList::of));
+        let requested = rd_kafka_ListConsumerGroupOffsets_new(Text::from(&group), every);
+        self.send(&requested, false);
     }
 
     /// The offset of a partition is `Beginning`, `End`, or a time in Unix ms. `is_committed`: the end offset is the
     /// last stable offset.
     pub fn list_offsets(&self, requested: &TopicPartitionList, is_committed: bool) {
-        use bindings::rd_kafka_IsolationLevel_t::{
+        use sys::rd_kafka_IsolationLevel_t::{
             RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
         };
         let level = if is_committed {
@@ -167,105 +258,62 @@ impl<'a> AdminRequests<'a> {
         } else {
             RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
         };
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS);
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above; the error is ours.
-        unsafe {
-            let set = bindings::rd_kafka_AdminOptions_set_isolation_level;
-            take_error(set(options.0, level));
-            bindings::rd_kafka_ListOffsets(client, requested.ptr(), options.0, queue);
-        }
+        let mut options = self.options(Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, false);
+        let refused = rd_kafka_AdminOptions_set_isolation_level(&mut options, level);
+        take_error(refused);
+        let requested = NativeList::of(requested);
+        rd_kafka_ListOffsets(self.client, requested, &options, self.queue.native());
     }
 
     /// # Errors
     /// librdkafka's reason to refuse the request.
     pub fn create_topic(&self, new: &TopicToCreate<'_>) -> Result<(), String> {
         let name = c_string(new.name);
-        let mut reason = [0 as c_char; 256];
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS);
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above; the topic is ours until it is destroyed.
-        unsafe {
-            let mut topic = sys::rd_kafka_NewTopic_new(
-                name.as_ptr(),
-                new.partitions,
-                new.replication,
-                reason.as_mut_ptr(),
-                reason.len(),
-            );
-            if topic.is_null() {
-                return Err(text(reason.as_ptr()));
-            }
-            for (key, value) in &new.config {
-                let (key, value) = (c_string(key), c_string(value));
-                sys::rd_kafka_NewTopic_set_config(topic, key.as_ptr(), value.as_ptr());
-            }
-            if new.validate_only {
-                let (reason, size) = (reason.as_mut_ptr(), reason.len());
-                sys::rd_kafka_AdminOptions_set_validate_only(options.0, 1, reason, size);
-            }
-            sys::rd_kafka_CreateTopics(client, &raw mut topic, 1, options.0, queue);
-            sys::rd_kafka_NewTopic_destroy(topic);
+        let (partitions, replication) = (new.partitions, new.replication);
+        // SAFETY: the topic is ours, and the buffer has this size.
+        let (topic, reason) = written(|reason, size| unsafe {
+            let name = name.as_ptr();
+            let topic = sys::rd_kafka_NewTopic_new(name, partitions, replication, reason, size);
+            Owned::from_raw(topic)
+        });
+        let mut topic = topic.ok_or(reason)?;
+        for (key, value) in &new.config {
+            let (key, value) = (c_string(key), c_string(value));
+            rd_kafka_NewTopic_set_config(&mut topic, Text::from(&key), Text::from(&value));
         }
+        self.send(&topic, new.validate_only);
         Ok(())
     }
 
     pub fn delete_topic(&self, name: &str) {
-        let name = c_string(name);
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETETOPICS);
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above.
-        unsafe {
-            let mut delete = sys::rd_kafka_DeleteTopic_new(name.as_ptr());
-            sys::rd_kafka_DeleteTopics(client, &raw mut delete, 1, options.0, queue);
-            sys::rd_kafka_DeleteTopic_destroy(delete);
-        }
+        let topic = rd_kafka_DeleteTopic_new(Text::from(&c_string(name)));
+        self.send(&topic, false);
     }
 
     /// # Errors
     /// librdkafka's reason to refuse the request.
     pub fn create_partitions(&self, topic: &str, total: usize) -> Result<(), String> {
         let topic = c_string(topic);
-        let mut reason = [0 as c_char; 256];
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS);
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above.
-        unsafe {
-            let (reason, size) = (reason.as_mut_ptr(), reason.len());
-            let mut more =
-                bindings::rd_kafka_NewPartitions_new(topic.as_ptr(), total, reason, size);
-            if more.is_null() {
-                return Err(text(reason));
-            }
-            bindings::rd_kafka_CreatePartitions(client, &raw mut more, 1, options.0, queue);
-            bindings::rd_kafka_NewPartitions_destroy(more);
-        }
+        // SAFETY: the request is ours, and the buffer has this size.
+        let (more, reason) = written(|reason, size| unsafe {
+            let more = sys::rd_kafka_NewPartitions_new(topic.as_ptr(), total, reason, size);
+            Owned::from_raw(more)
+        });
+        self.send(&more.ok_or(reason)?, false);
         Ok(())
     }
 
     /// Deletes the records before the offsets of the list.
     pub fn delete_records(&self, before: &TopicPartitionList) {
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DELETERECORDS);
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above.
-        unsafe {
-            let mut delete = bindings::rd_kafka_DeleteRecords_new(before.ptr());
-            bindings::rd_kafka_DeleteRecords(client, &raw mut delete, 1, options.0, queue);
-            bindings::rd_kafka_DeleteRecords_destroy(delete);
-        }
+        let delete = rd_kafka_DeleteRecords_new(NativeList::of(before));
+        self.send(&delete, false);
     }
 
     pub fn describe_topic_config(&self, topic: &str) {
         let topic = c_string(topic);
-        let options = self.options(Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-        let (client, queue) = (self.client.raw(), self.queue.raw());
-        // SAFETY: as above.
-        unsafe {
-            let kind = Resource::RD_KAFKA_RESOURCE_TOPIC;
-            let mut resource = bindings::rd_kafka_ConfigResource_new(kind, topic.as_ptr());
-            bindings::rd_kafka_DescribeConfigs(client, &raw mut resource, 1, options.0, queue);
-            bindings::rd_kafka_ConfigResource_destroy(resource);
-        }
+        let kind = Resource::RD_KAFKA_RESOURCE_TOPIC;
+        let resource = rd_kafka_ConfigResource_new(kind, Text::from(&topic));
+        self.send(&resource, false);
     }
 }
 
@@ -279,41 +327,45 @@ impl NativeClient {
         group: &str,
         bound: Duration,
     ) -> Result<Vec<(String, Vec<u8>)>, Code> {
-        let (group, mut list) = (c_string(group), std::ptr::null());
-        // SAFETY: a live client; the list is read and destroyed here.
-        unsafe {
-            let code = bindings::rd_kafka_list_groups(
-                self.raw(),
-                group.as_ptr(),
-                &raw mut list,
-                ms(bound),
-            );
-            if list.is_null() {
-                return match Code::from(code) {
-                    Code::NoError => Ok(Vec::new()),
-                    code => Err(code),
-                };
-            }
-            let members = read_members(&*list);
-            bindings::rd_kafka_group_list_destroy(list);
-            Ok(members)
+        let (group, mut list) = (c_string(group), None);
+        let code = rd_kafka_list_groups(self, Some(Text::from(&group)), &mut list, ms(bound));
+        match (list, Code::from(code)) {
+            (Some(list), _) => Ok(list.members()),
+            (None, Code::NoError) => Ok(Vec::new()),
+            (None, code) => Err(code),
         }
     }
 }
 
-unsafe fn read_members(list: &bindings::rd_kafka_group_list) -> Vec<(String, Vec<u8>)> {
-    let groups = array(
-        list.groups.cast_const(),
-        usize::try_from(list.group_cnt).unwrap_or(0),
-    );
-    let members = groups.iter().flat_map(|group| {
-        let count = usize::try_from(group.member_cnt).unwrap_or(0);
-        array(group.members.cast_const(), count)
-    });
-    let read = members.map(|member| {
-        let length = usize::try_from(member.member_metadata_size).unwrap_or(0);
-        let metadata = array(member.member_metadata.cast_const().cast::<u8>(), length);
-        (text(member.member_id), metadata.to_vec())
-    });
-    read.collect()
+/// A response of Kafka with groups.
+#[repr(transparent)]
+struct GroupList(sys::rd_kafka_group_list);
+
+// SAFETY: librdkafka's function for such responses.
+unsafe impl Native for GroupList {
+    const DESTROY: unsafe extern "C" fn(*mut Self) = destroy_group_list;
+}
+
+unsafe extern "C" fn destroy_group_list(list: *mut GroupList) {
+    rd_kafka_group_list_destroy(list);
+}
+
+impl GroupList {
+    fn members(&self) -> Vec<(String, Vec<u8>)> {
+        let length = |count: c_int| usize::try_from(count).unwrap_or(0);
+        let first = self.0.groups.cast_const();
+        // SAFETY: texts and arrays of the response, which are as long as it says.
+        unsafe {
+            let groups = array(first, length(self.0.group_cnt)).iter();
+            let members = groups.flat_map(|group| {
+                array(group.members.cast_const(), length(group.member_cnt)).iter()
+            });
+            let read = members.map(|member| {
+                let metadata = member.member_metadata.cast_const().cast::<u8>();
+                let metadata = array(metadata, length(member.member_metadata_size));
+                (copied(member.member_id), metadata.to_vec())
+            });
+            read.collect()
+        }
+    }
 }

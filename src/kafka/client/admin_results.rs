@@ -1,13 +1,158 @@
 //! Results of Kafka's admin API.
 #![allow(unsafe_code)]
+#![allow(clippy::trivially_copy_pass_by_ref)] // only librdkafka knows the size of its objects
+
+use std::ffi::c_int;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka_sys as sys;
-use sys::bindings::{self, rd_kafka_AclOperation_t as Allowed};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka_sys::{
+    rd_kafka_AclOperation_t as Allowed, rd_kafka_ConfigEntry_t as NativeEntry,
+    rd_kafka_ConfigResource_t as Resource,
+    rd_kafka_ConsumerGroupDescription_t as NativeGroupDescription,
+    rd_kafka_ConsumerGroupListing_t as Listing, rd_kafka_ListOffsetsResultInfo_t as OffsetInfo,
+    rd_kafka_MemberAssignment_t as Assignment, rd_kafka_MemberDescription_t as Member,
+    rd_kafka_Node_t as Node, rd_kafka_TopicDescription_t as Topic,
+    rd_kafka_TopicPartitionInfo_t as PartitionInfo, rd_kafka_Uuid_t as Uuid,
+    rd_kafka_consumer_group_state_t as State, rd_kafka_consumer_group_type_t as Type,
+    rd_kafka_error_t as NativeError, rd_kafka_event_t as Event,
+    rd_kafka_group_result_t as GroupResult, rd_kafka_topic_result_t as TopicResult,
+};
 
-use super::partitions::{read_element, read_list, PartitionEntry};
-use super::{text, ClientEvent};
+use super::errors::read_error;
+use super::owned::{text, Text};
+use super::partitions::{NativeElement, NativeList, PartitionEntry};
+use super::ClientEvent;
 use crate::error::Error;
+
+macro_rules! results {
+    ($($name:ident)*) => {$(
+        /// A result, which is an event for librdkafka.
+        #[repr(C)]
+        struct $name {
+            opaque: [u8; 0],
+        }
+    )*};
+}
+
+results!(Created Deleted Extended DeletedRecords Cluster Configs Groups Topics GroupOffsets ListedGroups Offsets);
+
+// SAFETY: as librdkafka has them. It checks the kind of an event, and the parts of a result live as long as its event.
+#[rustfmt::skip]
+unsafe extern "C" {
+    safe fn rd_kafka_event_DescribeCluster_result(event: &Event) -> Option<&Cluster>;
+    safe fn rd_kafka_DescribeCluster_result_controller(result: &Cluster) -> Option<&Node>;
+    safe fn rd_kafka_DescribeCluster_result_cluster_id(result: &Cluster) -> Option<Text<'_>>;
+    safe fn rd_kafka_event_DescribeTopics_result(event: &Event) -> Option<&Topics>;
+    safe fn rd_kafka_event_ListConsumerGroups_result(event: &Event) -> Option<&ListedGroups>;
+    safe fn rd_kafka_event_DescribeConsumerGroups_result(event: &Event) -> Option<&Groups>;
+    safe fn rd_kafka_event_ListConsumerGroupOffsets_result(event: &Event) -> Option<&GroupOffsets>;
+    safe fn rd_kafka_group_result_partitions(group: &GroupResult) -> Option<&NativeList>;
+    safe fn rd_kafka_event_ListOffsets_result(event: &Event) -> Option<&Offsets>;
+    safe fn rd_kafka_ListOffsetsResultInfo_topic_partition(info: &OffsetInfo) -> &NativeElement;
+    safe fn rd_kafka_event_CreateTopics_result(event: &Event) -> Option<&Created>;
+    safe fn rd_kafka_event_DeleteTopics_result(event: &Event) -> Option<&Deleted>;
+    safe fn rd_kafka_event_CreatePartitions_result(event: &Event) -> Option<&Extended>;
+    safe fn rd_kafka_topic_result_error(topic: &TopicResult) -> RDKafkaRespErr;
+    safe fn rd_kafka_topic_result_error_string(topic: &TopicResult) -> Option<Text<'_>>;
+    safe fn rd_kafka_event_DeleteRecords_result(event: &Event) -> Option<&DeletedRecords>;
+    safe fn rd_kafka_DeleteRecords_result_offsets(result: &DeletedRecords) -> Option<&NativeList>;
+    safe fn rd_kafka_event_DescribeConfigs_result(event: &Event) -> Option<&Configs>;
+    safe fn rd_kafka_ConfigResource_error(resource: &Resource) -> RDKafkaRespErr;
+    safe fn rd_kafka_ConfigResource_error_string(resource: &Resource) -> Option<Text<'_>>;
+    safe fn rd_kafka_ConfigEntry_name(entry: &NativeEntry) -> Text<'_>;
+    safe fn rd_kafka_ConfigEntry_value(entry: &NativeEntry) -> Option<Text<'_>>;
+    safe fn rd_kafka_ConfigEntry_is_sensitive(entry: &NativeEntry) -> c_int;
+    safe fn rd_kafka_TopicPartitionInfo_leader(partition: &PartitionInfo) -> Option<&Node>;
+    safe fn rd_kafka_TopicPartitionInfo_partition(partition: &PartitionInfo) -> c_int;
+    safe fn rd_kafka_TopicDescription_error(topic: &Topic) -> Option<&NativeError>;
+    safe fn rd_kafka_TopicDescription_topic_id(topic: &Topic) -> Option<&Uuid>;
+    safe fn rd_kafka_TopicDescription_name(topic: &Topic) -> Text<'_>;
+    safe fn rd_kafka_Uuid_most_significant_bits(id: &Uuid) -> i64;
+    safe fn rd_kafka_Uuid_least_significant_bits(id: &Uuid) -> i64;
+    safe fn rd_kafka_Node_id(node: &Node) -> c_int;
+    safe fn rd_kafka_Node_host(node: &Node) -> Option<Text<'_>>;
+    safe fn rd_kafka_Node_port(node: &Node) -> u16;
+    safe fn rd_kafka_Node_rack(node: &Node) -> Option<Text<'_>>;
+    safe fn rd_kafka_ConsumerGroupListing_is_simple_consumer_group(group: &Listing) -> c_int;
+    safe fn rd_kafka_ConsumerGroupListing_state(group: &Listing) -> State;
+    safe fn rd_kafka_ConsumerGroupListing_type(group: &Listing) -> Type;
+    safe fn rd_kafka_ConsumerGroupListing_group_id(group: &Listing) -> Text<'_>;
+    safe fn rd_kafka_consumer_group_state_name(state: State) -> Option<Text<'static>>;
+    safe fn rd_kafka_consumer_group_type_name(kind: Type) -> Option<Text<'static>>;
+    safe fn rd_kafka_ConsumerGroupDescription_error(
+        group: &NativeGroupDescription,
+    ) -> Option<&NativeError>;
+    safe fn rd_kafka_ConsumerGroupDescription_member_count(group: &NativeGroupDescription) -> usize;
+    safe fn rd_kafka_ConsumerGroupDescription_state(group: &NativeGroupDescription) -> State;
+    safe fn rd_kafka_ConsumerGroupDescription_type(group: &NativeGroupDescription) -> Type;
+    safe fn rd_kafka_ConsumerGroupDescription_partition_assignor(
+        group: &NativeGroupDescription,
+    ) -> Option<Text<'_>>;
+    safe fn rd_kafka_ConsumerGroupDescription_coordinator(
+        group: &NativeGroupDescription,
+    ) -> Option<&Node>;
+    safe fn rd_kafka_ConsumerGroupDescription_group_id(group: &NativeGroupDescription) -> Text<'_>;
+    safe fn rd_kafka_ConsumerGroupDescription_member(
+        group: &NativeGroupDescription,
+        place: usize,
+    ) -> Option<&Member>;
+    safe fn rd_kafka_MemberDescription_group_instance_id(member: &Member) -> Option<Text<'_>>;
+    safe fn rd_kafka_MemberDescription_assignment(member: &Member) -> Option<&Assignment>;
+    safe fn rd_kafka_MemberAssignment_partitions(of: &Assignment) -> Option<&NativeList>;
+    safe fn rd_kafka_MemberDescription_consumer_id(member: &Member) -> Option<Text<'_>>;
+    safe fn rd_kafka_MemberDescription_client_id(member: &Member) -> Option<Text<'_>>;
+    safe fn rd_kafka_MemberDescription_host(member: &Member) -> Option<Text<'_>>;
+}
+
+macro_rules! arrays {
+    ($($name:ident: $native:ident($of:ident) -> $(&$part:ident)? $($value:ident)?;)*) => {
+        // SAFETY: as librdkafka has them.
+        unsafe extern "C" {
+            $(safe fn $native<'a>(
+                of: &'a $of,
+                count: &mut usize,
+            ) -> *const $(&'a $part)? $($value)?;)*
+        }
+
+        $(#[allow(clippy::needless_lifetimes)] // for parts that are references
+        fn $name<'a>(of: &'a $of) -> Option<&'a [$(&'a $part)? $($value)?]> {
+            let mut count = 0;
+            let first = $native(of, &mut count);
+            // SAFETY: librdkafka returns null, or so many parts, which live as long as what they are part of.
+            (!first.is_null()).then(|| unsafe { array(first, count) })
+        })*
+    };
+}
+
+arrays! {
+    nodes: rd_kafka_DescribeCluster_result_nodes(Cluster) -> &Node;
+    cluster_operations: rd_kafka_DescribeCluster_result_authorized_operations(Cluster) -> Allowed;
+    topics: rd_kafka_DescribeTopics_result_topics(Topics) -> &Topic;
+    partitions: rd_kafka_TopicDescription_partitions(Topic) -> &PartitionInfo;
+    topic_operations: rd_kafka_TopicDescription_authorized_operations(Topic) -> Allowed;
+    valid_groups: rd_kafka_ListConsumerGroups_result_valid(ListedGroups) -> &Listing;
+    errors: rd_kafka_ListConsumerGroups_result_errors(ListedGroups) -> &NativeError;
+    groups: rd_kafka_DescribeConsumerGroups_result_groups(Groups) -> &NativeGroupDescription;
+    group_operations:
+        rd_kafka_ConsumerGroupDescription_authorized_operations(NativeGroupDescription) -> Allowed;
+    group_results: rd_kafka_ListConsumerGroupOffsets_result_groups(GroupOffsets) -> &GroupResult;
+    offset_infos: rd_kafka_ListOffsets_result_infos(Offsets) -> &OffsetInfo;
+    created: rd_kafka_CreateTopics_result_topics(Created) -> &TopicResult;
+    deleted: rd_kafka_DeleteTopics_result_topics(Deleted) -> &TopicResult;
+    extended: rd_kafka_CreatePartitions_result_topics(Extended) -> &TopicResult;
+    resources: rd_kafka_DescribeConfigs_result_resources(Configs) -> &Resource;
+    config_entries: rd_kafka_ConfigResource_configs(Resource) -> &NativeEntry;
+}
+
+/// # Safety
+/// `first` must be null or point at `count` values that live as long as the slice is used.
+pub(super) unsafe fn array<'a, T>(first: *const T, count: usize) -> &'a [T] {
+    if first.is_null() {
+        return &[];
+    }
+    std::slice::from_raw_parts(first, count)
+}
 
 /// A broker's advertised address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +164,7 @@ pub struct BrokerNode {
 }
 
 /// Result of DescribeCluster.
+#[derive(Default)]
 pub(crate) struct DescribedCluster {
     pub id: Option<String>,
     pub controller: Option<BrokerNode>,
@@ -85,239 +231,149 @@ pub struct GroupDescription {
 /// A setting of a topic, with `None` for a sensitive value.
 pub(crate) type ConfigEntry = (String, Option<String>);
 
-/// The results, each of the response to the request of that name.
+/// The results, each of the response to the request of that name; empty for another response.
 impl ClientEvent {
-    pub fn described_cluster(&self) -> DescribedCluster {
-        let mut count = 0;
-        // SAFETY: the result and its parts live as long as the event. The same in the results below.
-        unsafe {
-            let result = bindings::rd_kafka_event_DescribeCluster_result(self.raw());
-            let nodes = bindings::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count);
-            let brokers = array(nodes, count).iter().filter_map(|one| node(*one));
-            let brokers = brokers.collect();
-            let controller = node(bindings::rd_kafka_DescribeCluster_result_controller(result));
-            let id = text(bindings::rd_kafka_DescribeCluster_result_cluster_id(result));
-            let list = bindings::rd_kafka_DescribeCluster_result_authorized_operations(
-                result,
-                &raw mut count,
-            );
-            DescribedCluster {
-                id: (!id.is_empty()).then_some(id),
-                controller,
-                brokers,
-                authorized_operations: authorized_operations(list, count),
-            }
-        }
+    pub fn described_cluster(&self) -> Option<DescribedCluster> {
+        let result = rd_kafka_event_DescribeCluster_result(self.native())?;
+        let brokers = nodes(result).unwrap_or_default();
+        let id = text(rd_kafka_DescribeCluster_result_cluster_id(result));
+        Some(DescribedCluster {
+            id: (!id.is_empty()).then_some(id),
+            controller: rd_kafka_DescribeCluster_result_controller(result).map(node),
+            brokers: brokers.iter().copied().map(node).collect(),
+            authorized_operations: cluster_operations(result).map(names),
+        })
     }
 
     pub fn described_topics(&self) -> Vec<DescribedTopic> {
-        let mut count = 0;
-        // SAFETY: as above.
-        unsafe {
-            let result = bindings::rd_kafka_event_DescribeTopics_result(self.raw());
-            let topics = bindings::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-            array(topics, count)
-                .iter()
-                .map(|topic| described_topic(*topic))
-                .collect()
-        }
+        let result = rd_kafka_event_DescribeTopics_result(self.native());
+        let all = result.and_then(topics).unwrap_or_default();
+        all.iter().copied().map(described_topic).collect()
     }
 
     /// The groups, and the errors of brokers.
     pub fn listed_groups(&self) -> (Vec<GroupListing>, Vec<(Code, String)>) {
-        let mut count = 0;
-        // SAFETY: as above.
-        unsafe {
-            let result = bindings::rd_kafka_event_ListConsumerGroups_result(self.raw());
-            let valid = bindings::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count);
-            let groups = array(valid, count).iter().map(|group| listing(*group));
-            let groups = groups.collect();
-            let errors =
-                bindings::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut count);
-            let errors = array(errors, count).iter().map(|one| code(*one));
-            (groups, errors.collect())
-        }
+        let Some(result) = rd_kafka_event_ListConsumerGroups_result(self.native()) else {
+            return (Vec::new(), Vec::new());
+        };
+        let groups = valid_groups(result).unwrap_or_default().iter();
+        let errors = errors(result).unwrap_or_default().iter();
+        (
+            groups.copied().map(listing).collect(),
+            errors.copied().map(read_error).collect(),
+        )
     }
 
     /// The groups, each with Kafka's response for it; their `error` is not set.
     pub fn described_groups(&self) -> Vec<(GroupDescription, (Code, String))> {
-        let mut count = 0;
-        // SAFETY: as above.
-        unsafe {
-            let result = bindings::rd_kafka_event_DescribeConsumerGroups_result(self.raw());
-            let groups =
-                bindings::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
-            array(groups, count)
-                .iter()
-                .map(|group| described_group(*group))
-                .collect()
-        }
+        let result = rd_kafka_event_DescribeConsumerGroups_result(self.native());
+        let all = result.and_then(groups).unwrap_or_default();
+        all.iter().copied().map(described_group).collect()
     }
 
     /// The committed offsets of the only group.
     pub fn group_offsets(&self) -> Vec<PartitionEntry> {
-        let mut count = 0;
-        // SAFETY: as above.
-        unsafe {
-            let result = bindings::rd_kafka_event_ListConsumerGroupOffsets_result(self.raw());
-            let groups =
-                bindings::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
-            match array(groups, count).first() {
-                Some(group) => read_list(bindings::rd_kafka_group_result_partitions(*group)),
-                None => Vec::new(),
-            }
-        }
+        let result = rd_kafka_event_ListConsumerGroupOffsets_result(self.native());
+        let group = result.and_then(group_results).and_then(<[_]>::first);
+        let list = group.and_then(|group| rd_kafka_group_result_partitions(group));
+        list.map_or_else(Vec::new, NativeList::read)
     }
 
     /// The offsets; partitions may be missing.
     pub fn listed_offsets(&self) -> Vec<PartitionEntry> {
-        let mut count = 0;
-        // SAFETY: as above.
-        unsafe {
-            let result = bindings::rd_kafka_event_ListOffsets_result(self.raw());
-            let infos = bindings::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
-            let read = bindings::rd_kafka_ListOffsetsResultInfo_topic_partition;
-            array(infos, count)
-                .iter()
-                .map(|info| read_element(&*read(*info)))
-                .collect()
-        }
+        let result = rd_kafka_event_ListOffsets_result(self.native());
+        let infos = result.and_then(offset_infos).unwrap_or_default().iter();
+        let read = rd_kafka_ListOffsetsResultInfo_topic_partition;
+        infos.map(|info| read(info).read()).collect()
     }
 
     /// The result for the only topic of CreateTopics, DeleteTopics or CreatePartitions.
     pub fn topic_result(&self) -> (Code, String) {
-        let (event, mut count) = (self.raw(), 0);
-        // SAFETY: as above. The three results are one type for librdkafka, which checks that of the event.
-        unsafe {
-            let created = sys::rd_kafka_event_CreateTopics_result(event);
-            let deleted = sys::rd_kafka_event_DeleteTopics_result(event);
-            let extended = sys::rd_kafka_event_CreatePartitions_result(event);
-            let topics = if !created.is_null() {
-                sys::rd_kafka_CreateTopics_result_topics(created, &raw mut count)
-            } else if !deleted.is_null() {
-                sys::rd_kafka_DeleteTopics_result_topics(deleted, &raw mut count)
-            } else {
-                sys::rd_kafka_CreatePartitions_result_topics(extended, &raw mut count)
-            };
-            match array(topics, count).first() {
-                Some(topic) => (
-                    sys::rd_kafka_topic_result_error(*topic).into(),
-                    text(sys::rd_kafka_topic_result_error_string(*topic)),
-                ),
-                None => (Code::NoError, String::new()),
-            }
+        let event = self.native();
+        let topics = rd_kafka_event_CreateTopics_result(event)
+            .and_then(created)
+            .or_else(|| rd_kafka_event_DeleteTopics_result(event).and_then(deleted))
+            .or_else(|| rd_kafka_event_CreatePartitions_result(event).and_then(extended));
+        match topics.and_then(<[_]>::first) {
+            Some(topic) => (
+                rd_kafka_topic_result_error(topic).into(),
+                text(rd_kafka_topic_result_error_string(topic)),
+            ),
+            None => (Code::NoError, String::new()),
         }
     }
 
     pub fn deleted_records(&self) -> Vec<PartitionEntry> {
-        // SAFETY: as above.
-        unsafe {
-            let result = bindings::rd_kafka_event_DeleteRecords_result(self.raw());
-            read_list(bindings::rd_kafka_DeleteRecords_result_offsets(result))
-        }
+        let result = rd_kafka_event_DeleteRecords_result(self.native());
+        let list = result.and_then(|result| rd_kafka_DeleteRecords_result_offsets(result));
+        list.map_or_else(Vec::new, NativeList::read)
     }
 
     /// The settings of the only topic, sorted, or its error; `None` for an empty result.
     pub fn topic_config(&self) -> Option<Result<Vec<ConfigEntry>, (Code, String)>> {
-        let mut count = 0;
-        // SAFETY: as above.
-        unsafe {
-            let result = bindings::rd_kafka_event_DescribeConfigs_result(self.raw());
-            let list = bindings::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
-            let resource = *array(list, count).first()?;
-            let error = Code::from(bindings::rd_kafka_ConfigResource_error(resource));
-            if error != Code::NoError {
-                let reason = text(bindings::rd_kafka_ConfigResource_error_string(resource));
-                return Some(Err((error, reason)));
-            }
-            let entries = bindings::rd_kafka_ConfigResource_configs(resource, &raw mut count);
-            let mut all: Vec<ConfigEntry> = array(entries, count)
-                .iter()
-                .map(|entry| {
-                    let value = bindings::rd_kafka_ConfigEntry_value(*entry);
-                    let secret = bindings::rd_kafka_ConfigEntry_is_sensitive(*entry) == 1;
-                    (
-                        text(bindings::rd_kafka_ConfigEntry_name(*entry)),
-                        (!secret && !value.is_null()).then(|| text(value)),
-                    )
-                })
-                .collect();
-            all.sort_unstable();
-            Some(Ok(all))
+        let result = rd_kafka_event_DescribeConfigs_result(self.native())?;
+        let resource = *resources(result)?.first()?;
+        let error = Code::from(rd_kafka_ConfigResource_error(resource));
+        if error != Code::NoError {
+            let reason = text(rd_kafka_ConfigResource_error_string(resource));
+            return Some(Err((error, reason)));
         }
+        let entries = config_entries(resource).unwrap_or_default().iter();
+        let read = entries.map(|entry| {
+            let is_secret = rd_kafka_ConfigEntry_is_sensitive(entry) == 1;
+            let value = rd_kafka_ConfigEntry_value(entry).filter(|_| !is_secret);
+            let name = rd_kafka_ConfigEntry_name(entry).to_string();
+            (name, value.map(|value| value.to_string()))
+        });
+        let mut all: Vec<ConfigEntry> = read.collect();
+        all.sort_unstable();
+        Some(Ok(all))
     }
 }
 
-/// # Safety
-/// `first` must be null or point at `count` values that live as long as the slice is used.
-pub(super) unsafe fn array<'a, T>(first: *const T, count: usize) -> &'a [T] {
-    if first.is_null() {
-        return &[];
-    }
-    std::slice::from_raw_parts(first, count)
-}
-
-// The parts of results: each must be alive, or null where a function checks it.
-
-unsafe fn described_topic(topic: *const bindings::rd_kafka_TopicDescription_t) -> DescribedTopic {
-    let mut count = 0;
-    let infos = bindings::rd_kafka_TopicDescription_partitions(topic, &raw mut count);
-    let mut partitions: Vec<(i32, bool)> = array(infos, count)
-        .iter()
-        .map(|info| {
-            let leader = node(bindings::rd_kafka_TopicPartitionInfo_leader(*info));
-            (
-                bindings::rd_kafka_TopicPartitionInfo_partition(*info),
-                leader.is_some_and(|leader| leader.id >= 0),
-            )
-        })
-        .collect();
+fn described_topic(topic: &Topic) -> DescribedTopic {
+    let infos = partitions(topic).unwrap_or_default().iter();
+    let read = infos.map(|info| {
+        let leader = rd_kafka_TopicPartitionInfo_leader(info);
+        let has_leader = leader.is_some_and(|leader| rd_kafka_Node_id(leader) >= 0);
+        (rd_kafka_TopicPartitionInfo_partition(info), has_leader)
+    });
+    let mut partitions: Vec<(i32, bool)> = read.collect();
     partitions.sort_unstable();
-    let list = bindings::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
-    let (error, error_text) = code(bindings::rd_kafka_TopicDescription_error(topic));
-    let id = bindings::rd_kafka_TopicDescription_topic_id(topic);
+    let (error, error_text) = code(rd_kafka_TopicDescription_error(topic));
     DescribedTopic {
-        name: text(bindings::rd_kafka_TopicDescription_name(topic)),
+        name: rd_kafka_TopicDescription_name(topic).to_string(),
         error,
         error_text,
-        id: (!id.is_null()).then(|| uuid(id)),
+        id: rd_kafka_TopicDescription_topic_id(topic).map(uuid),
         partitions,
-        authorized_operations: authorized_operations(list, count),
+        authorized_operations: topic_operations(topic).map(names),
     }
 }
 
 #[allow(clippy::cast_sign_loss)] // 64 bits are 64 bits
-unsafe fn uuid(id: *const bindings::rd_kafka_Uuid_t) -> u128 {
+fn uuid(id: &Uuid) -> u128 {
     let half = |bits: i64| u128::from(bits as u64);
-    half(bindings::rd_kafka_Uuid_most_significant_bits(id)) << 64
-        | half(bindings::rd_kafka_Uuid_least_significant_bits(id))
+    half(rd_kafka_Uuid_most_significant_bits(id)) << 64
+        | half(rd_kafka_Uuid_least_significant_bits(id))
 }
 
-unsafe fn code(error: *const sys::rd_kafka_error_t) -> (Code, String) {
-    if error.is_null() {
-        return (Code::NoError, String::new());
-    }
-    (
-        sys::rd_kafka_error_code(error).into(),
-        text(sys::rd_kafka_error_string(error)),
-    )
+fn code(error: Option<&NativeError>) -> (Code, String) {
+    error.map_or((Code::NoError, String::new()), read_error)
 }
 
-unsafe fn node(node: *const bindings::rd_kafka_Node_t) -> Option<BrokerNode> {
-    if node.is_null() {
-        return None;
-    }
-    let rack = text(bindings::rd_kafka_Node_rack(node));
-    Some(BrokerNode {
-        id: bindings::rd_kafka_Node_id(node),
-        host: text(bindings::rd_kafka_Node_host(node)),
-        port: bindings::rd_kafka_Node_port(node),
+fn node(node: &Node) -> BrokerNode {
+    let rack = text(rd_kafka_Node_rack(node));
+    BrokerNode {
+        id: rd_kafka_Node_id(node),
+        host: text(rd_kafka_Node_host(node)),
+        port: rd_kafka_Node_port(node),
         rack: (!rack.is_empty()).then_some(rack),
-    })
+    }
 }
 
-/// `None` if the broker did not report them.
-unsafe fn authorized_operations(list: *const Allowed, count: usize) -> Option<Vec<&'static str>> {
+/// The names of authorized operations.
+fn names(list: &[Allowed]) -> Vec<&'static str> {
     let known = |one: &Allowed| {
         Some(match one {
             Allowed::RD_KAFKA_ACL_OPERATION_READ => "read",
@@ -333,73 +389,57 @@ unsafe fn authorized_operations(list: *const Allowed, count: usize) -> Option<Ve
             _ => return None,
         })
     };
-    (!list.is_null()).then(|| array(list, count).iter().filter_map(known).collect())
+    list.iter().filter_map(known).collect()
 }
 
-unsafe fn listing(group: *const bindings::rd_kafka_ConsumerGroupListing_t) -> GroupListing {
-    let simple = bindings::rd_kafka_ConsumerGroupListing_is_simple_consumer_group(group);
-    let state = bindings::rd_kafka_ConsumerGroupListing_state(group);
-    let kind = bindings::rd_kafka_ConsumerGroupListing_type(group);
+fn listing(group: &Listing) -> GroupListing {
+    let is_simple = rd_kafka_ConsumerGroupListing_is_simple_consumer_group(group) != 0;
+    let state = rd_kafka_ConsumerGroupListing_state(group);
+    let kind = rd_kafka_ConsumerGroupListing_type(group);
     GroupListing {
-        group: text(bindings::rd_kafka_ConsumerGroupListing_group_id(group)),
-        state: text(bindings::rd_kafka_consumer_group_state_name(state)),
-        kind: text(bindings::rd_kafka_consumer_group_type_name(kind)),
-        protocol: if simple == 0 { "consumer" } else { "" },
+        group: rd_kafka_ConsumerGroupListing_group_id(group).to_string(),
+        state: text(rd_kafka_consumer_group_state_name(state)),
+        kind: text(rd_kafka_consumer_group_type_name(kind)),
+        protocol: if is_simple { "" } else { "consumer" },
     }
 }
 
-unsafe fn described_group(
-    group: *const bindings::rd_kafka_ConsumerGroupDescription_t,
-) -> (GroupDescription, (Code, String)) {
-    let response = code(bindings::rd_kafka_ConsumerGroupDescription_error(group));
-    let mut count = 0;
-    let list =
-        bindings::rd_kafka_ConsumerGroupDescription_authorized_operations(group, &raw mut count);
-    let places = 0..bindings::rd_kafka_ConsumerGroupDescription_member_count(group);
-    let mut members: Vec<GroupMember> = places
-        .map(|place| {
-            member(bindings::rd_kafka_ConsumerGroupDescription_member(
-                group, place,
-            ))
-        })
-        .collect();
+fn described_group(group: &NativeGroupDescription) -> (GroupDescription, (Code, String)) {
+    let places = 0..rd_kafka_ConsumerGroupDescription_member_count(group);
+    let all = places.filter_map(|place| rd_kafka_ConsumerGroupDescription_member(group, place));
+    let mut members: Vec<GroupMember> = all.map(member).collect();
     members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    let state = bindings::rd_kafka_ConsumerGroupDescription_state(group);
-    let kind = bindings::rd_kafka_ConsumerGroupDescription_type(group);
-    let assignor = bindings::rd_kafka_ConsumerGroupDescription_partition_assignor(group);
-    let coordinator = bindings::rd_kafka_ConsumerGroupDescription_coordinator(group);
+    let state = rd_kafka_ConsumerGroupDescription_state(group);
+    let kind = rd_kafka_ConsumerGroupDescription_type(group);
+    let assignor = rd_kafka_ConsumerGroupDescription_partition_assignor(group);
     let description = GroupDescription {
-        group: text(bindings::rd_kafka_ConsumerGroupDescription_group_id(group)),
+        group: rd_kafka_ConsumerGroupDescription_group_id(group).to_string(),
         error: None,
-        state: text(bindings::rd_kafka_consumer_group_state_name(state)),
-        kind: text(bindings::rd_kafka_consumer_group_type_name(kind)),
+        state: text(rd_kafka_consumer_group_state_name(state)),
+        kind: text(rd_kafka_consumer_group_type_name(kind)),
         assignor: text(assignor),
-        coordinator: node(coordinator),
+        coordinator: rd_kafka_ConsumerGroupDescription_coordinator(group).map(node),
         members,
-        authorized_operations: authorized_operations(list, count),
+        authorized_operations: group_operations(group).map(names),
     };
+    let response = code(rd_kafka_ConsumerGroupDescription_error(group));
     (description, response)
 }
 
-unsafe fn member(member: *const bindings::rd_kafka_MemberDescription_t) -> GroupMember {
-    let instance = bindings::rd_kafka_MemberDescription_group_instance_id(member);
-    let assignment = bindings::rd_kafka_MemberDescription_assignment(member);
-    let list = if assignment.is_null() {
-        std::ptr::null()
-    } else {
-        bindings::rd_kafka_MemberAssignment_partitions(assignment)
-    };
-    let entries = read_list(list).into_iter();
+fn member(member: &Member) -> GroupMember {
+    let assignment = rd_kafka_MemberDescription_assignment(member);
+    let list = assignment.and_then(|of| rd_kafka_MemberAssignment_partitions(of));
+    let entries = list.map_or_else(Vec::new, NativeList::read).into_iter();
     let mut assignment: Vec<(String, i32)> =
         entries.map(|one| (one.topic, one.partition)).collect();
     assignment.sort_unstable();
+    let instance = rd_kafka_MemberDescription_group_instance_id(member);
+    let host = text(rd_kafka_MemberDescription_host(member));
     GroupMember {
-        id: text(bindings::rd_kafka_MemberDescription_consumer_id(member)),
-        instance: (!instance.is_null()).then(|| text(instance)),
-        client: text(bindings::rd_kafka_MemberDescription_client_id(member)),
-        host: text(bindings::rd_kafka_MemberDescription_host(member))
-            .trim_start_matches('/')
-            .to_owned(),
+        id: text(rd_kafka_MemberDescription_consumer_id(member)),
+        instance: instance.map(|instance| instance.to_string()),
+        client: text(rd_kafka_MemberDescription_client_id(member)),
+        host: host.trim_start_matches('/').to_owned(),
         assignment,
     }
 }

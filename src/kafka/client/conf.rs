@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,8 +12,10 @@ use rdkafka::types::RDKafkaType;
 use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 
+use super::c_string;
+use super::errors::copied;
 use super::handle::{Client, Kept, NativeClient};
-use super::{c_string, text};
+use super::owned::written;
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::kafka::oauth;
@@ -96,23 +99,15 @@ impl Conf {
         if crate::config::is_secret(name) {
             crate::process::current().log.add_secret(value);
         }
-        let mut reason = [0 as c_char; 512];
         let (c_name, c_value) = (c_string(name), c_string(value));
-        // SAFETY: valid pointers; `reason` is large enough for its stated size.
-        let result = unsafe {
-            sys::rd_kafka_conf_set(
-                self.raw(),
-                c_name.as_ptr(),
-                c_value.as_ptr(),
-                reason.as_mut_ptr(),
-                reason.len(),
-            )
-        };
+        let (conf, name_at, value_at) = (self.raw(), c_name.as_ptr(), c_value.as_ptr());
+        // SAFETY: the conf is ours, and the buffer has this size.
+        let (result, reason) = written(|reason, size| unsafe {
+            sys::rd_kafka_conf_set(conf, name_at, value_at, reason, size)
+        });
         match result {
-            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => {
-                self.check_number(name, value, what)
-            }
-            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => {
+            sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => self.check_number(name, value, what),
+            sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => {
                 let names = self.names();
                 let names: Vec<&str> = names.iter().map(String::as_str).chain(ALIASES).collect();
                 let hint = nearest(name, &names)
@@ -121,13 +116,9 @@ impl Conf {
                     "{what} has an unknown librdkafka property \"{name}\".{hint}"
                 )))
             }
-            sys::bindings::rd_kafka_conf_res_t::RD_KAFKA_CONF_INVALID => {
-                // SAFETY: librdkafka wrote a NUL-terminated text.
-                let reason = unsafe { text(reason.as_ptr()) };
-                Err(Error::configuration(format!(
-                    "{what}: \"{name}\" cannot be set: {reason}."
-                )))
-            }
+            sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_INVALID => Err(Error::configuration(format!(
+                "{what}: \"{name}\" cannot be set: {reason}."
+            ))),
         }
     }
 
@@ -155,7 +146,10 @@ impl Conf {
         // SAFETY: the dump is an array of `count` strings, name and value in turn, freed below.
         unsafe {
             let dump = sys::rd_kafka_conf_dump(self.raw(), &raw mut count);
-            let names = (0..count).step_by(2).map(|n| text(*dump.add(n))).collect();
+            let names = (0..count)
+                .step_by(2)
+                .map(|n| copied(*dump.add(n)))
+                .collect();
             sys::rd_kafka_conf_dump_free(dump, count);
             names
         }
@@ -172,12 +166,12 @@ impl Conf {
 
     /// The errors of the client are events of its main queue, and with `deliveries` the delivery reports too.
     pub(crate) fn report_events(&mut self, deliveries: bool) {
-        let mut events = sys::bindings::RD_KAFKA_EVENT_ERROR;
+        let mut events = sys::RD_KAFKA_EVENT_ERROR;
         if deliveries {
-            events |= sys::bindings::RD_KAFKA_EVENT_DR;
+            events |= sys::RD_KAFKA_EVENT_DR;
         }
         // SAFETY: the conf is ours.
-        unsafe { sys::bindings::rd_kafka_conf_set_events(self.raw(), events) };
+        unsafe { sys::rd_kafka_conf_set_events(self.raw(), events) };
     }
 
     /// Collects the log lines, instead of logging them. Only for a client without other callbacks of ours.
@@ -194,11 +188,8 @@ impl Conf {
     fn ask_for_tokens(&mut self) {
         // SAFETY: the conf is ours and the function static.
         unsafe {
-            sys::bindings::rd_kafka_conf_set_oauthbearer_token_refresh_cb(
-                self.raw(),
-                Some(on_token_refresh),
-            );
-            sys::bindings::rd_kafka_conf_enable_sasl_queue(self.raw(), 1);
+            sys::rd_kafka_conf_set_oauthbearer_token_refresh_cb(self.raw(), Some(on_token_refresh));
+            sys::rd_kafka_conf_enable_sasl_queue(self.raw(), 1);
         }
     }
 
@@ -207,16 +198,15 @@ impl Conf {
     /// # Errors
     /// Configuration: properties that contradict each other.
     pub(crate) fn into_client(self, kind: RDKafkaType) -> Result<Client> {
-        let mut reason = [0 as c_char; 512];
         // SAFETY: a client owns the conf it was made of, which is forgotten then; on failure it stays ours.
         let client = unsafe {
-            let raw = sys::rd_kafka_new(kind, self.raw(), reason.as_mut_ptr(), reason.len());
-            if raw.is_null() {
+            let (raw, reason) =
+                written(|reason, size| sys::rd_kafka_new(kind, self.raw(), reason, size));
+            let Some(raw) = NonNull::new(raw) else {
                 return Err(Error::configuration(format!(
-                    "The Kafka client rejects its configuration: {}.",
-                    text(reason.as_ptr())
+                    "The Kafka client rejects its configuration: {reason}."
                 )));
-            }
+            };
             std::mem::forget(self.native);
             Client::from_raw(raw, self.kept)
         };
@@ -241,7 +231,7 @@ unsafe extern "C" fn on_collected_log(
     }
     let lines = sys::rd_kafka_opaque(client).cast::<LogLines>();
     if let Some(lines) = lines.as_ref() {
-        lines.lock().push((Instant::now(), text(line)));
+        lines.lock().push((Instant::now(), copied(line)));
     }
 }
 
@@ -250,7 +240,7 @@ unsafe extern "C" fn on_token_refresh(
     _config: *const c_char,
     _opaque: *mut c_void,
 ) {
-    oauth::refresh(&NativeClient::from_raw(client));
+    oauth::refresh(NativeClient::from_raw(client));
 }
 
 /// Logs a line of librdkafka.
@@ -263,9 +253,9 @@ pub(super) unsafe extern "C" fn on_log(
     let name = if client.is_null() {
         String::new()
     } else {
-        text(sys::rd_kafka_name(client))
+        copied(sys::rd_kafka_name(client))
     };
-    let line = text(line);
+    let line = copied(line);
     if line.contains(super::REFUSED_BATCH) {
         // Not an error: the producer divides the batch, and says so.
         return;
@@ -274,7 +264,7 @@ pub(super) unsafe extern "C" fn on_log(
     let line = line.split(" (after ").next().unwrap_or_default();
     // "[thrd:localhost:9092/1]: " names the thread, and the broker follows anyway.
     let line = line.split_once("]: ").map_or(line, |(_, rest)| rest);
-    let facility = text(facility);
+    let facility = copied(facility);
     let text = format!("Kafka client: {line} ({facility})");
     let context = vec![("client", name), ("facility", facility)];
     crate::process::current()

@@ -1,20 +1,41 @@
 //! Converts librdkafka's error codes into our errors: what failed, and what to try next.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{c_char, CStr};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::text;
+use super::owned::Owned;
 use crate::error::{Error, Kind};
+
+/// The error of a call, which is ours; `None` for success.
+pub(super) type Failure = Option<Owned<'static, sys::rd_kafka_error_t>>;
+
+// SAFETY: as librdkafka has them. A text is the error's own or static, or for an unknown code a buffer of this thread.
+unsafe extern "C" {
+    safe fn rd_kafka_error_code(error: &sys::rd_kafka_error_t) -> RDKafkaRespErr;
+    safe fn rd_kafka_error_string(error: &sys::rd_kafka_error_t) -> *const c_char;
+    safe fn rd_kafka_err2str(code: RDKafkaRespErr) -> *const c_char;
+}
+
+/// Reads a text that librdkafka may overwrite with the next one.
+///
+/// # Safety
+/// `text` must be null or a C string.
+pub(super) unsafe fn copied(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    CStr::from_ptr(text).to_string_lossy().into_owned()
+}
 
 /// librdkafka's description of an error code.
 #[must_use]
 pub fn describe(code: Code) -> String {
-    // SAFETY: returns a static string.
-    unsafe { text(sys::rd_kafka_err2str(raw_code(code))) }
+    // SAFETY: the text of a code.
+    unsafe { copied(rd_kafka_err2str(raw_code(code))) }
 }
 
 /// The code as librdkafka takes it.
@@ -22,20 +43,15 @@ pub(super) fn raw_code(code: Code) -> RDKafkaRespErr {
     RDKafkaRespErr::try_from(code as i32).unwrap_or(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN)
 }
 
-/// Converts an `rd_kafka_error_t*` into its code and text, and frees it; `None` for success.
-///
-/// # Safety
-/// `error` must be null or an error object owned by the caller.
-pub(super) unsafe fn take_error(error: *mut sys::rd_kafka_error_t) -> Option<(Code, String)> {
-    if error.is_null() {
-        return None;
-    }
-    let result = (
-        sys::rd_kafka_error_code(error).into(),
-        text(sys::rd_kafka_error_string(error)),
-    );
-    sys::rd_kafka_error_destroy(error);
-    Some(result)
+/// Code and text of an error; `None` for success.
+pub(super) fn take_error(error: Failure) -> Option<(Code, String)> {
+    error.map(|error| read_error(&error))
+}
+
+pub(super) fn read_error(error: &sys::rd_kafka_error_t) -> (Code, String) {
+    // SAFETY: the text of a live error.
+    let reason = unsafe { copied(rd_kafka_error_string(error)) };
+    (rd_kafka_error_code(error).into(), reason)
 }
 
 /// All errors that librdkafka knows, under its names.
@@ -43,7 +59,7 @@ pub fn error_names() -> Vec<(&'static str, Code)> {
     let (mut table, mut count) = (std::ptr::null(), 0);
     // SAFETY: a static table of `count` entries with static names; gaps have none.
     unsafe {
-        sys::bindings::rd_kafka_get_err_descs(&raw mut table, &raw mut count);
+        sys::rd_kafka_get_err_descs(&raw mut table, &raw mut count);
         let named = std::slice::from_raw_parts(table, count).iter();
         let named = named.filter(|entry| !entry.name.is_null());
         let named = named.filter_map(|entry| {

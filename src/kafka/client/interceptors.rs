@@ -30,7 +30,7 @@ impl Client {
         self.keep(Arc::clone(to) as _);
         // SAFETY: a live client, which keeps the receiver until it is destroyed.
         let result = unsafe {
-            sys::bindings::rd_kafka_interceptor_add_on_response_received(
+            sys::rd_kafka_interceptor_add_on_response_received(
                 self.raw(),
                 c"toporia_realtime_reachability".as_ptr(),
                 Some(on_response::<T>),
@@ -48,7 +48,7 @@ impl Client {
         self.keep(Arc::clone(to) as _);
         // SAFETY: as above.
         let result = unsafe {
-            sys::bindings::rd_kafka_interceptor_add_on_acknowledgement(
+            sys::rd_kafka_interceptor_add_on_acknowledgement(
                 self.raw(),
                 c"toporia_realtime".as_ptr(),
                 Some(on_acknowledgement::<T>),
@@ -62,7 +62,7 @@ impl Client {
     pub(in crate::kafka) fn report_end(&self, to: fn(&NativeClient)) -> bool {
         // SAFETY: a live client; the opaque is a function.
         let result = unsafe {
-            sys::bindings::rd_kafka_interceptor_add_on_destroy(
+            sys::rd_kafka_interceptor_add_on_destroy(
                 self.raw(),
                 c"toporia_realtime_token".as_ptr(),
                 Some(on_destroy),
@@ -95,15 +95,15 @@ unsafe extern "C" fn on_acknowledgement<T: OnAcknowledgement>(
     message: *mut sys::rd_kafka_message_t,
     to: *mut c_void,
 ) -> RDKafkaRespErr {
-    if let Some(message) = NativeMessage::from_raw(message) {
+    if let Some(message) = message.cast::<NativeMessage>().as_ref() {
         let client = NativeClient::from_raw(client);
-        (*to.cast_const().cast::<T>()).on_acknowledgement(&client, message);
+        (*to.cast_const().cast::<T>()).on_acknowledgement(client, message);
     }
     NO_ERROR
 }
 
 unsafe extern "C" fn on_destroy(client: *mut sys::rd_kafka_t, to: *mut c_void) -> RDKafkaRespErr {
     let to = std::mem::transmute::<*mut c_void, fn(&NativeClient)>(to);
-    to(&NativeClient::from_raw(client));
+    to(NativeClient::from_raw(client));
     NO_ERROR
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
-use std::ptr::null;
+use std::ptr::without_provenance_mut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,12 @@ use rdkafka::TopicPartitionList;
 use rdkafka_sys as sys;
 
 use super::conf::{on_log, Conf};
+use super::errors::{copied, Failure};
 use super::handle::{ms, NativeClient};
 use super::message::KafkaMessage;
-use super::partitions::{entries, offsets_of, AssignedPartitions, PartitionEntry};
-use super::{describe, take_error, text, EventQueue};
+use super::owned::{text, Text};
+use super::partitions::{entries, offsets_of, AssignedPartitions, NativeList, PartitionEntry};
+use super::{describe, take_error, EventQueue};
 
 /// The severity of a debug line in syslog.
 const DEBUG: c_int = 7;
@@ -29,6 +31,47 @@ pub(in crate::kafka) trait ConsumerEvents: Send + Sync + 'static {
     fn on_debug_line(&self, line: &str);
 }
 
+// SAFETY: as librdkafka has them. It checks the kind of the client, copies lists, and writes to those it may change.
+unsafe extern "C" {
+    safe fn rd_kafka_unsubscribe(client: &NativeClient) -> RDKafkaRespErr;
+    safe fn rd_kafka_subscribe(client: &NativeClient, topics: &NativeList) -> RDKafkaRespErr;
+    safe fn rd_kafka_consumer_poll(client: &NativeClient, wait: c_int) -> Option<KafkaMessage>;
+    safe fn rd_kafka_yield(client: &NativeClient);
+    safe fn rd_kafka_rebalance_protocol(client: &NativeClient) -> Option<Text<'static>>;
+    safe fn rd_kafka_assign(client: &NativeClient, list: Option<&NativeList>) -> RDKafkaRespErr;
+    safe fn rd_kafka_incremental_assign(client: &NativeClient, list: &NativeList) -> Failure;
+    safe fn rd_kafka_incremental_unassign(client: &NativeClient, list: &NativeList) -> Failure;
+    safe fn rd_kafka_assignment_lost(client: &NativeClient) -> c_int;
+    safe fn rd_kafka_pause_partitions(
+        client: &NativeClient,
+        list: &mut NativeList,
+    ) -> RDKafkaRespErr;
+    safe fn rd_kafka_resume_partitions(
+        client: &NativeClient,
+        list: &mut NativeList,
+    ) -> RDKafkaRespErr;
+    safe fn rd_kafka_seek_partitions(
+        client: &NativeClient,
+        list: &mut NativeList,
+        bound: c_int,
+    ) -> Failure;
+    safe fn rd_kafka_committed(
+        client: &NativeClient,
+        list: &mut NativeList,
+        bound: c_int,
+    ) -> RDKafkaRespErr;
+    safe fn rd_kafka_offsets_for_times(
+        client: &NativeClient,
+        list: &mut NativeList,
+        bound: c_int,
+    ) -> RDKafkaRespErr;
+    safe fn rd_kafka_consumer_close_queue(
+        client: &NativeClient,
+        queue: &sys::rd_kafka_queue_t,
+    ) -> Failure;
+    safe fn rd_kafka_consumer_closed(client: &NativeClient) -> c_int;
+}
+
 impl Conf {
     /// Passes the events of the consumer to `events`, which its client keeps.
     pub(in crate::kafka) fn set_consumer_events<E: ConsumerEvents>(&mut self, events: &Arc<E>) {
@@ -36,9 +79,9 @@ impl Conf {
         let conf = self.raw();
         // SAFETY: the conf is ours, the functions are static, and the client keeps the receiver until it is destroyed.
         unsafe {
-            sys::bindings::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance::<E>));
-            sys::bindings::rd_kafka_conf_set_error_cb(conf, Some(on_error::<E>));
-            sys::bindings::rd_kafka_conf_set_opaque(conf, super::opaque(Arc::as_ptr(events)));
+            sys::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance::<E>));
+            sys::rd_kafka_conf_set_error_cb(conf, Some(on_error::<E>));
+            sys::rd_kafka_conf_set_opaque(conf, super::opaque(Arc::as_ptr(events)));
         }
     }
 
@@ -61,9 +104,9 @@ unsafe extern "C" fn on_rebalance<E: ConsumerEvents>(
     events: *mut c_void,
 ) {
     let is_assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-    let list = AssignedPartitions::copy_of(list);
+    let list = AssignedPartitions::copy_of(&*list.cast());
     let client = NativeClient::from_raw(client);
-    (*events.cast::<E>()).on_rebalance(&client, is_assigned, list);
+    (*events.cast::<E>()).on_rebalance(client, is_assigned, list);
 }
 
 unsafe extern "C" fn on_error<E: ConsumerEvents>(
@@ -75,7 +118,7 @@ unsafe extern "C" fn on_error<E: ConsumerEvents>(
     // librdkafka hands over its own enum as an int.
     let code = RDKafkaRespErr::try_from(code).map_or(Code::Unknown, Code::from);
     let client = NativeClient::from_raw(client);
-    (*events.cast::<E>()).on_error(&client, code, text(reason));
+    (*events.cast::<E>()).on_error(client, code, copied(reason));
 }
 
 unsafe extern "C" fn on_watched_log<E: ConsumerEvents, const ARE_LOGGED: bool>(
@@ -85,9 +128,9 @@ unsafe extern "C" fn on_watched_log<E: ConsumerEvents, const ARE_LOGGED: bool>(
     line: *const c_char,
 ) {
     if level >= DEBUG && !client.is_null() {
-        let events = sys::bindings::rd_kafka_opaque(client).cast::<E>();
+        let events = sys::rd_kafka_opaque(client).cast::<E>();
         if let Some(events) = events.as_ref() {
-            events.on_debug_line(&text(line));
+            events.on_debug_line(&copied(line));
         }
     }
     if ARE_LOGGED || level < DEBUG {
@@ -102,53 +145,45 @@ fn refusal(code: RDKafkaRespErr) -> Result<(), Code> {
     Ok(())
 }
 
+fn reason(error: Failure) -> Option<String> {
+    take_error(error).map(|(_, reason)| reason)
+}
+
 impl NativeClient {
     /// Subscribes to topics and patterns, in place of what was subscribed before; to nothing for an empty list.
     ///
     /// # Errors
     /// librdkafka's reason.
     pub(in crate::kafka) fn subscribe(&self, topics: &TopicPartitionList) -> Result<(), Code> {
-        // SAFETY: a live consumer; the list is copied.
-        refusal(unsafe {
-            if topics.count() == 0 {
-                sys::bindings::rd_kafka_unsubscribe(self.raw())
-            } else {
-                sys::rd_kafka_subscribe(self.raw(), topics.ptr())
-            }
+        refusal(if topics.count() == 0 {
+            rd_kafka_unsubscribe(self)
+        } else {
+            rd_kafka_subscribe(self, NativeList::of(topics))
         })
     }
 
     /// The next message of a consumer; waits at most `wait`.
     #[inline]
     pub(in crate::kafka) fn poll_message(&self, wait: Duration) -> Option<KafkaMessage> {
-        // SAFETY: a live consumer. A message is ours until it is dropped.
-        unsafe { KafkaMessage::from_raw(sys::rd_kafka_consumer_poll(self.raw(), ms(wait))) }
+        rd_kafka_consumer_poll(self, ms(wait))
     }
 
     /// Ends the running poll of a consumer, which would wait for its full timeout otherwise; only in its callbacks.
     pub(in crate::kafka) fn end_poll(&self) {
-        // SAFETY: a live consumer.
-        unsafe { sys::bindings::rd_kafka_yield(self.raw()) };
+        rd_kafka_yield(self);
     }
 
     fn is_cooperative(&self) -> bool {
-        // SAFETY: a live consumer; a static text.
-        unsafe { text(sys::bindings::rd_kafka_rebalance_protocol(self.raw())) == "COOPERATIVE" }
+        text(rd_kafka_rebalance_protocol(self)) == "COOPERATIVE"
     }
 
     /// Takes assigned partitions; the reason where librdkafka refuses.
     pub(in crate::kafka) fn assign(&self, list: &AssignedPartitions) -> Option<String> {
-        let is_cooperative = self.is_cooperative();
-        // SAFETY: a live consumer; the list is copied.
-        unsafe {
-            if is_cooperative {
-                let error = sys::bindings::rd_kafka_incremental_assign(self.raw(), list.raw());
-                return take_error(error).map(|(_, reason)| reason);
-            }
-            refusal(sys::bindings::rd_kafka_assign(self.raw(), list.raw()))
+        if self.is_cooperative() {
+            return reason(rd_kafka_incremental_assign(self, list.list()));
         }
-        .err()
-        .map(describe)
+        let code = rd_kafka_assign(self, Some(list.list()));
+        refusal(code).err().map(describe)
     }
 
     /// Releases partitions, all of them for an eager protocol; the reason where librdkafka refuses.
@@ -156,36 +191,27 @@ impl NativeClient {
         if !self.is_cooperative() {
             return self.unassign_all();
         }
-        // SAFETY: a live consumer; the list is copied.
-        unsafe {
-            let error = sys::bindings::rd_kafka_incremental_unassign(self.raw(), list.raw());
-            take_error(error).map(|(_, reason)| reason)
-        }
+        reason(rd_kafka_incremental_unassign(self, list.list()))
     }
 
     /// Releases all partitions; the reason where librdkafka refuses.
     pub(in crate::kafka) fn unassign_all(&self) -> Option<String> {
-        // SAFETY: a live consumer.
-        let code = unsafe { sys::bindings::rd_kafka_assign(self.raw(), null()) };
-        refusal(code).err().map(describe)
+        refusal(rd_kafka_assign(self, None)).err().map(describe)
     }
 
     /// True where the partitions belong to other members already.
     pub(in crate::kafka) fn has_lost_assignment(&self) -> bool {
-        // SAFETY: a live consumer.
-        unsafe { sys::bindings::rd_kafka_assignment_lost(self.raw()) != 0 }
+        rd_kafka_assignment_lost(self) != 0
     }
 
     /// Pauses or resumes fetching.
-    pub(in crate::kafka) fn set_paused(&self, list: &TopicPartitionList, is_paused: bool) {
-        // SAFETY: a live consumer and a live list.
-        unsafe {
-            if is_paused {
-                sys::bindings::rd_kafka_pause_partitions(self.raw(), list.ptr());
-            } else {
-                sys::bindings::rd_kafka_resume_partitions(self.raw(), list.ptr());
-            }
-        }
+    pub(in crate::kafka) fn set_paused(&self, mut list: TopicPartitionList, is_paused: bool) {
+        let set = if is_paused {
+            rd_kafka_pause_partitions
+        } else {
+            rd_kafka_resume_partitions
+        };
+        set(self, NativeList::of_mut(&mut list));
     }
 
     /// Moves positions: the partitions in order, each with its error, and the error of the call as a whole.
@@ -194,13 +220,9 @@ impl NativeClient {
         places: impl IntoIterator<Item = (T, i32, i64)>,
         bound: Duration,
     ) -> (Vec<PartitionEntry>, Option<Code>) {
-        let list = offsets_of(places);
-        // SAFETY: a live consumer and a live list; the error is ours.
-        let failed = unsafe {
-            let error = sys::bindings::rd_kafka_seek_partitions(self.raw(), list.ptr(), ms(bound));
-            take_error(error)
-        };
-        (entries(&list), failed.map(|(code, _)| code))
+        let mut list = offsets_of(places);
+        let failed = rd_kafka_seek_partitions(self, NativeList::of_mut(&mut list), ms(bound));
+        (entries(&list), take_error(failed).map(|(code, _)| code))
     }
 
     /// The group's offsets with their metadata.
@@ -209,12 +231,11 @@ impl NativeClient {
     /// That of the call as a whole.
     pub(in crate::kafka) fn committed(
         &self,
-        list: &TopicPartitionList,
+        mut list: TopicPartitionList,
         bound: Duration,
     ) -> Result<Vec<PartitionEntry>, Code> {
-        // SAFETY: a live consumer and a live list.
-        refusal(unsafe { sys::bindings::rd_kafka_committed(self.raw(), list.ptr(), ms(bound)) })?;
-        Ok(entries(list))
+        let code = rd_kafka_committed(self, NativeList::of_mut(&mut list), ms(bound));
+        refusal(code).map(|()| entries(&list))
     }
 
     /// The offset of the first record with this timestamp or a later one.
@@ -228,11 +249,9 @@ impl NativeClient {
         time: i64,
         bound: Duration,
     ) -> Result<i64, Code> {
-        let list = offsets_of([(topic, partition, time)]);
-        // SAFETY: a live consumer and a live list.
-        refusal(unsafe {
-            sys::bindings::rd_kafka_offsets_for_times(self.raw(), list.ptr(), ms(bound))
-        })?;
+        let mut list = offsets_of([(topic, partition, time)]);
+        let code = rd_kafka_offsets_for_times(self, NativeList::of_mut(&mut list), ms(bound));
+        refusal(code)?;
         Ok(entries(&list).first().map_or(-1, |one| one.offset))
     }
 
@@ -246,30 +265,20 @@ impl NativeClient {
         queue: &EventQueue,
         number: usize,
     ) -> Result<(), Code> {
-        // SAFETY: live objects; the list is copied.
+        let (client, number) = (self.raw(), without_provenance_mut(number));
+        // SAFETY: live objects; the list is copied, and the number only comes back.
         refusal(unsafe {
-            sys::bindings::rd_kafka_commit_queue(
-                self.raw(),
-                list.ptr(),
-                queue.raw(),
-                None,
-                std::ptr::without_provenance_mut(number),
-            )
+            sys::rd_kafka_commit_queue(client, list.ptr(), queue.raw(), None, number)
         })
     }
 
     /// Leaves the group; the events of that come to `queue`.
     pub(in crate::kafka) fn leave_group(&self, queue: &EventQueue) {
-        // SAFETY: live objects; the error is ours.
-        unsafe {
-            let error = sys::bindings::rd_kafka_consumer_close_queue(self.raw(), queue.raw());
-            take_error(error);
-        }
+        take_error(rd_kafka_consumer_close_queue(self, queue.native()));
     }
 
     /// True once the group is left.
     pub(in crate::kafka) fn has_left_group(&self) -> bool {
-        // SAFETY: a live consumer.
-        unsafe { sys::bindings::rd_kafka_consumer_closed(self.raw()) != 0 }
+        rd_kafka_consumer_closed(self) != 0
     }
 }

@@ -3,13 +3,15 @@
 
 use std::ffi::{c_char, c_void, CStr};
 use std::ops::Deref;
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
-use sys::bindings::rd_kafka_timestamp_type_t as TimestampType;
+use sys::rd_kafka_timestamp_type_t as TimestampType;
 
-use super::text;
+use super::errors::copied;
+use super::owned::{text, Native, Owned, Text};
 
 /// Key, value, and header values of a message: bytes or null.
 ///
@@ -37,21 +39,33 @@ struct FetchedLayout {
 }
 
 /// A live message of librdkafka.
+#[derive(Debug)]
 #[repr(transparent)]
 pub struct NativeMessage(sys::rd_kafka_message_t);
 
+// SAFETY: librdkafka's function for messages that a consumer fetched.
+unsafe impl Native for NativeMessage {
+    const DESTROY: unsafe extern "C" fn(*mut Self) = rd_kafka_message_destroy;
+}
+
+// SAFETY: as librdkafka has them; what they return lives as long as the message.
+unsafe extern "C" {
+    fn rd_kafka_message_destroy(message: *mut NativeMessage);
+    safe fn rd_kafka_message_errstr(message: &NativeMessage) -> *const c_char;
+    safe fn rd_kafka_message_produce_errstr(message: &NativeMessage) -> Option<Text<'_>>;
+    safe fn rd_kafka_message_timestamp(
+        message: &NativeMessage,
+        kind: Option<&mut TimestampType>,
+    ) -> i64;
+    safe fn rd_kafka_message_latency(message: &NativeMessage) -> i64;
+    safe fn rd_kafka_message_headers<'a>(
+        message: &'a NativeMessage,
+        headers: &mut Option<&'a sys::rd_kafka_headers_t>,
+    ) -> RDKafkaRespErr;
+    safe fn rd_kafka_topic_name(topic: &sys::rd_kafka_topic_t) -> Text<'_>;
+}
+
 impl NativeMessage {
-    /// # Safety
-    /// `raw` must be null or alive as long as the result is used.
-    #[inline]
-    pub(super) unsafe fn from_raw<'a>(raw: *const sys::rd_kafka_message_t) -> Option<&'a Self> {
-        raw.cast::<Self>().as_ref()
-    }
-
-    const fn raw(&self) -> *const sys::rd_kafka_message_t {
-        &raw const self.0
-    }
-
     /// False for an error, or the end of a partition.
     #[inline]
     pub fn is_record(&self) -> bool {
@@ -64,16 +78,13 @@ impl NativeMessage {
 
     /// librdkafka's text for an error.
     pub(in crate::kafka) fn error_text(&self) -> String {
-        // SAFETY: a live message.
-        unsafe { text(sys::rd_kafka_message_errstr(self.raw())) }
+        // SAFETY: the text of a live message.
+        unsafe { copied(rd_kafka_message_errstr(self)) }
     }
 
     /// The broker's own text for the refusal of the message; only while its acknowledgement is handled.
     pub(in crate::kafka) fn refusal_text(&self) -> Option<String> {
-        // SAFETY: a live message.
-        let refusal = unsafe { sys::bindings::rd_kafka_message_produce_errstr(self.raw()) };
-        // SAFETY: null or a text that lives as long as the acknowledgement.
-        (!refusal.is_null()).then(|| unsafe { text(refusal) })
+        rd_kafka_message_produce_errstr(self).map(|refusal| refusal.to_string())
     }
 
     /// Identifies the topic, see `TopicHandle::address()`.
@@ -83,11 +94,8 @@ impl NativeMessage {
     }
 
     pub fn topic(&self) -> String {
-        if self.0.rkt.is_null() {
-            return String::new();
-        }
-        // SAFETY: the topic handle of a message lives as long as the message.
-        unsafe { text(sys::rd_kafka_topic_name(self.0.rkt)) }
+        // SAFETY: null, or the topic handle of the message, which lives as long as the message.
+        text(unsafe { self.0.rkt.as_ref() }.map(|topic| rd_kafka_topic_name(topic)))
     }
 
     /// The partitioner with which the topic was opened.
@@ -99,7 +107,7 @@ impl NativeMessage {
         if self.0.rkt.is_null() {
             return None;
         }
-        let partitioner = sys::bindings::rd_kafka_topic_opaque(self.0.rkt);
+        let partitioner = sys::rd_kafka_topic_opaque(self.0.rkt);
         partitioner.cast::<P>().as_ref()
     }
 
@@ -119,18 +127,27 @@ impl NativeMessage {
         self.0._private as u64
     }
 
+    /// Key and value.
+    #[inline]
+    fn content(&self) -> (Option<&[u8]>, Option<&[u8]>) {
+        let own = &self.0;
+        // SAFETY: pointers and lengths of key and value, alive with the message.
+        unsafe {
+            let key = bytes(own.key.cast(), own.key_len);
+            (key, bytes(own.payload.cast(), own.len))
+        }
+    }
+
     /// `None` for no key.
     #[inline]
     pub fn key(&self) -> Option<&[u8]> {
-        // SAFETY: pointer and length of the key, alive with the message.
-        unsafe { bytes(self.0.key.cast(), self.0.key_len) }
+        self.content().0
     }
 
     /// `None` for a tombstone.
     #[inline]
     pub fn value(&self) -> Option<&[u8]> {
-        // SAFETY: pointer and length of the value, alive with the message.
-        unsafe { bytes(self.0.payload.cast(), self.0.len) }
+        self.content().1
     }
 
     /// Bytes of key and value.
@@ -141,15 +158,13 @@ impl NativeMessage {
 
     /// Kafka's timestamp, Unix ms; -1 if there is none.
     pub fn timestamp_ms(&self) -> i64 {
-        // SAFETY: a live message.
-        unsafe { sys::rd_kafka_message_timestamp(self.raw(), null_mut()) }
+        rd_kafka_message_timestamp(self, None)
     }
 
     /// The timestamp if the broker set it, Unix ms.
     pub(crate) fn append_time_ms(&self) -> Option<u64> {
         let mut kind = TimestampType::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        // SAFETY: a live message.
-        let ms = unsafe { sys::rd_kafka_message_timestamp(self.raw(), &raw mut kind) };
+        let ms = rd_kafka_message_timestamp(self, Some(&mut kind));
         (kind == TimestampType::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
             .then(|| u64::try_from(ms).ok())
             .flatten()
@@ -157,8 +172,7 @@ impl NativeMessage {
 
     /// µs since the message was sent.
     pub(in crate::kafka) fn age_us(&self) -> i64 {
-        // SAFETY: a live message.
-        unsafe { sys::bindings::rd_kafka_message_latency(self.raw()) }.max(0)
+        rd_kafka_message_latency(self).max(0)
     }
 
     /// True for a fetched record that has no headers. librdkafka finds that out by allocating and freeing a parser,
@@ -172,7 +186,7 @@ impl NativeMessage {
     #[inline]
     pub(in crate::kafka) unsafe fn is_without_headers(&self) -> bool {
         // librdkafka allocates such a message inside an operation, which is larger than this layout.
-        let fetched = &*self.raw().cast::<FetchedLayout>();
+        let fetched = &*(&raw const *self).cast::<FetchedLayout>();
         let value = fetched.message.payload.cast_const().cast::<u8>();
         !value.is_null()
             && fetched.parsed_headers.is_null()
@@ -183,21 +197,20 @@ impl NativeMessage {
 
     /// Passes on name and value of each header, in order.
     pub fn each_header(&self, mut with: impl FnMut(&CStr, Option<&[u8]>)) {
-        let mut list = null_mut();
+        let mut list = None;
+        if rd_kafka_message_headers(self, &mut list).is_error() {
+            return;
+        }
+        let Some(list) = list else {
+            return;
+        };
         let (mut name, mut value, mut size): (*const c_char, _, usize) = (null(), null(), 0);
-        // SAFETY: a live message; names and values live as long as it.
-        unsafe {
-            if sys::bindings::rd_kafka_message_headers(self.raw(), &raw mut list).is_error() {
-                return;
-            }
-            for place in 0.. {
-                let code = sys::bindings::rd_kafka_header_get_all(
-                    list,
-                    place,
-                    &raw mut name,
-                    &raw mut value,
-                    &raw mut size,
-                );
+        for place in 0.. {
+            // SAFETY: names and values live as long as the message.
+            unsafe {
+                let (name_at, value_at) = (&raw mut name, &raw mut value);
+                let code =
+                    sys::rd_kafka_header_get_all(list, place, name_at, value_at, &raw mut size);
                 if code.is_error() {
                     return;
                 }
@@ -219,7 +232,8 @@ impl NativeMessage {
 
 /// A message that a consumer fetched: destroyed when it is dropped.
 #[derive(Debug)]
-pub struct KafkaMessage(*mut sys::rd_kafka_message_t);
+#[repr(transparent)]
+pub struct KafkaMessage(Owned<'static, NativeMessage>);
 
 // SAFETY: a message has one owner, and librdkafka's calls on it may be made from any thread.
 unsafe impl Send for KafkaMessage {}
@@ -231,20 +245,20 @@ impl KafkaMessage {
     /// `raw` must be null, or come from a consumer and not be destroyed elsewhere.
     #[inline]
     pub(super) unsafe fn from_raw(raw: *mut sys::rd_kafka_message_t) -> Option<Self> {
-        (!raw.is_null()).then(|| Self(raw))
+        Owned::from_raw(raw.cast()).map(Self)
     }
 
     /// Refers to the message without owning it.
     #[inline]
     pub fn id(&self) -> NativeMessageId {
-        NativeMessageId(self.0)
+        NativeMessageId(self.0.raw())
     }
 
     /// As [`NativeMessage::each_header`], fast for a record without headers.
     pub fn each_header(&self, with: impl FnMut(&CStr, Option<&[u8]>)) {
         // SAFETY: a consumer fetched it.
         if !self.is_record() || !unsafe { self.is_without_headers() } {
-            NativeMessage::each_header(self, with);
+            self.0.each_header(with);
         }
     }
 }
@@ -254,22 +268,13 @@ impl Deref for KafkaMessage {
 
     #[inline]
     fn deref(&self) -> &NativeMessage {
-        // SAFETY: alive until it is dropped.
-        unsafe { &*self.0.cast() }
-    }
-}
-
-impl Drop for KafkaMessage {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: owned, destroyed once.
-        unsafe { sys::rd_kafka_message_destroy(self.0) };
+        &self.0
     }
 }
 
 /// Refers to a [`KafkaMessage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NativeMessageId(*mut sys::rd_kafka_message_t);
+pub struct NativeMessageId(*mut NativeMessage);
 
 impl NativeMessageId {
     /// The message.
@@ -278,19 +283,6 @@ impl NativeMessageId {
     /// It must not be dropped as long as the result is used.
     #[inline]
     pub(in crate::kafka) unsafe fn message<'a>(self) -> &'a NativeMessage {
-        &*self.0.cast()
-    }
-
-    /// All headers, fast for a record without headers.
-    ///
-    /// # Safety
-    /// It must be a record that was not dropped.
-    #[inline]
-    pub(in crate::kafka) unsafe fn headers(self) -> Vec<(String, Option<Vec<u8>>)> {
-        let message = self.message();
-        if message.is_without_headers() {
-            return Vec::new();
-        }
-        message.headers()
+        &*self.0
     }
 }

@@ -1,31 +1,75 @@
 //! Topic handles, and metadata of a cluster: topics with their partitions, leaders and replicas.
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
-use std::ptr::{null, null_mut};
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::handle::{ms, Client, NativeClient};
-use super::{c_string, text, EventQueue};
+use super::errors::copied;
+use super::handle::{ms, Client, NativeClient, Part};
+use super::owned::{Native, Owned, Text};
+use super::{c_string, EventQueue};
 
-/// A topic handle; owns its client too.
-pub(crate) struct TopicHandle {
-    raw: *mut sys::rd_kafka_topic_t,
-    client: Client,
+// SAFETY: as librdkafka has them, which copies names. A topic takes its configuration, and a partition that does not
+// exist or is not fetched is an error.
+unsafe extern "C" {
+    safe fn rd_kafka_topic_new<'a>(
+        client: &'a NativeClient,
+        name: Text<'_>,
+        conf: Option<Owned<'_, sys::rd_kafka_topic_conf_t>>,
+    ) -> Option<Owned<'a, sys::rd_kafka_topic_t>>;
+    safe fn rd_kafka_default_topic_conf_dup(
+        client: &NativeClient,
+    ) -> Owned<'_, sys::rd_kafka_topic_conf_t>;
+    safe fn rd_kafka_consume_start_queue(
+        topic: &sys::rd_kafka_topic_t,
+        partition: i32,
+        offset: i64,
+        queue: &sys::rd_kafka_queue_t,
+    ) -> c_int;
+    safe fn rd_kafka_consume_stop(topic: &sys::rd_kafka_topic_t, partition: i32) -> c_int;
+    safe fn rd_kafka_last_error() -> RDKafkaRespErr;
+    safe fn rd_kafka_metadata(
+        client: &NativeClient,
+        all: c_int,
+        only: Option<&sys::rd_kafka_topic_t>,
+        metadata: &mut Option<Owned<'static, Metadata>>,
+        bound: c_int,
+    ) -> RDKafkaRespErr;
+    fn rd_kafka_metadata_destroy(metadata: *mut Metadata);
+    safe fn rd_kafka_query_watermark_offsets(
+        client: &NativeClient,
+        topic: Text<'_>,
+        partition: i32,
+        low: &mut i64,
+        high: &mut i64,
+        bound: c_int,
+    ) -> RDKafkaRespErr;
+    safe fn rd_kafka_get_watermark_offsets(
+        client: &NativeClient,
+        topic: Text<'_>,
+        partition: i32,
+        low: &mut i64,
+        high: &mut i64,
+    ) -> RDKafkaRespErr;
 }
 
-// SAFETY: librdkafka's topic handles may be used from any thread.
-unsafe impl Send for TopicHandle {}
-unsafe impl Sync for TopicHandle {}
+/// A topic handle; owns its client too.
+pub(crate) struct TopicHandle(Part<sys::rd_kafka_topic_t>);
 
 impl TopicHandle {
     /// `None`: librdkafka rejects the name.
     pub fn new(client: &Client, name: &str) -> Option<Self> {
-        Self::open(client, name, null_mut())
+        let name = c_string(name);
+        let part = Part::new(client, |client| {
+            rd_kafka_topic_new(client, Text::from(&name), None)
+        });
+        part.map(Self)
     }
 
     /// A handle whose messages ask `partitioner` for their partition.
@@ -34,39 +78,33 @@ impl TopicHandle {
         name: &str,
         partitioner: &Arc<P>,
     ) -> Option<Self> {
-        // SAFETY: a live client, which keeps the partitioner; the handle takes the configuration.
-        let conf = unsafe {
-            let conf = sys::bindings::rd_kafka_default_topic_conf_dup(client.raw());
-            let opaque = super::opaque(Arc::as_ptr(partitioner));
-            sys::bindings::rd_kafka_topic_conf_set_opaque(conf, opaque);
-            sys::bindings::rd_kafka_topic_conf_set_partitioner_cb(conf, Some(partition::<P>));
-            conf
-        };
-        client.keep(Arc::clone(partitioner) as _);
-        Self::open(client, name, conf)
-    }
-
-    fn open(client: &Client, name: &str, conf: *mut sys::rd_kafka_topic_conf_t) -> Option<Self> {
         let name = c_string(name);
-        // SAFETY: a live client; the configuration is the caller's, or null for the client's own.
-        let raw = unsafe { sys::rd_kafka_topic_new(client.raw(), name.as_ptr(), conf) };
-        (!raw.is_null()).then(|| Self {
-            raw,
-            client: client.clone(),
-        })
+        client.keep(Arc::clone(partitioner) as _);
+        let conf = rd_kafka_default_topic_conf_dup(client);
+        let opaque = super::opaque(Arc::as_ptr(partitioner));
+        // SAFETY: the function is given a `P`, which the client keeps.
+        unsafe {
+            sys::rd_kafka_topic_conf_set_opaque(conf.raw(), opaque);
+            sys::rd_kafka_topic_conf_set_partitioner_cb(conf.raw(), Some(partition::<P>));
+        }
+        let part = Part::new(client, |client| {
+            rd_kafka_topic_new(client, Text::from(&name), Some(conf))
+        });
+        part.map(Self)
     }
 
-    pub(in crate::kafka) const fn raw(&self) -> *mut sys::rd_kafka_topic_t {
-        self.raw
+    #[inline]
+    pub(super) fn raw(&self) -> *mut sys::rd_kafka_topic_t {
+        self.0.raw()
     }
 
     pub fn client(&self) -> &Client {
-        &self.client
+        self.0.client()
     }
 
     /// The address that messages of the topic carry.
     pub fn address(&self) -> usize {
-        self.raw.addr()
+        self.raw().addr()
     }
 
     /// Starts fetching a partition into `queue`.
@@ -74,29 +112,15 @@ impl TopicHandle {
     /// # Errors
     /// librdkafka's reason.
     pub fn start(&self, partition: i32, offset: i64, queue: &EventQueue) -> Result<(), Code> {
-        // SAFETY: live objects; the last error is that of this thread.
-        unsafe {
-            let queue = queue.raw();
-            match sys::bindings::rd_kafka_consume_start_queue(self.raw, partition, offset, queue) {
-                0 => Ok(()),
-                _ => Err(sys::bindings::rd_kafka_last_error().into()),
-            }
+        match rd_kafka_consume_start_queue(&self.0, partition, offset, queue.native()) {
+            0 => Ok(()),
+            _ => Err(rd_kafka_last_error().into()),
         }
     }
 
     /// Stops fetching a partition; without an effect for one that was not started.
     pub fn stop(&self, partition: i32) {
-        // SAFETY: a live handle.
-        unsafe { sys::bindings::rd_kafka_consume_stop(self.raw, partition) };
-    }
-}
-
-impl Drop for TopicHandle {
-    fn drop(&mut self) {
-        if !self.client.is_inherited() {
-            // SAFETY: ours.
-            unsafe { sys::rd_kafka_topic_destroy(self.raw) };
-        }
+        rd_kafka_consume_stop(&self.0, partition);
     }
 }
 
@@ -134,14 +158,13 @@ unsafe extern "C" fn partition<P: Partitioner>(
 
 /// The partitioner of this name that gives all messages of a key the same partition.
 pub(crate) fn keyed_partitioner(name: &str) -> Option<NativePartitioner> {
-    use sys::bindings as b;
     Some(match name {
-        "murmur2_random" => b::rd_kafka_msg_partitioner_murmur2_random,
-        "murmur2" => b::rd_kafka_msg_partitioner_murmur2,
-        "consistent" => b::rd_kafka_msg_partitioner_consistent,
-        "consistent_random" => b::rd_kafka_msg_partitioner_consistent_random,
-        "fnv1a" => b::rd_kafka_msg_partitioner_fnv1a,
-        "fnv1a_random" => b::rd_kafka_msg_partitioner_fnv1a_random,
+        "murmur2_random" => sys::rd_kafka_msg_partitioner_murmur2_random,
+        "murmur2" => sys::rd_kafka_msg_partitioner_murmur2,
+        "consistent" => sys::rd_kafka_msg_partitioner_consistent,
+        "consistent_random" => sys::rd_kafka_msg_partitioner_consistent_random,
+        "fnv1a" => sys::rd_kafka_msg_partitioner_fnv1a,
+        "fnv1a_random" => sys::rd_kafka_msg_partitioner_fnv1a_random,
         _ => return None,
     })
 }
@@ -168,6 +191,68 @@ pub struct PartitionInfo {
     pub isr: Vec<i32>,
 }
 
+/// A response of Kafka with metadata.
+#[repr(transparent)]
+struct Metadata(sys::rd_kafka_metadata_t);
+
+// SAFETY: librdkafka's function for such responses.
+unsafe impl Native for Metadata {
+    const DESTROY: unsafe extern "C" fn(*mut Self) = rd_kafka_metadata_destroy;
+}
+
+impl Metadata {
+    fn request(
+        client: &NativeClient,
+        all: bool,
+        only: Option<&TopicHandle>,
+        bound: Duration,
+    ) -> Result<Owned<'static, Self>, Code> {
+        let mut metadata = None;
+        let only = only.map(|topic| &*topic.0);
+        let code = rd_kafka_metadata(client, i32::from(all), only, &mut metadata, ms(bound));
+        metadata.ok_or_else(|| code.into())
+    }
+
+    fn topics(&self) -> Vec<TopicInfo> {
+        // SAFETY: texts and arrays of the response, which are as long as it says.
+        let mut topics: Vec<TopicInfo> = unsafe {
+            let topics = list(self.0.topics, self.0.topic_cnt).iter();
+            let read = topics.map(|topic| TopicInfo {
+                name: copied(topic.topic),
+                error: topic.err.into(),
+                partitions: list(topic.partitions, topic.partition_cnt)
+                    .iter()
+                    .map(|partition| PartitionInfo {
+                        id: partition.id,
+                        leader: partition.leader,
+                        replicas: list(partition.replicas, partition.replica_cnt).to_vec(),
+                        isr: list(partition.isrs, partition.isr_cnt).to_vec(),
+                    })
+                    .collect(),
+            });
+            read.collect()
+        };
+        for topic in &mut topics {
+            topic
+                .partitions
+                .sort_unstable_by_key(|partition| partition.id);
+        }
+        topics
+    }
+
+    fn brokers(&self) -> Vec<(i32, String, u16)> {
+        // SAFETY: as above.
+        unsafe {
+            let brokers = list(self.0.brokers, self.0.broker_cnt).iter();
+            let read = brokers.map(|broker| {
+                let port = u16::try_from(broker.port).unwrap_or(0);
+                (broker.id, copied(broker.host), port)
+            });
+            read.collect()
+        }
+    }
+}
+
 /// Requests the metadata of one topic, or of all.
 ///
 /// # Errors
@@ -177,33 +262,7 @@ pub(crate) fn metadata(
     only: Option<&TopicHandle>,
     bound: Duration,
 ) -> Result<Vec<TopicInfo>, Code> {
-    with_metadata(client, only.is_none(), only, bound, |metadata| {
-        // SAFETY: the arrays of the response are as long as it says.
-        let mut topics: Vec<TopicInfo> = unsafe { list(metadata.topics, metadata.topic_cnt) }
-            .iter()
-            .map(|topic| unsafe {
-                TopicInfo {
-                    name: text(topic.topic),
-                    error: topic.err.into(),
-                    partitions: list(topic.partitions, topic.partition_cnt)
-                        .iter()
-                        .map(|partition| PartitionInfo {
-                            id: partition.id,
-                            leader: partition.leader,
-                            replicas: list(partition.replicas, partition.replica_cnt).to_vec(),
-                            isr: list(partition.isrs, partition.isr_cnt).to_vec(),
-                        })
-                        .collect(),
-                }
-            })
-            .collect();
-        for topic in &mut topics {
-            topic
-                .partitions
-                .sort_unstable_by_key(|partition| partition.id);
-        }
-        topics
-    })
+    Ok(Metadata::request(client, only.is_none(), only, bound)?.topics())
 }
 
 /// All brokers of the cluster: node id, advertised host and port.
@@ -214,16 +273,7 @@ pub(crate) fn brokers(
     client: &NativeClient,
     bound: Duration,
 ) -> Result<Vec<(i32, String, u16)>, Code> {
-    with_metadata(client, false, None, bound, |metadata| {
-        // SAFETY: as above.
-        let brokers = unsafe { list(metadata.brokers, metadata.broker_cnt) };
-        let each = brokers.iter().map(|broker| {
-            let port = u16::try_from(broker.port).unwrap_or(0);
-            // SAFETY: as above.
-            (broker.id, unsafe { text(broker.host) }, port)
-        });
-        each.collect()
-    })
+    Ok(Metadata::request(client, false, None, bound)?.brokers())
 }
 
 /// Requests metadata of one topic, or of those in use, because the request itself is wanted; true if a broker responds.
@@ -232,34 +282,7 @@ pub(crate) fn request_metadata(
     only: Option<&TopicHandle>,
     bound: Duration,
 ) -> bool {
-    with_metadata(client, false, only, bound, |_| ()).is_ok()
-}
-
-fn with_metadata<R>(
-    client: &NativeClient,
-    all: bool,
-    only: Option<&TopicHandle>,
-    bound: Duration,
-    read: impl FnOnce(&sys::rd_kafka_metadata_t) -> R,
-) -> Result<R, Code> {
-    let topic = only.map_or(null_mut(), |topic| topic.raw);
-    let (all, mut metadata) = (i32::from(all), null());
-    // SAFETY: a live client; the response is read and destroyed here.
-    unsafe {
-        let code = sys::bindings::rd_kafka_metadata(
-            client.raw(),
-            all,
-            topic,
-            &raw mut metadata,
-            ms(bound),
-        );
-        if code.is_error() {
-            return Err(code.into());
-        }
-        let result = read(&*metadata);
-        sys::bindings::rd_kafka_metadata_destroy(metadata);
-        Ok(result)
-    }
+    Metadata::request(client, false, only, bound).is_ok()
 }
 
 /// # Safety
@@ -280,17 +303,10 @@ pub(crate) fn query_watermarks(
     bound: Duration,
 ) -> Option<(i64, i64)> {
     let (topic, mut low, mut high) = (c_string(topic), -1, -1);
-    // SAFETY: a live client; the results are written before it returns.
-    let code = unsafe {
-        sys::bindings::rd_kafka_query_watermark_offsets(
-            client.raw(),
-            topic.as_ptr(),
-            partition,
-            &raw mut low,
-            &raw mut high,
-            ms(bound),
-        )
-    };
+    let topic = Text::from(&topic);
+    let bound = ms(bound);
+    let code =
+        rd_kafka_query_watermark_offsets(client, topic, partition, &mut low, &mut high, bound);
     (!code.is_error()).then_some((low, high))
 }
 
@@ -301,15 +317,7 @@ pub(crate) fn known_watermarks(
     partition: i32,
 ) -> Option<(i64, i64)> {
     let (topic, mut low, mut high) = (c_string(topic), -1, -1);
-    // SAFETY: a live client; answers from memory.
-    let code = unsafe {
-        sys::bindings::rd_kafka_get_watermark_offsets(
-            client.raw(),
-            topic.as_ptr(),
-            partition,
-            &raw mut low,
-            &raw mut high,
-        )
-    };
+    let topic = Text::from(&topic);
+    let code = rd_kafka_get_watermark_offsets(client, topic, partition, &mut low, &mut high);
     (!code.is_error()).then_some((low, high))
 }

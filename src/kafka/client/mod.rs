@@ -4,7 +4,6 @@
 //! The crate's own clients (`Client`, and with it `BaseConsumer`, `BaseProducer` and `AdminClient`) are not used:
 //! `Client::new` sends log lines to the client's main queue, where they pile up until the application polls, and a PHP
 //! process may not do that for hours; and their `Drop` destroys the client, which hangs in a forked child.
-#![allow(unsafe_code)]
 
 mod admin;
 mod admin_results;
@@ -20,6 +19,7 @@ mod membership;
 mod message;
 mod metadata;
 mod mock;
+mod owned;
 mod partitions;
 mod produce;
 mod queue;
@@ -27,7 +27,7 @@ pub mod reachability;
 mod resolve;
 mod transaction;
 
-use std::ffi::{c_char, c_void, CStr, CString};
+use std::ffi::{c_void, CString};
 
 pub(crate) use admin::{AdminRequests, TopicToCreate};
 pub(crate) use admin_results::DescribedTopic;
@@ -75,15 +75,6 @@ pub fn features() -> String {
 /// A C string. Topic and property names are validated beforehand; anything after an inner NUL is dropped.
 pub(crate) fn c_string(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
-}
-
-/// # Safety
-/// `pointer` must be null or a NUL-terminated string.
-pub(crate) unsafe fn text(pointer: *const c_char) -> String {
-    if pointer.is_null() {
-        return String::new();
-    }
-    CStr::from_ptr(pointer).to_string_lossy().into_owned()
 }
 
 /// A pointer that librdkafka passes back to a callback.

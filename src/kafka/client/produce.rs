@@ -6,12 +6,14 @@ use std::ffi::c_void;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
-use sys::bindings::{
+use sys::{
     rd_kafka_vtype_t as V, rd_kafka_vu_s as Vu, rd_kafka_vu_s__bindgen_ty_1 as U,
     rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 as Memory,
 };
 
-use super::{take_error, TopicHandle};
+use super::errors::take_error;
+use super::owned::Owned;
+use super::TopicHandle;
 
 /// A message to pass to librdkafka, which copies it.
 #[derive(Clone, Copy)]
@@ -25,6 +27,11 @@ pub(crate) struct Outgoing<'a> {
     pub timestamp_ms: i64,
     /// Returned with the acknowledgement.
     pub opaque: u64,
+}
+
+// SAFETY: as librdkafka has it.
+unsafe extern "C" {
+    safe fn rd_kafka_headers_new(count: usize) -> Owned<'static, sys::rd_kafka_headers_t>;
 }
 
 fn parts(bytes: Option<&[u8]>) -> (*const u8, usize) {
@@ -41,10 +48,10 @@ pub(crate) fn produce(topic: &TopicHandle, message: &Outgoing<'_>) -> Code {
     let (value, size) = parts(message.value);
     // SAFETY: a live topic; key and value are copied. The last error is that of this thread.
     unsafe {
-        let result = sys::bindings::rd_kafka_produce(
+        let result = sys::rd_kafka_produce(
             topic.raw(),
             message.partition.unwrap_or(-1),
-            sys::bindings::RD_KAFKA_MSG_F_COPY,
+            sys::RD_KAFKA_MSG_F_COPY,
             value.cast_mut().cast(),
             size,
             key.cast(),
@@ -54,7 +61,7 @@ pub(crate) fn produce(topic: &TopicHandle, message: &Outgoing<'_>) -> Code {
         if result == 0 {
             return Code::NoError;
         }
-        failure(topic, sys::bindings::rd_kafka_last_error().into())
+        failure(topic, sys::rd_kafka_last_error().into())
     }
 }
 
@@ -77,23 +84,19 @@ fn produce_full(topic: &TopicHandle, message: &Outgoing<'_>) -> Code {
             mem: Memory { ptr, size },
         }
     };
-    // SAFETY: ours until a message takes them; names and values are copied.
-    let headers = unsafe {
-        let headers = sys::rd_kafka_headers_new(message.headers.len());
-        for (name, value) in message.headers {
-            let (bytes, size) = parts(value.as_deref());
-            sys::rd_kafka_header_add(
-                headers,
-                name.as_ptr().cast(),
-                isize::try_from(name.len()).unwrap_or(0),
-                bytes.cast(),
-                isize::try_from(size).unwrap_or(0),
-            );
+    let headers = rd_kafka_headers_new(message.headers.len());
+    let list = headers.raw();
+    for (name, value) in message.headers {
+        let (bytes, size) = parts(value.as_deref());
+        let length = isize::try_from(name.len()).unwrap_or(0);
+        let size = isize::try_from(size).unwrap_or(0);
+        // SAFETY: live headers; name and value are copied.
+        unsafe {
+            sys::rd_kafka_header_add(list, name.as_ptr().cast(), length, bytes.cast(), size);
         }
-        headers
-    };
+    }
     let partition = message.partition.unwrap_or(-1);
-    let flags = sys::bindings::RD_KAFKA_MSG_F_COPY;
+    let flags = sys::RD_KAFKA_MSG_F_COPY;
     let opaque = message.opaque as *mut c_void;
     let timestamp = message.timestamp_ms;
     let arguments = [
@@ -104,20 +107,20 @@ fn produce_full(topic: &TopicHandle, message: &Outgoing<'_>) -> Code {
         (V::RD_KAFKA_VTYPE_VALUE, memory(message.value)),
         (V::RD_KAFKA_VTYPE_OPAQUE, U { ptr: opaque }),
         (V::RD_KAFKA_VTYPE_TIMESTAMP, U { i64_: timestamp }),
-        (V::RD_KAFKA_VTYPE_HEADERS, U { headers }),
+        (V::RD_KAFKA_VTYPE_HEADERS, U { headers: list }),
     ]
     .map(|(vtype, u)| Vu { vtype, u });
     let client = topic.client().raw();
-    // SAFETY: a live client and topic; the arguments are of the types that librdkafka expects.
-    unsafe {
-        let error = sys::bindings::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len());
-        match take_error(error) {
-            None => Code::NoError,
-            Some((code, _)) => {
-                // On failure the headers remain ours.
-                sys::rd_kafka_headers_destroy(headers);
-                failure(topic, code)
-            }
+    // SAFETY: a live client and topic; the arguments are of the types that librdkafka expects. A message takes the
+    // headers, and on failure they remain ours.
+    match take_error(unsafe {
+        let error = sys::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len());
+        Owned::from_raw(error)
+    }) {
+        None => {
+            headers.into_raw();
+            Code::NoError
         }
+        Some((code, _)) => failure(topic, code),
     }
 }

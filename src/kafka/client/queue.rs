@@ -1,71 +1,85 @@
 //! Event queues of librdkafka, and their events.
 #![allow(unsafe_code)]
 
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::handle::{ms, Client};
+use super::errors::copied;
+use super::handle::{ms, Client, NativeClient, Part};
 use super::message::{KafkaMessage, NativeMessage};
-use super::partitions::{read_list, PartitionEntry};
-use super::text;
+use super::owned::Owned;
+use super::partitions::{NativeList, PartitionEntry};
 
 /// Messages taken from a queue per call.
 const BATCH: usize = 256;
 
-/// A librdkafka event queue; owns its client too.
-pub(crate) struct EventQueue {
-    /// Null once it is closed.
-    raw: AtomicPtr<sys::rd_kafka_queue_t>,
-    client: Client,
+// SAFETY: as librdkafka has them. What belongs to an event lives as long as the event; a message or an event keeps
+// what it needs of its client.
+unsafe extern "C" {
+    safe fn rd_kafka_queue_new(client: &NativeClient) -> Owned<'_, sys::rd_kafka_queue_t>;
+    safe fn rd_kafka_queue_get_main(client: &NativeClient) -> Owned<'_, sys::rd_kafka_queue_t>;
+    safe fn rd_kafka_queue_get_consumer(
+        client: &NativeClient,
+    ) -> Option<Owned<'_, sys::rd_kafka_queue_t>>;
+    safe fn rd_kafka_poll_set_consumer(client: &NativeClient) -> RDKafkaRespErr;
+    safe fn rd_kafka_queue_poll(
+        queue: &sys::rd_kafka_queue_t,
+        wait: c_int,
+    ) -> Option<Owned<'static, sys::rd_kafka_event_t>>;
+    safe fn rd_kafka_consume_queue(
+        queue: &sys::rd_kafka_queue_t,
+        wait: c_int,
+    ) -> Option<KafkaMessage>;
+    safe fn rd_kafka_event_type(event: &sys::rd_kafka_event_t) -> c_int;
+    safe fn rd_kafka_event_error(event: &sys::rd_kafka_event_t) -> RDKafkaRespErr;
+    safe fn rd_kafka_event_error_string(event: &sys::rd_kafka_event_t) -> *const c_char;
+    safe fn rd_kafka_event_error_is_fatal(event: &sys::rd_kafka_event_t) -> c_int;
+    safe fn rd_kafka_event_message_next(event: &sys::rd_kafka_event_t) -> Option<&NativeMessage>;
+    safe fn rd_kafka_event_opaque(event: &sys::rd_kafka_event_t) -> *mut c_void;
+    safe fn rd_kafka_event_topic_partition_list(
+        event: &sys::rd_kafka_event_t,
+    ) -> Option<&NativeList>;
 }
+
+/// A librdkafka event queue; owns its client too.
+pub(crate) struct EventQueue(Part<sys::rd_kafka_queue_t>);
 
 impl EventQueue {
     pub fn new(client: &Client) -> Self {
-        // SAFETY: a live client.
-        Self::own(client, unsafe { sys::rd_kafka_queue_new(client.raw()) })
+        Self::own(client, |client| Some(rd_kafka_queue_new(client)))
     }
 
     /// The client's main queue, which receives its errors.
     pub fn main(client: &Client) -> Self {
-        // SAFETY: a live client; this adds a reference.
-        Self::own(client, unsafe {
-            sys::bindings::rd_kafka_queue_get_main(client.raw())
-        })
+        Self::own(client, |client| Some(rd_kafka_queue_get_main(client)))
     }
 
     /// The queue of a consumer's records. The main queue is forwarded to it, so that a poll serves both.
     pub fn consumer(client: &Client) -> Self {
-        // SAFETY: a live consumer; this adds a reference.
-        Self::own(client, unsafe {
-            sys::rd_kafka_poll_set_consumer(client.raw());
-            sys::rd_kafka_queue_get_consumer(client.raw())
-        })
+        rd_kafka_poll_set_consumer(client);
+        Self::own(client, |client| rd_kafka_queue_get_consumer(client))
     }
 
-    fn own(client: &Client, raw: *mut sys::rd_kafka_queue_t) -> Self {
-        Self {
-            raw: AtomicPtr::new(raw),
-            client: client.clone(),
-        }
+    fn own(
+        client: &Client,
+        make: impl FnOnce(&NativeClient) -> Option<Owned<'_, sys::rd_kafka_queue_t>>,
+    ) -> Self {
+        Self(Part::new(client, make).expect("only a client without a group has no consumer queue"))
     }
 
     /// Waits at most `wait` for the next event.
     pub fn poll(&self, wait: Duration) -> Option<ClientEvent> {
-        // SAFETY: ours.
-        let event = unsafe { sys::rd_kafka_queue_poll(self.raw(), ms(wait)) };
-        (!event.is_null()).then(|| ClientEvent(event))
+        rd_kafka_queue_poll(&self.0, ms(wait)).map(ClientEvent)
     }
 
     /// Waits at most `wait` for the next message; other events are served by their callbacks.
     pub fn consume(&self, wait: Duration) -> Option<KafkaMessage> {
-        // SAFETY: a live queue; a message is ours until it is dropped.
-        unsafe {
-            KafkaMessage::from_raw(sys::bindings::rd_kafka_consume_queue(self.raw(), ms(wait)))
-        }
+        rd_kafka_consume_queue(&self.0, ms(wait))
     }
 
     /// Takes up to `most` messages that are there already, by librdkafka's batch call: a third of the cost of asking
@@ -76,15 +90,14 @@ impl EventQueue {
         while left > 0 {
             let room = left.min(BATCH);
             // SAFETY: a live queue and room for as many messages, each of which is ours from here on.
-            let count = unsafe {
-                sys::bindings::rd_kafka_consume_batch_queue(self.raw(), 0, batch.as_mut_ptr(), room)
+            let (count, messages) = unsafe {
+                let (queue, first) = (self.0.raw(), batch.as_mut_ptr());
+                let count = sys::rd_kafka_consume_batch_queue(queue, 0, first, room);
+                let count = usize::try_from(count).unwrap_or(0).min(room);
+                let taken = batch[..count].iter();
+                (count, taken.filter_map(|raw| KafkaMessage::from_raw(*raw)))
             };
-            let count = usize::try_from(count).unwrap_or(0).min(room);
-            for raw in &batch[..count] {
-                // SAFETY: as above.
-                let message = unsafe { KafkaMessage::from_raw(*raw) };
-                message.into_iter().for_each(&mut take);
-            }
+            messages.for_each(&mut take);
             if count < room {
                 return;
             }
@@ -92,91 +105,66 @@ impl EventQueue {
         }
     }
 
-    #[inline]
+    pub(super) fn native(&self) -> &sys::rd_kafka_queue_t {
+        &self.0
+    }
+
     pub(super) fn raw(&self) -> *mut sys::rd_kafka_queue_t {
-        self.raw.load(Ordering::Relaxed)
+        self.0.raw()
     }
 
-    /// Releases the queue, which must not be used any more; otherwise its `Drop` does.
-    pub(in crate::kafka) fn close(&self) {
-        let raw = self.raw.swap(null_mut(), Ordering::Relaxed);
-        if !raw.is_null() && !self.client.is_inherited() {
-            // SAFETY: ours.
-            unsafe { sys::rd_kafka_queue_destroy(raw) };
-        }
-    }
-}
-
-impl Drop for EventQueue {
-    fn drop(&mut self) {
-        self.close();
+    /// Releases the queue before its `Drop` does.
+    ///
+    /// # Safety
+    /// It must not be used any more.
+    pub(in crate::kafka) unsafe fn close(&self) {
+        self.0.release();
     }
 }
 
 /// A response to a request, an error reported by the client, or delivery reports.
-pub(crate) struct ClientEvent(*mut sys::rd_kafka_event_t);
+pub(crate) struct ClientEvent(Owned<'static, sys::rd_kafka_event_t>);
 
 impl ClientEvent {
     /// The error of the request as a whole, or of the client.
     pub fn error(&self) -> Option<(Code, String)> {
-        // SAFETY: ours and alive.
-        unsafe {
-            let code = sys::rd_kafka_event_error(self.0);
-            code.is_error()
-                .then(|| (code.into(), text(sys::rd_kafka_event_error_string(self.0))))
-        }
+        let code = rd_kafka_event_error(&self.0);
+        // SAFETY: the text of a live event.
+        let reason = || unsafe { copied(rd_kafka_event_error_string(&self.0)) };
+        code.is_error().then(|| (code.into(), reason()))
     }
 
     /// An error of the client: its code, `Fatal` for a fatal one, and text. `None` for other events.
     pub(in crate::kafka) fn client_error(&self) -> Option<(Code, String)> {
-        // SAFETY: ours and alive.
-        let (is_error, is_fatal) = unsafe {
-            (
-                sys::rd_kafka_event_type(self.0) == sys::bindings::RD_KAFKA_EVENT_ERROR,
-                sys::bindings::rd_kafka_event_error_is_fatal(self.0) != 0,
-            )
-        };
+        let is_error = rd_kafka_event_type(&self.0) == sys::RD_KAFKA_EVENT_ERROR;
         let (code, reason) = self.error().filter(|_| is_error)?;
         // A fatal error comes with the code of its cause.
+        let is_fatal = rd_kafka_event_error_is_fatal(&self.0) != 0;
         Some((if is_fatal { Code::Fatal } else { code }, reason))
     }
 
     /// Passes on the messages of a delivery report, which are those of one batch.
     pub(in crate::kafka) fn each_delivery(&self, mut with: impl FnMut(&NativeMessage)) {
-        // SAFETY: ours and alive; the messages live as long as the event.
-        unsafe {
-            if sys::rd_kafka_event_type(self.0) != sys::bindings::RD_KAFKA_EVENT_DR {
-                return;
-            }
-            while let Some(message) =
-                NativeMessage::from_raw(sys::rd_kafka_event_message_next(self.0))
-            {
-                with(message);
-            }
+        if rd_kafka_event_type(&self.0) != sys::RD_KAFKA_EVENT_DR {
+            return;
+        }
+        while let Some(message) = rd_kafka_event_message_next(&self.0) {
+            with(message);
         }
     }
 
     /// The number that was given to the request.
     pub fn tag(&self) -> usize {
-        // SAFETY: ours and alive.
-        unsafe { sys::bindings::rd_kafka_event_opaque(self.0) }.addr()
+        rd_kafka_event_opaque(&self.0).addr()
     }
 
     /// The partitions of a response to a commit.
     pub(in crate::kafka) fn partitions(&self) -> Vec<PartitionEntry> {
-        // SAFETY: ours and alive; the list lives as long as the event.
-        unsafe { read_list(sys::bindings::rd_kafka_event_topic_partition_list(self.0)) }
+        rd_kafka_event_topic_partition_list(&self.0).map_or_else(Vec::new, NativeList::read)
     }
 
-    /// The raw event, for reading the result.
-    pub(super) const fn raw(&self) -> *mut sys::rd_kafka_event_t {
-        self.0
-    }
-}
-
-impl Drop for ClientEvent {
-    fn drop(&mut self) {
-        // SAFETY: ours.
-        unsafe { sys::rd_kafka_event_destroy(self.0) };
+    /// For reading the result.
+    pub(super) fn native(&self) -> &sys::rd_kafka_event_t {
+        &self.0
     }
 }

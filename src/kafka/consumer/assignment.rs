@@ -191,7 +191,7 @@ impl Consumer {
         let bound = crate::clock::bounded(bound);
         let entries = self
             .client
-            .committed(&partitions_of(partitions), bound)
+            .committed(partitions_of(partitions), bound)
             .ok()?;
         if entries.iter().any(|entry| entry.error != Code::NoError) {
             return None;

@@ -78,7 +78,7 @@ impl Consumer {
             let next = state.records.next(self.retry_bounds(), Instant::now);
             let pauses = state.records.take_pauses();
             if !pauses.is_empty() {
-                self.client.set_paused(&partitions_of(&pauses), true);
+                self.client.set_paused(partitions_of(&pauses), true);
             }
             match next {
                 Next::Empty => return None,
@@ -236,7 +236,7 @@ impl Consumer {
         let released = self.state.borrow_mut().records.release(self.retry_bounds());
         if !released.is_empty() {
             self.fetches_actively();
-            self.client.set_paused(&partitions_of(&released), false);
+            self.client.set_paused(partitions_of(&released), false);
         }
     }
 

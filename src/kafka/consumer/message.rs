@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use super::records::{Fetched, Handle};
-use crate::kafka::client::{KafkaMessage, NativeMessageId};
+use crate::kafka::client::{KafkaMessage, NativeMessage, NativeMessageId};
 use crate::message::{Header, Message};
 
 #[derive(Debug)]
@@ -21,6 +21,12 @@ pub(super) enum FetchedMessage {
 pub enum MessageId {
     Kafka(NativeMessageId),
     Rejected(*const Message),
+}
+
+/// A message while it is alive.
+enum Content<'a> {
+    Kafka(&'a NativeMessage),
+    Rejected(&'a Message),
 }
 
 impl Fetched for FetchedMessage {
@@ -76,8 +82,10 @@ impl Fetched for FetchedMessage {
     }
 
     fn key(&self) -> Option<&[u8]> {
-        // SAFETY: alive as long as the result is borrowed.
-        unsafe { key(self.id()) }
+        match self {
+            Self::Kafka(own) => own.key(),
+            Self::Rejected(message) => message.key(),
+        }
     }
 
     fn size(&self) -> usize {
@@ -92,16 +100,24 @@ impl Fetched for FetchedMessage {
 pub type Record = Handle<MessageId>;
 
 impl Record {
+    #[inline]
+    fn content(&self) -> Content<'_> {
+        // SAFETY: the message is alive while the record is in flight.
+        unsafe {
+            match self.id {
+                MessageId::Kafka(id) => Content::Kafka(id.message()),
+                MessageId::Rejected(message) => Content::Rejected(&*message),
+            }
+        }
+    }
+
     /// Value; `None` for a tombstone.
     #[inline]
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
-        // SAFETY: the message is alive while the record is in flight.
-        unsafe {
-            match self.id {
-                MessageId::Kafka(id) => id.message().value(),
-                MessageId::Rejected(message) => (*message).value(),
-            }
+        match self.content() {
+            Content::Kafka(message) => message.value(),
+            Content::Rejected(message) => message.value(),
         }
     }
 
@@ -109,47 +125,36 @@ impl Record {
     #[inline]
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
-        // SAFETY: as above.
-        unsafe { key(self.id) }
+        match self.content() {
+            Content::Kafka(message) => message.key(),
+            Content::Rejected(message) => message.key(),
+        }
+    }
+
+    /// True for a record of Kafka that has none, as far as that is known without asking librdkafka.
+    pub(in crate::kafka) fn is_without_headers(&self) -> bool {
+        // SAFETY: a consumer fetched the message.
+        matches!(self.content(), Content::Kafka(message) if unsafe { message.is_without_headers() })
     }
 
     #[must_use]
     pub fn headers(&self) -> Vec<Header> {
-        // SAFETY: as above.
-        unsafe {
-            match self.id {
-                MessageId::Kafka(id) => id.headers(),
-                MessageId::Rejected(message) => (*message).headers.clone(),
-            }
+        match self.content() {
+            _ if self.is_without_headers() => Vec::new(),
+            Content::Kafka(message) => message.headers(),
+            Content::Rejected(message) => message.headers.clone(),
         }
-    }
-
-    #[cfg(test)]
-    pub(in crate::kafka) fn is_without_headers(&self) -> bool {
-        // SAFETY: as above, and a consumer fetched it.
-        unsafe { matches!(self.id, MessageId::Kafka(id) if id.message().is_without_headers()) }
     }
 
     /// Timestamp in ms; -1 where there is none.
     #[must_use]
     pub fn timestamp_ms(&self) -> i64 {
-        // SAFETY: as above.
-        unsafe {
-            match self.id {
-                MessageId::Kafka(id) => id.message().timestamp_ms(),
-                MessageId::Rejected(message) => {
-                    let origin = (*message).origin.as_ref();
-                    origin.map_or(-1, |origin| origin.timestamp_ms)
-                }
+        match self.content() {
+            Content::Kafka(message) => message.timestamp_ms(),
+            Content::Rejected(message) => {
+                let origin = message.origin.as_ref();
+                origin.map_or(-1, |origin| origin.timestamp_ms)
             }
         }
-    }
-}
-
-/// The key of a message that is alive for `'a`.
-unsafe fn key<'a>(id: MessageId) -> Option<&'a [u8]> {
-    match id {
-        MessageId::Kafka(id) => id.message().key(),
-        MessageId::Rejected(message) => (*message).key(),
     }
 }

@@ -299,10 +299,12 @@ impl Consumer {
             client::NO_CONSUMER_CLOSE | client::IMMEDIATE
         });
         drop(close_queue);
-        self.queue.close();
-        self.commits.close();
-        // SAFETY: its queues are closed, its messages gone, and a closed consumer does nothing.
-        unsafe { self.client.end() };
+        // SAFETY: its messages are gone, and a closed consumer does nothing.
+        unsafe {
+            self.queue.close();
+            self.commits.close();
+            self.client.end();
+        }
     }
 }
 

@@ -214,7 +214,7 @@ impl Consumer {
         };
         let changed = chosen.iter().filter(|one| !is_held_back(one)).cloned();
         let changed: Vec<TopicPartition> = changed.collect();
-        self.client.set_paused(&partitions_of(&changed), paused);
+        self.client.set_paused(partitions_of(&changed), paused);
         if !paused {
             return;
         }

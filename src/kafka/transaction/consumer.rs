@@ -1,5 +1,4 @@
 //! A consumer whose offsets are committed in its producer's transactions.
-#![allow(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -64,10 +63,6 @@ pub struct TransactionalConsumer<'a> {
 
 /// Offsets and group metadata that a transaction commits; read only.
 struct TransactionOffsets(TopicPartitionList, GroupMetadata);
-
-// SAFETY: both are plain data of librdkafka with a single owner, and are not changed any more.
-unsafe impl Send for TransactionOffsets {}
-unsafe impl Sync for TransactionOffsets {}
 
 /// Why a transaction must be aborted.
 enum CommitError {

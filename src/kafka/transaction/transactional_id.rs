@@ -7,12 +7,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::spool::{effective_user, lock_exclusively};
 
 /// Upper limit of workers per group and machine.
 const MAX_WORKERS: u32 = 1024;
@@ -78,9 +78,7 @@ impl TransactionalIdLock {
             .write(true)
             .mode(0o600)
             .open(directory.join(format!("{prefix}{number}.lock")))?;
-        // SAFETY: plain call on an open file.
-        let is_ours = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
-        Ok(is_ours.then_some(Self { file, number }))
+        Ok(lock_exclusively(&file).then_some(Self { file, number }))
     }
 
     /// On a full disk the mark is missing, and the next worker takes the lowest number instead.
@@ -134,8 +132,7 @@ fn unclean_numbers(directory: &Path, prefix: &str) -> Vec<u32> {
 /// The spool directory if there is one, otherwise a directory per user below the system's temporary directory.
 fn directory(config: &BrokerConfig) -> PathBuf {
     config.spool.clone().unwrap_or_else(|| {
-        // SAFETY: cannot fail.
-        let user = unsafe { libc::geteuid() };
+        let user = effective_user();
         std::env::temp_dir().join(format!("toporia-realtime-{user}"))
     })
 }

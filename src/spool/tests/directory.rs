@@ -4,6 +4,7 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 
 use super::*;
 use crate::error::Kind;
+use crate::spool::effective_user;
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
@@ -117,9 +118,9 @@ fn a_symlinked_base_is_followed_but_a_symlinked_key_and_a_dangling_link_are_refu
 /// Root may write everywhere, so such tests run as an unprivileged user.
 fn as_unprivileged_user(body: impl FnOnce()) {
     let child = Child::run(|| {
-        // SAFETY: plain numbers, in a child.
-        unsafe {
-            if libc::geteuid() == 0 {
+        if effective_user() == 0 {
+            // SAFETY: plain numbers, in a child.
+            unsafe {
                 assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
                 assert_eq!(libc::setgid(65534), 0);
                 assert_eq!(libc::setuid(65534), 0);
@@ -145,8 +146,7 @@ fn a_directory_without_write_permission_is_refused() {
 
 #[test]
 fn files_written_by_root_can_be_replayed_by_the_owner() {
-    // SAFETY: returns a number.
-    let root = unsafe { libc::geteuid() } == 0;
+    let root = effective_user() == 0;
     let temp = TempDir::new();
     let base = temp.0.join("spool");
     fs::create_dir(&base).unwrap();
@@ -174,8 +174,7 @@ fn a_directory_of_another_user_is_refused() {
     let temp = TempDir::new();
     let spool = temp.spool();
     spool.append(&records(0, 1)).unwrap();
-    // SAFETY: returns a number.
-    if unsafe { libc::geteuid() } == 0 {
+    if effective_user() == 0 {
         for dir in [temp.0.join("spool").as_path(), spool.directory()] {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
         }

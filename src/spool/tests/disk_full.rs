@@ -13,10 +13,8 @@ fn limit_files_to(bytes: u64) {
         rlim_max: bytes,
     };
     // SAFETY: reads the struct it is given; called in a child only.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) },
-        0
-    );
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(result, 0);
 }
 
 /// Mounts a file system of `bytes` on `dir`, visible to this (forked) process only. False without the privilege to

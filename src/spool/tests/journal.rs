@@ -108,8 +108,7 @@ fn the_mapped_end_of_a_killed_process_reads_as_the_end() {
                 .write(&spool, number, &record(&id).message())
                 .expect("written");
         }
-        // SAFETY: ends the child without any destructor.
-        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        kill(getpid(), libc::SIGKILL);
     });
     assert_eq!(child.wait(), -libc::SIGKILL);
     let path = only_file(&spool);
@@ -204,8 +203,7 @@ fn idle_files_of_killed_processes_are_removed_and_what_was_written_after_is_sent
                     .write(&spool, 2, &record("2").message())
                     .expect("written");
             }
-            // SAFETY: ends the child without any destructor.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+            kill(getpid(), libc::SIGKILL);
         });
         assert_eq!(child.wait(), -libc::SIGKILL);
     }

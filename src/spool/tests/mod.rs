@@ -128,6 +128,19 @@ fn only_file(spool: &Spool) -> PathBuf {
     files[0].clone()
 }
 
+// SAFETY: as the C library has them. They touch no memory but what a reference lends.
+unsafe extern "C" {
+    safe fn alarm(seconds: libc::c_uint) -> libc::c_uint;
+    safe fn _exit(code: libc::c_int) -> !;
+    safe fn getpid() -> libc::pid_t;
+    safe fn kill(process: libc::pid_t, signal: libc::c_int) -> libc::c_int;
+    safe fn waitpid(
+        process: libc::pid_t,
+        status: &mut libc::c_int,
+        options: libc::c_int,
+    ) -> libc::pid_t;
+}
+
 /// A forked process that runs `body` and exits without destructors: 0 if it returned, 101 if it panicked.
 struct Child(libc::pid_t);
 
@@ -137,9 +150,9 @@ impl Child {
         match unsafe { libc::fork() } {
             0 => {
                 // A panic message may wait for a lock that another thread held at the fork.
-                unsafe { libc::alarm(60) };
+                alarm(60);
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-                unsafe { libc::_exit(if result.is_ok() { 0 } else { 101 }) }
+                _exit(if result.is_ok() { 0 } else { 101 })
             }
             pid => {
                 assert!(pid > 0);
@@ -149,15 +162,13 @@ impl Child {
     }
 
     fn kill(&self) {
-        // SAFETY: our child, not waited for yet.
-        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        kill(self.0, libc::SIGKILL);
     }
 
     /// Exit code, or the negated number of the signal that ended it.
     fn wait(self) -> i32 {
         let mut status = 0;
-        // SAFETY: fills the integer it is given.
-        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
+        assert_eq!(waitpid(self.0, &mut status, 0), self.0);
         if libc::WIFEXITED(status) {
             libc::WEXITSTATUS(status)
         } else {

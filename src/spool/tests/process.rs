@@ -1,27 +1,15 @@
 //! Several processes: locks, forks, kills.
 
 use std::io::{Read, Write};
-use std::os::fd::FromRawFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
 
-fn pipe() -> (fs::File, fs::File) {
-    let mut ends = [0; 2];
-    // SAFETY: fills the array; the descriptors are ours alone.
-    unsafe {
-        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
-        (
-            fs::File::from_raw_fd(ends[0]),
-            fs::File::from_raw_fd(ends[1]),
-        )
-    }
-}
-
 #[test]
 fn files_of_running_processes_cannot_be_claimed_files_of_dead_processes_can() {
     let temp = TempDir::new();
-    let (mut ready, mut notify) = pipe();
+    let (mut ready, mut notify) = UnixStream::pair().unwrap();
     let other = Child::run(|| {
         let spool = temp.spool();
         spool.append(&records(0, 2)).unwrap();
@@ -41,9 +29,9 @@ fn files_of_running_processes_cannot_be_claimed_files_of_dead_processes_can() {
 #[test]
 fn a_forked_child_writes_its_own_file_and_holds_no_inherited_lock() {
     let temp = TempDir::new();
-    let (mut ready, mut notify) = pipe();
-    let (mut wait, mut go) = pipe();
-    let (mut grandchild, mut report) = pipe();
+    let (mut ready, mut notify) = UnixStream::pair().unwrap();
+    let (mut wait, mut go) = UnixStream::pair().unwrap();
+    let (mut grandchild, mut report) = UnixStream::pair().unwrap();
     // The parent of the fork exits while its child continues.
     let parent = Child::run(|| {
         let spool = temp.spool();
@@ -126,8 +114,8 @@ fn a_fork_during_an_append_does_not_hang_the_child() {
         let mut codes = Vec::new();
         for n in 0..20 {
             let child = Child::run(|| {
-                // SAFETY: ends this child if it hangs.
-                unsafe { libc::alarm(20) };
+                // Ends this child if it hangs.
+                alarm(20);
                 spool.append(&[record(&format!("child {n}"))]).unwrap();
                 spool.rotate_own();
             });
@@ -146,7 +134,7 @@ fn a_fork_during_an_append_does_not_hang_the_child() {
 fn appended_records_survive_sigkill_at_any_point() {
     for round in 0..12 {
         let temp = TempDir::new();
-        let (mut acknowledged, mut notify) = pipe();
+        let (mut acknowledged, mut notify) = UnixStream::pair().unwrap();
         let writer = Child::run(|| {
             let spool = temp.spool();
             for n in 0.. {
