@@ -13,6 +13,7 @@ use Throwable;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Laravel\Queue\CurrentJob;
+use Toporia\Realtime\Support\Channel;
 
 /**
  * Laravel's broadcast driver "kafka". Publishes channel names as Laravel passes them (`private-user.1`) and signs
@@ -159,6 +160,8 @@ final class KafkaBroadcaster extends Broadcaster
         foreach ($channels as $channel) {
             !self::isGuarded($channel) && !str_starts_with($channel, '#') ? $public[] = $channel : $private[] = $channel;
         }
+        // Two calls: a channel that the second one refuses must not leave the event sent by halves.
+        array_map(Channel::check(...), $private === [] ? [] : $public);
         $trace = $this->job->trace();
         $ids = $private === [] ? [] : $this->connection->send($private, $event, $payload, $trace, $except);
         if ($public !== []) {

@@ -168,6 +168,24 @@ final class BroadcastBrokerTest extends LaravelTestCase
         }
     }
 
+    public function testAnInvalidPublicChannelStopsThePrivateOneToo(): void
+    {
+        [$said, $count] = $this->inApp(<<<'PHP'
+            $said = null;
+            try {
+                event(new App\Events\Told([
+                    new Illuminate\Broadcasting\PrivateChannel('user.1'),
+                    new Illuminate\Broadcasting\Channel("sales\n"),
+                ]));
+            } catch (Throwable $e) {
+                $said = get_class($e);
+            }
+            return [$said, Toporia\Realtime\Realtime::stats()['messages_produced']];
+            PHP);
+        self::assertSame('Illuminate\Broadcasting\BroadcastException', $said);
+        self::assertSame(0, $count, 'Nothing is sent by halves.');
+    }
+
     public function testOnlyBroadcastExceptionsAreThrown(): void
     {
         $said = $this->inApp(<<<'PHP'
