@@ -55,7 +55,7 @@ final class DlqListCommand extends DlqCommand
                 if ($replayedAt !== null && !$all) {
                     $hidden++;
                 } else {
-                    $newest->add($letter->failedAt(), $letter->toArray($replayedAt));
+                    $newest->add($letter->failedAt, $letter->toArray($replayedAt));
                 }
             };
             $letters->each($selection, $take);

@@ -70,7 +70,7 @@ final class OutboxTableCommand extends Command
         }
         $output->writeln(
             "The outbox tables $table and " . Platform::leases($table) . ' exist ('
-            . $database->name() . ').',
+            . $database->name . ').',
             OutputInterface::OUTPUT_RAW
         );
 

@@ -88,7 +88,7 @@ final class PublishCommand extends Command
             static fn (string $error) => $errors->writeln("Error: $error", OutputInterface::OUTPUT_RAW)
         );
         Realtime::flush(self::FLUSH_MS);
-        if ($publisher->sent() === 0 && $invalid === 0) {
+        if ($publisher->sent === 0 && $invalid === 0) {
             $errors->writeln('Nothing was sent: standard input was empty.', OutputInterface::OUTPUT_RAW);
         }
 

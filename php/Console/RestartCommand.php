@@ -35,7 +35,7 @@ final class RestartCommand extends Command
         $signal = RestartSignal::of($this->host->config(), $this->host->directory());
         $signal->set();
         $output->writeln(
-            'Running workers will finish the current record and exit with 0 (restart file: ' . $signal->file() . ').',
+            'Running workers will finish the current record and exit with 0 (restart file: ' . $signal->file . ').',
             OutputInterface::OUTPUT_RAW
         );
 

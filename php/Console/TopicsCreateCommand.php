@@ -60,8 +60,8 @@ final class TopicsCreateCommand extends TopicCommand
             static fn (mixed $name): string => (string) OptionValue::text('<topics>', $name),
             (array) $input->getArgument('topics')
         );
-        $partitions = self::number('--partitions', $input, 100_000);
-        $replication = self::number('--replication', $input, 32_767);
+        $partitions = OptionValue::optionalInt('--partitions', $input->getOption('partitions'), 1, 100_000);
+        $replication = OptionValue::optionalInt('--replication', $input->getOption('replication'), 1, 32_767);
         $retention = OptionValue::retention($input->getOption('retention'));
         if ($names === [] && ($partitions ?? $replication ?? $retention) !== null) {
             throw new UsageError('--partitions, --replication and --retention require topic names.');
@@ -80,12 +80,12 @@ final class TopicsCreateCommand extends TopicCommand
         ): int {
             $wanted = [];
             foreach ($names === [] ? array_map('strval', array_keys($plan->wanted)) : $names as $name) {
-                $known = $plan->wanted[$name] ?? new WantedTopic($name, [], $plan->defaultPartitions());
+                $known = $plan->wanted[$name] ?? new WantedTopic($name, [], $plan->settings['default_partitions']);
                 $wanted[$name] = $known->changed($partitions, $replication, $retention);
             }
             if ($wanted === []) {
                 $this->write($output, [
-                    "Nothing to create: with topic_strategy {$plan->strategy()}, topics are created with their "
+                    "Nothing to create: with topic_strategy {$plan->settings['topic_strategy']}, topics are created with their "
                         . "channels. "
                     . 'Name a topic to create it now.',
                 ]);
@@ -189,12 +189,5 @@ final class TopicsCreateCommand extends TopicCommand
         }
 
         return [$result, $description];
-    }
-
-    private static function number(string $option, InputInterface $input, int $max): ?int
-    {
-        $given = $input->getOption(substr($option, 2));
-
-        return $given === null ? null : OptionValue::int($option, $given, 1, $max);
     }
 }

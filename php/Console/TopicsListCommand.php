@@ -129,7 +129,7 @@ class TopicsListCommand extends TopicCommand
         $none = $pattern === null ? 'no topics' : Text::printable("no topic matches '$pattern'");
         $this->write($output, [
             "$kafka: " . ($count === 0 ? $none : Text::count($count, 'topic'))
-                . " (topic_prefix {$plan->prefix()}, {$plan->strategy()})"
+                . " (topic_prefix {$plan->settings['topic_prefix']}, {$plan->settings['topic_strategy']})"
                 . ($count > count($shown) ? ', the first ' . count($shown) . ' shown (--limit=0 shows all)' : ''),
             ...($shown === [] ? [] : ['', ...$table->lines($shown, (new Terminal($output))->width())]),
         ]);

@@ -73,7 +73,7 @@ final class Comparison
                 "Use $existing in topic_mapping, or another name, or delete $existing."
             )];
         }
-        $auto = $this->plan->createsTopics();
+        $auto = $this->plan->settings['auto_create_topics'];
         $patterns = implode(', ', $wanted->patterns);
 
         return [new Difference(
@@ -181,6 +181,7 @@ final class Comparison
     /** @return list<Difference> */
     private function tooManyChannels(): array
     {
+        $prefix = $this->plan->settings['topic_prefix'];
         $channels = count($this->named(TopicPlan::CHANNEL));
         if ($channels <= $this->maxChannels) {
             return [];
@@ -190,11 +191,11 @@ final class Comparison
             Difference::WARNING,
             'channels',
             null,
-            Text::number($channels) . " topics are channel topics ({$this->plan->prefix()}_…), one per channel: "
+            Text::number($channels) . " topics are channel topics ({$prefix}_…), one per channel: "
                 . "more than "
             . Text::number($this->maxChannels) . ' slow down Kafka, the producers and the start of consumers.',
             "Set topic_strategy to 'grouped' and map channels to a few topics: 'topic_mapping' => ['user.*' => "
-            . "['topic' => '{$this->plan->prefix()}.user', 'partitions' => 12]]. The order within a channel is "
+            . "['topic' => '$prefix.user', 'partitions' => 12]]. The order within a channel is "
             . "preserved: the channel is the key."
         )];
     }

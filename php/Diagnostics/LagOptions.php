@@ -52,7 +52,7 @@ final class LagOptions
             throw new UsageError('--all and --group cannot be used together.');
         }
         $sample = OptionValue::int('--sample', $options['sample'], 0, 3600);
-        $maxSeconds = self::optional('--max-seconds', $options['max-seconds'] ?? null, 0);
+        $maxSeconds = OptionValue::optionalInt('--max-seconds', $options['max-seconds'] ?? null, 0);
         $watch = match ($options['watch'] ?? false) {
             false => null,
             null => self::WATCH,
@@ -68,7 +68,7 @@ final class LagOptions
             (bool) ($options['all'] ?? false),
             $sample,
             $watch,
-            self::optional('--threshold', $options['threshold'] ?? null, 0),
+            OptionValue::optionalInt('--threshold', $options['threshold'] ?? null, 0),
             $maxSeconds,
             OptionValue::int('--limit', $options['limit'] ?? (($options['json'] ?? false) ? 0 : self::LINES), 0),
             (bool) ($options['partitions'] ?? false),
@@ -80,10 +80,5 @@ final class LagOptions
     public function isCheck(): bool
     {
         return $this->threshold !== null || $this->maxSeconds !== null;
-    }
-
-    private static function optional(string $option, mixed $value, int $min): ?int
-    {
-        return $value === null ? null : OptionValue::int($option, $value, $min);
     }
 }

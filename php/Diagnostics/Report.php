@@ -52,9 +52,9 @@ final class Report
 
     public function finding(Check $check, Finding $finding): void
     {
-        $level = $finding->level->value;
+        $level = $finding->level;
         $this->counts[$level]++;
-        if ($finding->level === Level::Error) {
+        if ($level === Finding::ERROR) {
             $this->first ??= $finding;
         }
         if ($this->json) {

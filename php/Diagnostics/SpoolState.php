@@ -35,22 +35,6 @@ final class SpoolState
         }
     }
 
-    /**
-     * The directories with waiting messages.
-     *
-     * @param array<string, mixed> $settings of Admin::configuration()
-     * @param bool $own true: those whose messages a process with these settings sends; false: the others
-     *
-     * @return list<SpoolDirectory>
-     */
-    public function waiting(array $settings, ?string $cluster, bool $own): array
-    {
-        return array_values(array_filter(
-            $this->directories,
-            static fn (SpoolDirectory $one) => $one->messages > 0 && $one->isSentBy($settings, $cluster) === $own
-        ));
-    }
-
     /** Age of the oldest waiting message in seconds; null if none is waiting. */
     public function age(): ?int
     {

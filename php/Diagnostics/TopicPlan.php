@@ -30,7 +30,7 @@ final class TopicPlan
     public readonly TopicNames $deadLetters;
 
     /** @param array<string, mixed> $settings */
-    public function __construct(private array $settings)
+    public function __construct(public readonly array $settings)
     {
         $this->deadLetters = new TopicNames($settings['dlq_prefix']);
         $wanted = [];
@@ -50,28 +50,6 @@ final class TopicPlan
         return $this->settings['topic_strategy'] === 'grouped';
     }
 
-    public function strategy(): string
-    {
-        return $this->settings['topic_strategy'];
-    }
-
-    public function prefix(): string
-    {
-        return $this->settings['topic_prefix'];
-    }
-
-    /** Default number of partitions; null: one. */
-    public function defaultPartitions(): ?int
-    {
-        return $this->settings['default_partitions'];
-    }
-
-    /** True if missing topics are created on first use. */
-    public function createsTopics(): bool
-    {
-        return $this->settings['auto_create_topics'];
-    }
-
     /**
      * The topics that a worker reads.
      *
@@ -84,14 +62,14 @@ final class TopicPlan
     {
         $own = $this->isGrouped() ? [] : array_filter(
             $existing,
-            fn (string $topic): bool => str_starts_with($topic, "{$this->prefix()}_")
+            fn (string $topic): bool => str_starts_with($topic, "{$this->settings['topic_prefix']}_")
         );
         $topics = $channels === [] ? [...array_map('strval', array_keys($this->wanted)), ...$own] : [];
         foreach ($channels as $channel) {
             if ($this->isGrouped()) {
                 array_push($topics, ...$this->mapped($channel));
             } elseif (!Pattern::isPattern($channel)) {
-                $topics[] = "{$this->prefix()}_" . self::channelParts($channel)[$this->keepsDots() ? 1 : 0];
+                $topics[] = "{$this->settings['topic_prefix']}_" . self::channelParts($channel)[$this->keepsDots() ? 1 : 0];
             } else {
                 array_push($topics, ...preg_grep($this->regex($channel), $own) ?: []);
             }
@@ -103,12 +81,12 @@ final class TopicPlan
     /** The topic for test records, which belongs to this application by its name. */
     public function probe(): string
     {
-        return "{$this->prefix()}.__doctor";
+        return "{$this->settings['topic_prefix']}.__doctor";
     }
 
     private function keepsDots(): bool
     {
-        return $this->strategy() === 'one-per-channel-dots';
+        return $this->settings['topic_strategy'] === 'one-per-channel-dots';
     }
 
     private function regex(string $pattern): string
@@ -116,7 +94,7 @@ final class TopicPlan
         $marked = strtr($pattern, ['**' => "\x01", '*' => "\x02"]);
         $kept = $this->keepsDots() ? '._' : '';
         $tail = (string) preg_replace("/[^A-Za-z0-9$kept\x01\x02-]/", '_', $marked);
-        $regex = strtr(preg_quote("{$this->prefix()}_$tail", '~'), ["\x01" => '.*', "\x02" => '.+']);
+        $regex = strtr(preg_quote("{$this->settings['topic_prefix']}_$tail", '~'), ["\x01" => '.*', "\x02" => '.+']);
 
         return "~\A$regex\z~";
     }
@@ -150,7 +128,7 @@ final class TopicPlan
      */
     public function kind(string $topic): ?string
     {
-        $prefix = $this->prefix();
+        $prefix = $this->settings['topic_prefix'];
         $original = $this->original($topic);
         if ($topic === $this->deadLetters->replayed() || $original !== null && $this->kind($original) !== null) {
             return self::DEAD_LETTERS;
@@ -172,7 +150,7 @@ final class TopicPlan
     public function isTopicOf(string $channel, string $topic): bool
     {
         foreach (self::channelParts($channel) as $part) {
-            if ($topic === "{$this->prefix()}_$part") {
+            if ($topic === "{$this->settings['topic_prefix']}_$part") {
                 return true;
             }
         }

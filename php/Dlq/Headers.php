@@ -51,7 +51,7 @@ final class Headers
         );
         $first = array_intersect_key($letter->record->headers, array_flip(self::FIRST_FAILURE));
 
-        return $own + $first + [self::REPLAY_GROUP => $group, self::REPLAYS => (string) ($letter->replays() + 1)];
+        return $own + $first + [self::REPLAY_GROUP => $group, self::REPLAYS => (string) ($letter->replays + 1)];
     }
 
     /**

@@ -15,14 +15,44 @@ final class Letter
 {
     private const ENVELOPE_TYPES = ['event', 'subscribe', 'unsubscribe', 'error', 'ping', 'pong'];
 
+    /** The topic of the first failure. */
+    public readonly string $originalTopic;
+    /** The partition of the first failure. */
+    public readonly ?int $originalPartition;
+    /** The offset of the first failure. */
+    public readonly ?int $originalOffset;
+    /** The timestamp of the original record, in Unix milliseconds. */
+    public readonly ?int $originalTimestampMs;
+    /** The consumer group that failed; null if unknown. */
+    public readonly ?string $group;
+    /** The class of the exception. */
+    public readonly ?string $exceptionClass;
+    /** The exception's message, up to 1 KB. */
+    public readonly ?string $reason;
+    /** Number of attempts; 0: the value could not be parsed. */
+    public readonly ?int $attempts;
+    /** Number of replays before this failure. */
+    public readonly int $replays;
+    /** Time of the failure, in Unix seconds. */
+    public readonly int $failedAt;
     /**
      * @var array{id: string, channel: string|null, event: string|null}|false|null null: not parsed yet; false: not an
      *        envelope
      */
     private array|false|null $envelope = null;
 
-    public function __construct(public readonly Record $record, private TopicNames $names)
+    public function __construct(public readonly Record $record, TopicNames $names)
     {
+        $this->originalTopic = $this->text(Headers::ORIGINAL_TOPIC) ?? $names->original($record->topic);
+        $this->originalPartition = $this->number(Headers::ORIGINAL_PARTITION);
+        $this->originalOffset = $this->number(Headers::ORIGINAL_OFFSET);
+        $this->originalTimestampMs = $this->number(Headers::ORIGINAL_TIMESTAMP);
+        $this->group = $this->text(Headers::ORIGINAL_GROUP);
+        $this->exceptionClass = $this->text(Headers::EXCEPTION_CLASS);
+        $this->reason = $this->text(Headers::EXCEPTION_MESSAGE);
+        $this->attempts = $this->number(Headers::ATTEMPTS);
+        $this->replays = $this->number(Headers::REPLAYS) ?? 0;
+        $this->failedAt = $this->number(Headers::FAILED_AT) ?? $record->timestamp;
     }
 
     /** Its topic, partition and offset: `dlq.realtime_user_1/0/17`. */
@@ -38,12 +68,12 @@ final class Letter
         if ($envelope !== false) {
             return $envelope['id'];
         }
-        $partition = $this->originalPartition();
-        $offset = $this->originalOffset();
+        $partition = $this->originalPartition;
+        $offset = $this->originalOffset;
 
         return $partition === null || $offset === null
             ? "{$this->record->topic}-{$this->record->partition}-{$this->record->offset}"
-            : "{$this->originalTopic()}-$partition-$offset";
+            : "{$this->originalTopic}-$partition-$offset";
     }
 
     /** The channel of the message; null if the value is not an envelope. */
@@ -56,48 +86,6 @@ final class Letter
     public function event(): ?string
     {
         return $this->envelope()['event'] ?? null;
-    }
-
-    /** The topic of the first failure. */
-    public function originalTopic(): string
-    {
-        return $this->text(Headers::ORIGINAL_TOPIC) ?? $this->names->original($this->record->topic);
-    }
-
-    /** The partition of the first failure. */
-    public function originalPartition(): ?int
-    {
-        return $this->number(Headers::ORIGINAL_PARTITION);
-    }
-
-    /** The offset of the first failure. */
-    public function originalOffset(): ?int
-    {
-        return $this->number(Headers::ORIGINAL_OFFSET);
-    }
-
-    /** The timestamp of the original record, in Unix milliseconds. */
-    public function originalTimestampMs(): ?int
-    {
-        return $this->number(Headers::ORIGINAL_TIMESTAMP);
-    }
-
-    /** The consumer group that failed; null if unknown. */
-    public function group(): ?string
-    {
-        return $this->text(Headers::ORIGINAL_GROUP);
-    }
-
-    /** The class of the exception. */
-    public function exceptionClass(): ?string
-    {
-        return $this->text(Headers::EXCEPTION_CLASS);
-    }
-
-    /** The exception's message, up to 1 KB. */
-    public function reason(): ?string
-    {
-        return $this->text(Headers::EXCEPTION_MESSAGE);
     }
 
     /**
@@ -113,28 +101,10 @@ final class Letter
         return $chain === null ? [] : explode('; caused by ', $chain);
     }
 
-    /** Number of attempts; 0: the value could not be parsed. */
-    public function attempts(): ?int
-    {
-        return $this->number(Headers::ATTEMPTS);
-    }
-
-    /** Number of replays before this failure. */
-    public function replays(): int
-    {
-        return $this->number(Headers::REPLAYS) ?? 0;
-    }
-
-    /** Time of the failure, in Unix seconds. */
-    public function failedAt(): int
-    {
-        return $this->number(Headers::FAILED_AT) ?? $this->record->timestamp;
-    }
-
     /** The exception's class name without its namespace. */
     public function shortClass(): ?string
     {
-        $class = $this->exceptionClass();
+        $class = $this->exceptionClass;
 
         return $class === null ? null : substr((string) strrchr('\\' . $class, '\\'), 1);
     }
@@ -158,17 +128,17 @@ final class Letter
         return [
             'letter' => (string) $this->letterId(),
             'id' => $this->messageId(),
-            'topic' => $this->originalTopic(),
-            'partition' => $this->originalPartition(),
-            'offset' => $this->originalOffset(),
-            'group' => $this->group(),
+            'topic' => $this->originalTopic,
+            'partition' => $this->originalPartition,
+            'offset' => $this->originalOffset,
+            'group' => $this->group,
             'channel' => $this->channel(),
             'event' => $this->event(),
-            'class' => $this->exceptionClass(),
-            'message' => $this->reason(),
-            'attempts' => $this->attempts(),
-            'replays' => $this->replays(),
-            'failed_at' => $this->failedAt(),
+            'class' => $this->exceptionClass,
+            'message' => $this->reason,
+            'attempts' => $this->attempts,
+            'replays' => $this->replays,
+            'failed_at' => $this->failedAt,
             'replayed_at' => $replayedAt,
         ];
     }

@@ -22,20 +22,20 @@ final class LetterDetails
     {
         $letter = $this->letter;
         $record = $letter->record;
-        $failed = self::time($letter->failedAt(), $now);
-        $attempts = $letter->attempts();
+        $failed = self::time($letter->failedAt, $now);
+        $attempts = $letter->attempts;
         $failed .= $attempts === null ? '' : ', after ' . Text::count($attempts, 'attempt');
         $rows = [
             'Letter' => (string) $letter->letterId(),
             'Id' => $letter->messageId(),
             'Event' => $letter->event() === null ? '-' : $letter->event() . ' on ' . ($letter->channel() ?? '-'),
             'Failed' => $failed,
-            'Group' => $letter->group() ?? '-',
-            'Class' => $letter->exceptionClass() ?? '-',
-            'Message' => $letter->reason() ?? '-',
+            'Group' => $letter->group ?? '-',
+            'Class' => $letter->exceptionClass ?? '-',
+            'Message' => $letter->reason ?? '-',
             ...self::chain($letter->exceptionChain()),
             'Original' => $this->original($now),
-            'Replays' => self::replays($letter->replays()),
+            'Replays' => self::replays($letter->replays),
             'Replayed' => $this->replayedAt === null ? 'no' : self::time($this->replayedAt, $now),
             'Key' => $record->key ?? '(none)',
         ];
@@ -108,11 +108,11 @@ final class LetterDetails
     private function original(int $now): string
     {
         $letter = $this->letter;
-        $place = $letter->originalTopic();
-        if ($letter->originalPartition() !== null && $letter->originalOffset() !== null) {
-            $place .= "/{$letter->originalPartition()}/{$letter->originalOffset()}";
+        $place = $letter->originalTopic;
+        if ($letter->originalPartition !== null && $letter->originalOffset !== null) {
+            $place .= "/{$letter->originalPartition}/{$letter->originalOffset}";
         }
-        $ms = $letter->originalTimestampMs();
+        $ms = $letter->originalTimestampMs;
 
         return $ms === null ? $place : "$place, sent " . self::time(intdiv($ms, 1000), $now);
     }

@@ -95,7 +95,7 @@ final class Ownership
 
     private function addPrefix(string $prefix): void
     {
-        if (preg_match('/\A' . preg_quote($this->plan->prefix(), '/') . '[._-]/', $prefix) === 1) {
+        if (preg_match('/\A' . preg_quote($this->plan->settings['topic_prefix'], '/') . '[._-]/', $prefix) === 1) {
             $this->others[$prefix] = true;
         }
     }

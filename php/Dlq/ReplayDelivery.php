@@ -44,9 +44,9 @@ final class ReplayDelivery
     public function add(Letter $letter, ?int $partition, ?Record $original): void
     {
         $record = $original ?? $letter->record;
-        $headers = Headers::forReplay($letter, (string) $letter->group(), $original);
+        $headers = Headers::forReplay($letter, (string) $letter->group, $original);
         try {
-            $id = $this->cluster->send($letter->originalTopic(), $record->value, $record->key, $headers, $partition);
+            $id = $this->cluster->send($letter->originalTopic, $record->value, $record->key, $headers, $partition);
         } catch (RealtimeException $e) {
             $this->fail($letter, $e->getMessage());
 

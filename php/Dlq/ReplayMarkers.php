@@ -48,7 +48,7 @@ final class ReplayMarkers
         $record = $letter->record;
         $at = $this->at[$record->topic][$record->partition][$record->offset] ?? null;
 
-        return $at === null || $at < $letter->failedAt() ? null : $at;
+        return $at === null || $at < $letter->failedAt ? null : $at;
     }
 
     /**
@@ -77,10 +77,10 @@ final class ReplayMarkers
     {
         $record = $letter->record;
         // The consumer's clock may be ahead of ours; see replayedAt().
-        $at = max($now, $letter->failedAt());
+        $at = max($now, $letter->failedAt);
         $this->at[$record->topic][$record->partition][$record->offset] = $at;
         $value = json_encode(
-            ['at' => $at, 'to' => $letter->originalTopic(), 'id' => $letter->messageId()],
+            ['at' => $at, 'to' => $letter->originalTopic, 'id' => $letter->messageId()],
             JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE
         );
 

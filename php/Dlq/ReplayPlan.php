@@ -47,10 +47,10 @@ final class ReplayPlan
             $this->positions[$record->topic][$record->partition][$record->offset] = true;
         }
         $this->count++;
-        $this->counts[$letter->originalTopic()][$group] ??= 0;
-        $this->counts[$letter->originalTopic()][$group]++;
+        $this->counts[$letter->originalTopic][$group] ??= 0;
+        $this->counts[$letter->originalTopic][$group]++;
         // Negative times: NewestLetters then keeps the oldest letters.
-        $this->sample->add(-$letter->failedAt(), $letter->toArray(null));
+        $this->sample->add(-$letter->failedAt, $letter->toArray(null));
     }
 
     /** Number of letters to replay. */

@@ -36,8 +36,8 @@ final class Replayer
         $withoutValue = [];
         $this->partitions = $this->cluster->topics('**');
         $classify = function (Letter $letter, ?int $replayedAt) use ($plan, $again, &$withoutValue): void {
-            $group = $letter->group();
-            $topic = $letter->originalTopic();
+            $group = $letter->group;
+            $topic = $letter->originalTopic;
             if ($replayedAt !== null && !$again) {
                 $plan->replayedBefore++;
             } elseif ($group === null) {
@@ -60,7 +60,7 @@ final class Replayer
                 $plan->add($letter, $group, true);
             } else {
                 $plan->refused[(string) $letter->letterId()] = 'it only holds the coordinates of a record that was too '
-                    . "large for a dead letter, and the record is no longer in {$letter->originalTopic()}.";
+                    . "large for a dead letter, and the record is no longer in {$letter->originalTopic}.";
             }
         }
 
@@ -140,12 +140,12 @@ final class Replayer
      */
     private function partition(Letter $letter, Record $record): ?int
     {
-        $partition = $letter->originalPartition();
+        $partition = $letter->originalPartition;
         if ($record->key !== null || $partition === null) {
             return null;
         }
 
-        return $partition < ($this->partitions[$letter->originalTopic()] ?? 0) ? $partition : null;
+        return $partition < ($this->partitions[$letter->originalTopic] ?? 0) ? $partition : null;
     }
 
     /**
@@ -156,9 +156,9 @@ final class Replayer
      */
     private function original(Letter $letter): ?Record
     {
-        $topic = $letter->originalTopic();
-        $partition = $letter->originalPartition();
-        $offset = $letter->originalOffset();
+        $topic = $letter->originalTopic;
+        $partition = $letter->originalPartition;
+        $offset = $letter->originalOffset;
         if ($partition === null || $offset === null || $this->cluster->topics($topic) === []) {
             return null;
         }
@@ -185,7 +185,7 @@ final class Replayer
     /** Guards against a topic that was deleted and recreated: its offsets start at 0 again. */
     private static function hasSameTimestamp(Record $record, Letter $letter): bool
     {
-        $ms = $letter->originalTimestampMs();
+        $ms = $letter->originalTimestampMs;
 
         return $ms === null || intdiv($ms, 1000) === $record->timestamp;
     }

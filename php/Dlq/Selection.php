@@ -137,11 +137,11 @@ final class Selection
         if (!$this->isListed($letter)) {
             return false;
         }
-        $failedAt = $letter->failedAt();
+        $failedAt = $letter->failedAt;
 
         return ($this->since === null || $failedAt >= $this->since)
             && ($this->before === null || $failedAt < $this->before)
-            && ($this->group === null || $this->group === $letter->group())
+            && ($this->group === null || $this->group === $letter->group)
             && $this->isOfClass($letter)
             && $this->isInTopic($letter);
     }
@@ -160,7 +160,7 @@ final class Selection
     {
         // PHP class names are case-insensitive.
         return $this->class === null
-            || strcasecmp($this->class, $letter->exceptionClass() ?? '') === 0
+            || strcasecmp($this->class, $letter->exceptionClass ?? '') === 0
             || strcasecmp($this->class, $letter->shortClass() ?? '') === 0;
     }
 
@@ -168,7 +168,7 @@ final class Selection
     {
         return $this->topic === null
             || $this->coversTopic($letter->record->topic)
-            || Pattern::matches($this->topic, $letter->originalTopic())
+            || Pattern::matches($this->topic, $letter->originalTopic)
             || Pattern::matches($this->topic, $letter->channel() ?? '');
     }
 

@@ -26,13 +26,8 @@ final class Database
      * @param Closure(): PDO $connect opens a new connection
      * @param string $name name for messages, without password
      */
-    public function __construct(private Closure $connect, private string $name)
+    public function __construct(private Closure $connect, public readonly string $name)
     {
-    }
-
-    public function name(): string
-    {
-        return $this->name;
     }
 
     /** @throws ConnectionLost no connection can be opened */

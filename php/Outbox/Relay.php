@@ -83,7 +83,7 @@ final class Relay
         $this->rows = new Rows($this->database, $this->options->table, $this->options->shards);
         $this->lock = $this->lock();
         $this->rows->check();
-        $this->reporter->start($this->options, $this->database->name(), $this->lock->describe());
+        $this->reporter->start($this->options, $this->database->name, $this->lock->describe());
         $failed = $this->rows->backlog()->failed;
         if ($failed > 0) {
             $this->reporter->event(

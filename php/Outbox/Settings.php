@@ -8,6 +8,7 @@ use Closure;
 use PDO;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Support\Environment;
+use Toporia\Realtime\Worker\Text;
 
 /**
  * The `outbox` section of the configuration, with its environment variables. Used by the relay and by the command that
@@ -155,13 +156,7 @@ final class Settings
 
     private static function unknown(string $key): ConfigurationException
     {
-        $nearest = null;
-        foreach (self::KEYS as $known) {
-            $distance = levenshtein($key, $known);
-            if ($distance <= 3 && ($nearest === null || $distance < levenshtein($key, $nearest))) {
-                $nearest = $known;
-            }
-        }
+        $nearest = Text::nearest($key, self::KEYS);
 
         return new ConfigurationException("Unknown setting '$key' in outbox." . ($nearest === null
             ? ' Known are: ' . implode(', ', self::KEYS) . '.'

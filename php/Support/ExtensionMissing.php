@@ -64,12 +64,6 @@ final class ExtensionMissing
         return is_file($packageRoot . '/Cargo.toml') && is_file($library) ? $library : null;
     }
 
-    /** The command that fixes it. */
-    public function remedy(): string
-    {
-        return $this->advice();
-    }
-
     public function explain(string $what): string
     {
         $text = sprintf(
@@ -81,10 +75,11 @@ final class ExtensionMissing
             $this->iniFile ?? 'no php.ini'
         );
 
-        return $text . $this->advice() . ' In tests, Realtime::fake() works without it.';
+        return $text . $this->remedy() . ' In tests, Realtime::fake() works without it.';
     }
 
-    private function advice(): string
+    /** The command that fixes it. */
+    public function remedy(): string
     {
         $enablingIniFile = $this->enablingIniFile();
         $file = $this->extensionDir . '/' . self::NAME . '.so';

@@ -209,4 +209,29 @@ final class HttpRequest
         // Interrupted by a signal, it returns early.
         @stream_select($read, $write, $except, 0, self::POLL_MICROSECONDS);
     }
+
+    /**
+     * Requests a health endpoint of a worker or gateway on this machine.
+     *
+     * @param string $address `host:port`; wildcard addresses are replaced by the loopback address
+     *
+     * @return array{?int, string} status and body; null: no response
+     */
+    public static function probe(string $address, string $path, float $timeout): array
+    {
+        try {
+            $request = new self('GET', 'http://' . self::reachable($address) . $path);
+            [$status, , $body] = $request->send('', [], $timeout, 4096);
+        } catch (RuntimeException) {
+            return [null, ''];
+        }
+
+        return [$status ?: null, trim($body)];
+    }
+
+    /** Replaces a wildcard address by the loopback address. */
+    public static function reachable(string $address): string
+    {
+        return (string) preg_replace(['/\A0\.0\.0\.0(?=:)/', '/\A(?:\[::\]|::)(?=:\d+\z)/'], ['127.0.0.1', '[::1]'], $address);
+    }
 }

@@ -10,6 +10,7 @@ use Toporia\Realtime\Exception\PermanentException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Worker\Reporter;
 use Toporia\Realtime\Worker\StopConditions;
+use Toporia\Realtime\Worker\Text;
 
 /**
  * Reads the webhook topic of the gateways and posts its events: at least once, in order, with retries. The senders of
@@ -98,10 +99,7 @@ final class WebhookSender
         $events = array_values(array_filter(array_map(self::event(...), $batch)));
         $why = null;
         if ($events !== []) {
-            $body = (string) json_encode(
-                ['time_ms' => (int) (microtime(true) * 1000), 'events' => $events],
-                JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE
-            );
+            $body = Text::json(['time_ms' => (int) (microtime(true) * 1000), 'events' => $events]);
             $why = $this->post($body, count($events));
         }
         if ($why === false) {

@@ -73,8 +73,7 @@ final class ConsumeOptions
             (bool) ($raw['json'] ?? false),
             !($raw['no-dlq'] ?? false),
             $gateway,
-            isset($raw['handler-lifetime'])
-                ? OptionValue::int('--handler-lifetime', $raw['handler-lifetime'], 0, self::MAX_INT) : null,
+            OptionValue::optionalInt('--handler-lifetime', $raw['handler-lifetime'] ?? null, 0, self::MAX_INT),
             (bool) ($raw['dlq-enabled'] ?? false)
         );
     }

@@ -180,7 +180,7 @@ final class ConsumeRunner
         $code = $failure === null ? self::DONE : self::FAILED;
         $this->reporter->summary(
             $handled ?? (int) ($stats['handled'] ?? 0),
-            $this->handlers->unhandled(),
+            $this->handlers->unhandled,
             (hrtime(true) - $start) / 1e9,
             $failure === null ? $this->stop->met() ?? (string) ($stats['stop_reason'] ?? 'stopped') : 'error',
             $code,

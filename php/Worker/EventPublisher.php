@@ -18,7 +18,7 @@ use Toporia\Realtime\Message;
  */
 final class EventPublisher
 {
-    private int $sent = 0;
+    public int $sent = 0;
 
     /**
      * @param array<string, string> $headers
@@ -82,11 +82,6 @@ final class EventPublisher
         }
 
         return $invalid;
-    }
-
-    public function sent(): int
-    {
-        return $this->sent;
     }
 
     private function publish(mixed $data): string

@@ -40,7 +40,7 @@ final class GatewayOptions
         return new self(
             OptionValue::text('--broker', $raw['broker'] ?? null) ?? 'kafka',
             OptionValue::text('--host', $raw['host'] ?? null),
-            isset($raw['port']) ? OptionValue::int('--port', $raw['port'], 0, 65535) : null,
+            OptionValue::optionalInt('--port', $raw['port'] ?? null, 0, 65535),
             self::channels($raw),
             self::drain($raw)
         );

@@ -25,7 +25,7 @@ final class HandlerResolver
     private array $patterns = [];
     /** @var array<string, true> events without a handler that have been reported */
     private array $reported = [];
-    private int $unhandled = 0;
+    public int $unhandled = 0;
     private MiddlewarePipeline $middleware;
     /** @var Closure(class-string): ApplicationObject */
     private Closure $objects;
@@ -121,12 +121,6 @@ final class HandlerResolver
         foreach ($this->created as $object) {
             $object->expire();
         }
-    }
-
-    /** Number of messages whose event matches no entry of `realtime.handlers`. */
-    public function unhandled(): int
-    {
-        return $this->unhandled;
     }
 
     private function invoker(mixed $handler, string $where): HandlerInvoker

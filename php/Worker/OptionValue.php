@@ -43,6 +43,16 @@ final class OptionValue
     }
 
     /**
+     * Same as int(); null if the option was not given.
+     *
+     * @throws UsageError not a whole number, or out of range
+     */
+    public static function optionalInt(string $option, mixed $value, int $min, int $max = PHP_INT_MAX): ?int
+    {
+        return $value === null ? null : self::int($option, $value, $min, $max);
+    }
+
+    /**
      * A non-empty string; null if the option was not given.
      *
      * @throws UsageError an empty value

@@ -17,7 +17,7 @@ use Toporia\Realtime\Exception\ConfigurationException;
 final class RestartSignal
 {
     /** @param bool $ownOnly only trust a file owned by this user or root: for a world-writable directory */
-    public function __construct(private string $file, private bool $ownOnly = false)
+    public function __construct(public readonly string $file, private bool $ownOnly = false)
     {
     }
 
@@ -45,11 +45,6 @@ final class RestartSignal
         $key = substr(hash('sha256', $application . "\0" . $directory), 0, 16);
 
         return new self(rtrim(sys_get_temp_dir(), '/') . "/toporia-realtime-$user-$key.restart", true);
-    }
-
-    public function file(): string
-    {
-        return $this->file;
     }
 
     /**

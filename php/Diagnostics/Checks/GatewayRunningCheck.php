@@ -8,7 +8,7 @@ use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\GatewaySettings;
-use Toporia\Realtime\Diagnostics\HttpProbe;
+use Toporia\Realtime\Support\HttpRequest;
 
 /** Checks if a gateway runs on this machine and is ready. */
 final class GatewayRunningCheck extends Check
@@ -22,9 +22,9 @@ final class GatewayRunningCheck extends Check
         if (!$settings->isConfigured()) {
             return;
         }
-        $public = HttpProbe::reachable($settings->host() . ':' . $settings->port());
-        $ops = $settings->ops() === null ? null : HttpProbe::reachable($settings->ops());
-        [$status, $body] = HttpProbe::get($ops ?? $public, $ops === null ? '/up' : '/ready', $context->options->timeout);
+        $public = HttpRequest::reachable($settings->host() . ':' . $settings->port());
+        $ops = $settings->ops() === null ? null : HttpRequest::reachable($settings->ops());
+        [$status, $body] = HttpRequest::probe($ops ?? $public, $ops === null ? '/up' : '/ready', $context->options->timeout);
         $at = 'http://' . ($ops ?? $public) . ($ops === null ? '/up' : '/ready');
         $facts = ['address' => $ops ?? $public, 'status' => $status];
         if ($status === 200) {
@@ -45,7 +45,7 @@ final class GatewayRunningCheck extends Check
                     . 'program that uses it: `ss -ltnp` names it.',
                 $facts
             );
-        } elseif ($ops !== null && HttpProbe::get($public, '/up', $context->options->timeout)[0] === 200) {
+        } elseif ($ops !== null && HttpRequest::probe($public, '/up', $context->options->timeout)[0] === 200) {
             yield Finding::warning(
                 'running gateway',
                 "serves $public, but its operations listener does not respond at $ops",

@@ -51,7 +51,7 @@ final class LagCheck extends Check
         $age = $this->age($context->admin(), $behind[0], $partitions);
         $text = Text::count($waiting, 'message') . ' wait' . ($waiting === 1 ? 's' : '') . ' in '
             . Text::names(array_values(array_unique(array_column($behind, 'topic'))))
-            . ($age === null ? '' : ', the oldest for ' . self::duration($age));
+            . ($age === null ? '' : ', the oldest for ' . Text::seconds((float) $age));
         $facts = ['lag' => $waiting, 'oldest_seconds' => $age];
         $more = 'realtime:lag shows the partitions and whether it grows. ';
         yield match (true) {
@@ -140,15 +140,5 @@ final class LagCheck extends Check
         }
 
         return $age;
-    }
-
-    private static function duration(int $seconds): string
-    {
-        return match (true) {
-            $seconds < 120 => "$seconds s",
-            $seconds < 7200 => round($seconds / 60) . ' minutes',
-            $seconds < 172_800 => round($seconds / 3600) . ' hours',
-            default => round($seconds / 86400) . ' days',
-        };
     }
 }

@@ -7,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\HttpProbe;
+use Toporia\Realtime\Support\HttpRequest;
 
 /**
  * Checks that the workers of this machine are alive and that the monitoring files are writable. Checks only what is
@@ -48,12 +48,12 @@ final class MonitoringCheck extends Check
 
     private function live(string $address, float $timeout): Finding
     {
-        [$status, $body] = HttpProbe::get($address, '/live', $timeout);
+        [$status, $body] = HttpRequest::probe($address, '/live', $timeout);
         $facts = ['address' => $address, 'status' => $status];
 
         return match ($status) {
             200 => Finding::ok('worker', 'its loop is running '
-                . '(http://' . HttpProbe::reachable($address) . '/live)', $facts),
+                . '(http://' . HttpRequest::reachable($address) . '/live)', $facts),
             503 => Finding::error(
                 'worker',
                 $body === '' ? 'is stuck: its loop is not running' : $body,

@@ -13,6 +13,7 @@ use Toporia\Realtime\Exception\DeliveryException;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Message;
+use Toporia\Realtime\Worker\Text;
 
 /**
  * Sends a record to Kafka and reads it back. Only with --write. Uses a dedicated topic with broker timestamps; no
@@ -158,7 +159,7 @@ final class RoundTripCheck extends Check
         if ($off < self::WARNING_SECONDS) {
             return Finding::ok('clock', 'agrees with ' . self::BROKER . ' (within two seconds)', $facts);
         }
-        $text = 'this machine is ' . self::words($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . self::BROKER;
+        $text = 'this machine is ' . Text::seconds($off) . ($behind > 0 ? ' behind ' : ' ahead of ') . self::BROKER;
         $remedy = 'Compare `date -u` on both machines; on the wrong one: `timedatectl set-ntp true` (chrony or '
             . 'systemd-timesyncd).';
 
@@ -170,14 +171,5 @@ final class RoundTripCheck extends Check
                 $remedy,
                 $facts
             );
-    }
-
-    private static function words(float $seconds): string
-    {
-        return match (true) {
-            $seconds < 120 => sprintf('%.1f s', $seconds),
-            $seconds < 7200 => sprintf('%.0f minutes', $seconds / 60),
-            default => sprintf('%.1f hours', $seconds / 3600),
-        };
     }
 }

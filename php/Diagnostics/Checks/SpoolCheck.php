@@ -92,11 +92,10 @@ final class SpoolCheck extends Check
             return;
         }
         $cluster = $context->cluster?->cluster;
-        foreach ($state->waiting($context->settings, $cluster, true) as $own) {
-            yield $this->own($context, $own, $facts);
-        }
-        foreach ($state->waiting($context->settings, $cluster, false) as $other) {
-            yield $this->orphan($other);
+        foreach ($state->directories as $one) {
+            if ($one->messages > 0) {
+                yield $one->isSentBy($context->settings, $cluster) ? $this->own($context, $one, $facts) : $this->orphan($one);
+            }
         }
     }
 

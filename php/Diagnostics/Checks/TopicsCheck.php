@@ -9,7 +9,6 @@ use Toporia\Realtime\Diagnostics\Comparison;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Difference;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\Level;
 use Toporia\Realtime\Diagnostics\TopicHealth;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Worker\Text;
@@ -25,9 +24,9 @@ final class TopicsCheck extends Check
     public const NEEDS = ['client'];
     /** The differences from the configuration that matter here, and their level. */
     private const DIFFERENCES = [
-        'collision' => Level::Error, 'missing' => Level::Error, 'disputed' => Level::Warning,
-        'partitions' => Level::Warning, 'replication' => Level::Warning, 'retention' => Level::Warning,
-        'channels' => Level::Warning,
+        'collision' => Finding::ERROR, 'missing' => Finding::ERROR, 'disputed' => Finding::WARNING,
+        'partitions' => Finding::WARNING, 'replication' => Finding::WARNING, 'retention' => Finding::WARNING,
+        'channels' => Finding::WARNING,
     ];
     /** Maximum number of topics to read settings of. */
     private const MAX_CONFIGS_READ = 100;

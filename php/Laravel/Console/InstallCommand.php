@@ -40,13 +40,13 @@ final class InstallCommand extends Command
     {
         $installer = new Installer($this->app);
         $installer->run();
-        foreach ($installer->completed() as $step) {
+        foreach ($installer->completed as $step) {
             $output->writeln("  added    $step", OutputInterface::OUTPUT_RAW);
         }
-        if ($installer->completed() === []) {
+        if ($installer->completed === []) {
             $output->writeln('  Nothing to do: everything is in place.', OutputInterface::OUTPUT_RAW);
         }
-        foreach ($installer->manualSteps() as $step) {
+        foreach ($installer->manualSteps as $step) {
             $output->writeln("  to do    $step", OutputInterface::OUTPUT_RAW);
         }
         if (!extension_loaded('toporia_realtime')) {

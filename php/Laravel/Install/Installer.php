@@ -16,9 +16,9 @@ final class Installer
     private const STUBS = __DIR__ . '/../stubs';
 
     /** @var list<string> */
-    private array $completed = [];
+    public array $completed = [];
     /** @var list<string> steps left to the user */
-    private array $manualSteps = [];
+    public array $manualSteps = [];
 
     public function __construct(private Application $app)
     {
@@ -33,18 +33,6 @@ final class Installer
         $this->copy(self::STUBS . '/channels.php', 'routes/channels.php');
         $this->channelRoutes();
         $this->browser();
-    }
-
-    /** @return list<string> */
-    public function completed(): array
-    {
-        return $this->completed;
-    }
-
-    /** @return list<string> */
-    public function manualSteps(): array
-    {
-        return $this->manualSteps;
     }
 
     private function environment(): void

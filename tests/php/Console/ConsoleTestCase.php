@@ -34,7 +34,7 @@ abstract class ConsoleTestCase extends BrokerTestCase
         foreach ((array) glob($this->app . '/{*,*/*}', GLOB_BRACE) as $file) {
             is_file((string) $file) && unlink((string) $file);
         }
-        @unlink(RestartSignal::of([], $this->app)->file());
+        @unlink(RestartSignal::of([], $this->app)->file);
         array_map('rmdir', ["$this->app/config", "$this->app/vendor", $this->app]);
         parent::tearDown();
     }

@@ -18,7 +18,6 @@ use Toporia\Realtime\Console\PlainHost;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\Level;
 use Toporia\Realtime\Diagnostics\DoctorOptions;
 use Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Secrets;
@@ -94,7 +93,7 @@ final class ChecksUnitTest extends TestCase
     public function testExitCodes(): void
     {
         $codes = [];
-        foreach ([[Level::Ok], [Level::Warning], [Level::Error], [Level::Skipped]] as [$level]) {
+        foreach ([[Finding::OK], [Finding::WARNING], [Finding::ERROR], [Finding::SKIPPED]] as [$level]) {
             $report = new Report(new BufferedOutput());
             $report->finding(self::check('c', [], static fn () => []), new Finding($level, 'x', 'y', 'z'));
             $codes[] = [$report->end(0.1, false), $report->end(0.1, true)];

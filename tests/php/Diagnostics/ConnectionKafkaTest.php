@@ -158,11 +158,11 @@ final class ConnectionKafkaTest extends SecureTestCase
         $report->expect(
             'error',
             'round-trip',
-            '/clock: this machine is 60 minutes ahead of the broker that stamped the record/',
+            '/clock: this machine is (?:1 h|59 min \d+ s) ahead of the broker that stamped the record/',
             '/timedatectl/'
         );
         $report = $this->doctor('--write', ['FAKETIME' => '-8s'] + $fake);
-        $text = '/clock: this machine is [678]\.\d s behind the broker that stamped/';
+        $text = '/clock: this machine is [6-9] s behind the broker that stamped/';
         $report->expect('warning', 'round-trip', $text, '/date -u/');
         $this->doctor('', $env)->expect('skipped', 'round-trip', '/--write .* compares the clocks/');
     }

@@ -40,7 +40,7 @@ final class StateUnitTest extends TestCase
     {
         $reported = [];
         foreach ($findings as $finding) {
-            $reported[] = "{$finding->level->value} $finding->subject: $finding->text";
+            $reported[] = "{$finding->level} $finding->subject: $finding->text";
         }
 
         return $reported;
@@ -92,11 +92,11 @@ final class StateUnitTest extends TestCase
     {
         $levels = [];
         foreach ([0.0, 1.9, -2.5, 30.0, 299.0, -3600.0] as $behind) {
-            $levels[] = RoundTripCheck::clockFinding($behind)->level->value;
+            $levels[] = RoundTripCheck::clockFinding($behind)->level;
         }
         self::assertSame(['ok', 'ok', 'warning', 'warning', 'warning', 'error'], $levels);
         $text = RoundTripCheck::clockFinding(-3600.0)->text;
-        self::assertStringContainsString('this machine is 60 minutes ahead of the broker', $text);
+        self::assertStringContainsString('this machine is 1 h ahead of the broker', $text);
     }
 
     public function testNamesOfCertificates(): void

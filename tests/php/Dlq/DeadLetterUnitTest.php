@@ -34,11 +34,11 @@ final class DeadLetterUnitTest extends TestCase
         self::assertSame('dlq.orders/0/0', (string) $letter->letterId());
         self::assertSame(['019a', 'user.1', 'paid'], [$letter->messageId(), $letter->channel(), $letter->event()]);
         self::assertSame(['orders', 0, 3], [
-            $letter->originalTopic(), $letter->originalPartition(), $letter->originalOffset(),
+            $letter->originalTopic, $letter->originalPartition, $letter->originalOffset,
         ]);
         self::assertSame(['app', 'App\OrderException', 'OrderException', 'no such order', 4, 2], [
-            $letter->group(), $letter->exceptionClass(), $letter->shortClass(), $letter->reason(),
-            $letter->attempts(), $letter->replays(),
+            $letter->group, $letter->exceptionClass, $letter->shortClass(), $letter->reason,
+            $letter->attempts, $letter->replays,
         ]);
     }
 
@@ -70,14 +70,14 @@ final class DeadLetterUnitTest extends TestCase
     public function testARecordOfAnotherProgram(): void
     {
         $letter = new Letter(new Record('dlq.orders', 1, 7, null, 'x', ['a' => null], 1763700000), new TopicNames());
-        self::assertSame('orders', $letter->originalTopic());
+        self::assertSame('orders', $letter->originalTopic);
         self::assertSame('dlq.orders-1-7', $letter->messageId());
-        self::assertNull($letter->group());
-        self::assertNull($letter->exceptionClass());
+        self::assertNull($letter->group);
+        self::assertNull($letter->exceptionClass);
         self::assertNull($letter->shortClass());
-        self::assertNull($letter->attempts());
-        self::assertSame(0, $letter->replays());
-        self::assertSame(1763700000, $letter->failedAt());
+        self::assertNull($letter->attempts);
+        self::assertSame(0, $letter->replays);
+        self::assertSame(1763700000, $letter->failedAt);
     }
 
     public function testATombstoneIsDistinguishedFromCoordinates(): void

@@ -64,7 +64,7 @@ final class EventPublisherUnitTest extends TestCase
             }
         );
         self::assertSame(2, $invalid);
-        self::assertSame(4, $publisher->sent());
+        self::assertSame(4, $publisher->sent);
         self::assertSame(array_map(static fn (Message $m) => $m->getId(), $this->fake->broadcasts()), $ids);
         self::assertSame(
             [['id' => 1], 5, [2], 'last'],

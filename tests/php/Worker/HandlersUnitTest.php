@@ -136,7 +136,7 @@ final class HandlersUnitTest extends TestCase
             $log
         );
         self::assertSame(['handle user.created'], SampleHandler::$log);
-        self::assertSame(0, $resolver->unhandled());
+        self::assertSame(0, $resolver->unhandled);
         self::assertStringContainsString('order.**, order.*', $resolver->describe(null));
     }
 
@@ -147,7 +147,7 @@ final class HandlersUnitTest extends TestCase
         for ($i = 0; $i < 3; $i++) {
             $call($this->message("user.\e[31m"));
         }
-        self::assertSame(3, $resolver->unhandled());
+        self::assertSame(3, $resolver->unhandled);
         self::assertCount(1, $this->terminal->lines);
         self::assertStringContainsString("no handler for event 'user.\\u001b[31m'", $this->terminal->lines[0]);
     }

@@ -84,7 +84,7 @@ final class StopConditionsUnitTest extends TestCase
 
     public function testTheFileIsSpecificToUserApplicationAndDirectory(): void
     {
-        $files = array_map(static fn (RestartSignal $signal) => $signal->file(), [
+        $files = array_map(static fn (RestartSignal $signal) => $signal->file, [
             RestartSignal::of([], '/srv/a'),
             RestartSignal::of([], '/srv/a'),
             RestartSignal::of([], '/srv/b'),
@@ -93,7 +93,7 @@ final class StopConditionsUnitTest extends TestCase
         self::assertSame($files[0], $files[1]);
         self::assertCount(3, array_unique($files));
         self::assertStringStartsWith(sys_get_temp_dir(), $files[0]);
-        self::assertSame('/run/x', RestartSignal::of(['restart_file' => '/run/x'], '/srv/a')->file());
+        self::assertSame('/run/x', RestartSignal::of(['restart_file' => '/run/x'], '/srv/a')->file);
     }
 
     public function testInTheSharedDirectoryOnlyTheUsersOwnMarkCounts(): void
