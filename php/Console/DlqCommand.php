@@ -99,12 +99,9 @@ abstract class DlqCommand extends Command
             );
             $letters = new Letters($cluster, $names, $ownership);
             if ($letters->topics() === []) {
-                $this->errors($output)->writeln(
+                $this->write($this->errors($output), [
                     'No dead letters: Kafka has no topic ' . $names->deadLetters('…') . ' here.',
-                    OutputInterface::OUTPUT_RAW
-                );
-
-                return self::DONE;
+                ]);
             }
 
             return $work($letters, $cluster);

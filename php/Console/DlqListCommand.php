@@ -59,6 +59,9 @@ final class DlqListCommand extends DlqCommand
                 }
             };
             $letters->each($selection, $take);
+            if ($letters->topics() === []) {
+                return self::DONE;
+            }
             $input->getOption('json')
                 ? array_map(fn (array $letter) => $this->writeJson($output, $letter), $newest->take())
                 : $this->table($output, $newest, $hidden);

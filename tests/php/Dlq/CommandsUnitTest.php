@@ -50,11 +50,22 @@ final class CommandsUnitTest extends TestCase
         ];
         foreach ($inputs as $command => $input) {
             $this->cluster->closed = false;
-            self::assertSame(0, $this->execute($command, $input + ['--broker' => 'other']), $command);
+            $code = $command === 'show' ? 1 : 0;
+            self::assertSame($code, $this->execute($command, $input + ['--broker' => 'other']), $command);
             self::assertStringContainsString('No dead letters: Kafka has no topic dlq.…', $this->output);
             self::assertSame('other', $this->broker);
             self::assertTrue($this->cluster->closed);
         }
+        self::assertSame(1, $this->execute('replay', ['letters' => ['orders/0/1'], '--yes' => true]));
+        self::assertStringContainsString('orders/0/1: no dead letter has this id', $this->output);
+    }
+
+    public function testWithoutDeadLetterTopicsJsonIsPrintedToo(): void
+    {
+        $this->execute('purge', ['--all' => true, '--yes' => true, '--json' => true]);
+        self::assertStringContainsString('{"dry_run":false,"chosen":0,"deleted":0,"held_back":0}', $this->output);
+        $this->execute('replay', ['--all' => true, '--yes' => true, '--json' => true]);
+        self::assertStringContainsString('"chosen":0,"replayed":0,', $this->output);
     }
 
     public function testListHidesReplayedDeadLetters(): void
