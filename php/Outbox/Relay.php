@@ -24,6 +24,8 @@ final class Relay
 
     /** Interval for deleting old rows, in seconds. */
     private const CLEAN_INTERVAL = 60.0;
+    /** Time to retry a lost database connection, in seconds. */
+    private const RECONNECT_SECONDS = 30;
     /** Lock used for cleaning up. */
     private const CLEANUP_LOCK = -1;
 
@@ -32,19 +34,14 @@ final class Relay
     private ShardLock $lock;
     private float $cleanAt = 0.0;
 
-    /**
-     * @param (Closure(): ?string)|null $lastError returns Kafka's last error, for messages
-     * @param float $reconnectSeconds time to retry a lost database connection, in seconds
-     */
+    /** @param (Closure(): ?string)|null $lastError returns Kafka's last error, for messages */
     public function __construct(
         private Database $database,
         private Sender $sender,
         private RelayOptions $options,
         private StopConditions $stop,
         private RelayReporter $reporter,
-        private ?Closure $lastError = null,
-        private Backoff $backoff = new Backoff(),
-        private float $reconnectSeconds = 30.0
+        private ?Closure $lastError = null
     ) {
         $this->stats = new RelayStats();
     }
@@ -102,7 +99,6 @@ final class Relay
             $this->stop,
             $this->reporter,
             $this->stats,
-            $this->backoff,
             $this->lastError ?? static fn (): ?string => null
         );
     }
@@ -167,8 +163,8 @@ final class Relay
     {
         $this->stats->lastError = $lost->getMessage();
         $this->reporter->event('database_lost', $lost->getMessage() . '. Trying again for '
-            . number_format($this->reconnectSeconds) . ' s', ['error' => $lost->getMessage()]);
-        $end = $this->stats->seconds() + $this->reconnectSeconds;
+            . self::RECONNECT_SECONDS . ' s', ['error' => $lost->getMessage()]);
+        $end = $this->stats->seconds() + self::RECONNECT_SECONDS;
         $wait = 0.1;
         while ($this->stop->reason() === null) {
             $this->pause($wait);

@@ -24,6 +24,9 @@ final class ShardWorker
     private const RENEW_SECONDS = 1.0;
     /** Seconds before a missing connection is reported: connecting takes a moment. */
     private const GRACE_SECONDS = 2.0;
+    /** Delay before a rejected row is retried: at first, and at most, in ms. */
+    private const FIRST_RETRY_MS = 500;
+    private const MAX_RETRY_MS = 60_000;
 
     /** Results from Kafka that are not recorded in the database yet. */
     private ?RelayResult $pendingResult = null;
@@ -39,7 +42,6 @@ final class ShardWorker
         private StopConditions $stop,
         private RelayReporter $reporter,
         private RelayStats $stats,
-        private Backoff $backoff,
         private Closure $lastError
     ) {
     }
@@ -98,9 +100,23 @@ final class ShardWorker
             $this->rows->failed($row->id, $why);
         }
         foreach ($this->pendingResult->retry as [$row, $why]) {
-            $this->rows->retry($row->id, $why, $this->backoff->delay($row->attempts + 1));
+            $this->rows->retry($row->id, $why, self::retryDelay($row->attempts + 1));
         }
         $this->pendingResult = null;
+    }
+
+    /**
+     * Doubles with every attempt, with 20 % jitter to spread the retries.
+     *
+     * @param int $attempts number of failed attempts, at least 1
+     *
+     * @return int delay in ms
+     */
+    public static function retryDelay(int $attempts): int
+    {
+        $delay = min(self::MAX_RETRY_MS, self::FIRST_RETRY_MS * 2 ** min(20, max(0, $attempts - 1)));
+
+        return (int) ($delay * random_int(800, 1200) / 1000);
     }
 
     /** @param list<int> $shards ours */

@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Webhooks;
 
-use Closure;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\PermanentException;
 use Toporia\Realtime\Message;
@@ -33,7 +32,6 @@ final class WebhookSender
     /**
      * @param list<Endpoint> $endpoints
      * @param int $retrySeconds how long a request is retried
-     * @param Closure(float): void|null $sleep replaces usleep() in tests; seconds
      */
     public function __construct(
         private Broker $broker,
@@ -41,8 +39,7 @@ final class WebhookSender
         private array $endpoints,
         private int $retrySeconds,
         private StopConditions $stop,
-        private Reporter $reporter,
-        private ?Closure $sleep = null
+        private Reporter $reporter
     ) {
     }
 
@@ -167,9 +164,8 @@ final class WebhookSender
             if ($this->stop->reason() !== null) {
                 return false;
             }
-            $left = max(0.0, $until - microtime(true));
-            $this->sleep === null ? usleep((int) (min($left, 0.1) * 1_000_000)) : ($this->sleep)($left);
-        } while ($this->sleep === null && microtime(true) < $until);
+            usleep((int) (min(max(0.0, $until - microtime(true)), 0.1) * 1_000_000));
+        } while (microtime(true) < $until);
 
         return true;
     }

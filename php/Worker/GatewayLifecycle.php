@@ -16,17 +16,17 @@ final class GatewayLifecycle
     private const DONE = 0;
     private const FAILED = 1;
     private const TICK_MS = 200;
+    /** Between two progress lines. */
+    private const PROGRESS_SECONDS = 10.0;
 
     private float $lastReport;
     private int $delivered = 0;
     private ?bool $ready = null;
 
-    /** @param float $every seconds between two progress lines */
     public function __construct(
         private Gateway $gateway,
         private GatewayOptions $options,
-        private Reporter $reporter,
-        private float $every = 10.0
+        private Reporter $reporter
     ) {
         $this->lastReport = microtime(true);
     }
@@ -92,7 +92,7 @@ final class GatewayLifecycle
         }
         $now = microtime(true);
         $seconds = $now - $this->lastReport;
-        if ($seconds < $this->every) {
+        if ($seconds < self::PROGRESS_SECONDS) {
             return;
         }
         $delivered = (int) ($stats['frames_sent'] ?? 0);

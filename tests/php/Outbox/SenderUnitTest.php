@@ -15,10 +15,10 @@ use Toporia\Realtime\Exception\MessageTooLargeException;
 use Toporia\Realtime\Exception\QueueFullException;
 use Toporia\Realtime\Exception\UnknownTopicException;
 use Toporia\Realtime\Message;
-use Toporia\Realtime\Outbox\Backoff;
 use Toporia\Realtime\Outbox\RelayResult;
 use Toporia\Realtime\Outbox\Row;
 use Toporia\Realtime\Outbox\Sender;
+use Toporia\Realtime\Outbox\ShardWorker;
 use Toporia\Realtime\Testing\RealtimeFake;
 use Toporia\Realtime\Tests\Support\PublisherDouble;
 use Throwable;
@@ -83,9 +83,8 @@ final class SenderUnitTest extends TestCase
 
     public function testBackoffGrowsToItsMaximum(): void
     {
-        $backoff = new Backoff(500, 60_000);
         foreach ([1 => 500, 2 => 1000, 5 => 8000, 50 => 60_000] as $attempts => $expected) {
-            self::assertEqualsWithDelta($expected, $backoff->delay($attempts), $expected * 0.2);
+            self::assertEqualsWithDelta($expected, ShardWorker::retryDelay($attempts), $expected * 0.2);
         }
     }
 
