@@ -3,15 +3,20 @@
 //! An id is 48 bits of Unix milliseconds, a 12-bit counter (starting at the fraction of the millisecond) and 62 random
 //! bits. The first 60 bits strictly increase within a process even if the clock is set back, so ids sort in creation
 //! order.
+//!
+//! The uuid crate writes them. It does not make them: `Uuid::now_v7()` costs 640 instructions instead of 210 and
+//! a system call under a lock; with `fast-rng` it costs 670, and a forked process repeats the random bits of its parent.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use uuid::Uuid;
+
 use crate::clock::recent_unix_time;
 
 /// Bytes of an id in text form.
-pub const ID_LEN: usize = 36;
+pub const ID_LEN: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// The 60 time bits of the last id; each id uses a larger value.
 static LAST_TICK: AtomicU64 = AtomicU64::new(0);
@@ -144,12 +149,11 @@ impl Random {
 /// Eight bytes from the system's random source. If the call is not available (a sandbox), a mix of process id, clock
 /// and a stack address, which still differs in every process.
 fn system_random() -> u64 {
-    let mut bytes = [0_u8; 8];
-    if getrandom::fill(&mut bytes).is_ok() {
-        return u64::from_ne_bytes(bytes);
+    if let Ok(random) = getrandom::u64() {
+        return random;
     }
     let (millis, fraction) = now();
-    let address = std::ptr::from_ref(&bytes).addr() as u64;
+    let address = std::ptr::from_ref(&millis).addr() as u64;
     let tick = next_tick(&LAST_TICK, (millis << 12) | fraction);
     let mut mixed = tick ^ (u64::from(std::process::id()) << 40) ^ address.rotate_left(17);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -157,36 +161,13 @@ fn system_random() -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// The 16 hexadecimal digits of a number, the first one lowest in memory.
-#[allow(clippy::cast_possible_truncation)] // the halves
-const fn hex(number: u64) -> [u8; 16] {
-    let high = spread((number >> 32) as u32);
-    let low = spread(number as u32);
-    (((low as u128) << 64) | high as u128).to_le_bytes()
-}
-
-/// The eight hexadecimal digits of a number, one per byte, the first one lowest.
-const fn spread(number: u32) -> u64 {
-    const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
-    let bytes = number.swap_bytes() as u64;
-    let bytes = (bytes | bytes << 16) & 0x0000_ffff_0000_ffff;
-    let bytes = (bytes | bytes << 8) & 0x00ff_00ff_00ff_00ff;
-    let nibbles = ((bytes >> 4) | (bytes << 8)) & NIBBLES;
-    // 1 in each byte that is above 9: these become letters.
-    let letters = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
-    nibbles + 0x3030_3030_3030_3030 + letters * (b'a' - b'9' - 1) as u64
-}
-
 fn format(tick: u64, random: u64) -> Id {
     let high = ((tick >> 12) << 16) | 0x7000 | (tick & 0x0fff);
     let low = (random >> 2) | (1 << 63);
-    let mut out = [b'-'; ID_LEN];
-    let (high, low) = (hex(high), hex(low));
-    out[..8].copy_from_slice(&high[..8]);
-    out[9..13].copy_from_slice(&high[8..12]);
-    out[14..18].copy_from_slice(&high[12..]);
-    out[19..23].copy_from_slice(&low[..4]);
-    out[24..].copy_from_slice(&low[4..]);
+    let mut out = [0; ID_LEN];
+    Uuid::from_u64_pair(high, low)
+        .hyphenated()
+        .encode_lower(&mut out);
     Id(out)
 }
 
@@ -250,9 +231,6 @@ mod tests {
 
     #[test]
     fn an_id_has_the_digits_of_its_numbers() {
-        for number in [0, 0x0123_4567_89ab_cdef, u64::MAX, 0x9a0f_90af_0909_a0a0] {
-            assert_eq!(hex(number), format!("{number:016x}").as_bytes());
-        }
         let id = super::format(0x019_a9f5_e2b7_cc41, 0x7654_3210_fedc_ba98 << 2);
         assert_eq!(id.as_bytes(), b"019a9f5e-2b7c-7c41-b654-3210fedcba98");
     }
