@@ -1,18 +1,16 @@
 //! `realtime.gateway`: the settings of the WebSocket gateway.
 
+use std::time::Duration;
+
 use super::application::top;
-use super::gateway_keys::{self as g, check};
 use super::gateway_settings::{EventKind, Settings};
-use super::keys::{self, Setting};
-use super::reader::SettingsReader;
-use super::sources::{ArrayLayer, LayerOrigin, Sources};
+use super::keys::{self, gateway as g, Setting};
+use super::sources::{ArrayLayer, LayerOrigin, SettingsReader, Sources};
 use super::value::{wrong, Value};
 use super::Layers;
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::ChannelPattern;
-use std::time::Duration;
-
 /// The gateway's section of the configuration, for error texts.
 const SECTION: &str = "realtime.gateway";
 
@@ -46,7 +44,7 @@ impl GatewayConfig {
         super::application::check_top(all)?;
         let mut arrays = Vec::new();
         if let Some(value) = layers.constructor.filter(|v| !matches!(v, Value::Null)) {
-            check(value, &LayerOrigin::GatewayConstructor.array())?;
+            g::check(value, &LayerOrigin::GatewayConstructor.array())?;
             arrays.push(ArrayLayer {
                 map: value.as_map().unwrap_or_default(),
                 origin: LayerOrigin::GatewayConstructor,
@@ -58,14 +56,7 @@ impl GatewayConfig {
                 origin: LayerOrigin::Gateway,
             });
         }
-        let mut reader = SettingsReader {
-            sources: Sources {
-                arrays,
-                env: layers.env,
-            },
-            notes: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut reader = SettingsReader::new(arrays, layers.env);
         let settings = read(&mut reader, all)?;
         let (broker_name, broker) = match reader.sources.find(&g::BROKER) {
             None => (None, None),
@@ -210,20 +201,11 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
 /// `realtime.gateway.max_event`, for senders.
 pub(super) fn max_event(layers: &Layers<'_>) -> Result<usize> {
     let map = members(top(layers.configured)?);
-    let reader = SettingsReader {
-        sources: Sources {
-            arrays: map
-                .map(|map| ArrayLayer {
-                    map,
-                    origin: LayerOrigin::Gateway,
-                })
-                .into_iter()
-                .collect(),
-            env: layers.env,
-        },
-        notes: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let arrays = map.map(|map| ArrayLayer {
+        map,
+        origin: LayerOrigin::Gateway,
+    });
+    let reader = SettingsReader::new(arrays.into_iter().collect(), layers.env);
     let default = Settings::default().max_event;
     let bytes = reader.count(&g::MAX_EVENT, default as u64, MAX_EVENT_RANGE, "bytes")?;
     Ok(usize::try_from(bytes).unwrap_or(usize::MAX))

@@ -1,10 +1,12 @@
-//! The layers a setting is read from: arrays, then INI settings, then environment variables.
+//! Settings with type, range and default, and the layers that they are read from: arrays, then INI settings, then
+//! environment variables.
 
-use super::keys::{canonical, Setting, BROKERS, CONSUMER_CONFIG, PRODUCER_CONFIG};
+use std::borrow::Cow;
+
+use super::keys::{self as k, canonical, ignored, Setting};
 use super::value::{named_brokers, wrong, Value};
 use super::Environment;
-use crate::error::Result;
-use std::borrow::Cow;
+use crate::error::{Error, Result};
 
 /// An array of settings and its origin, for errors.
 pub(super) struct ArrayLayer<'a> {
@@ -92,7 +94,7 @@ impl<'a> Sources<'a> {
             };
             for key in std::iter::once(&setting.key).chain(setting.aliases) {
                 if let Some(value) = set_member(layer.map, key) {
-                    let elsewhere = setting.key == BROKERS.key
+                    let elsewhere = setting.key == k::BROKERS.key
                         && (no_addresses(value)
                             || (matches!(layer.origin, LayerOrigin::Top)
                                 && named_brokers(value).is_some()));
@@ -102,8 +104,8 @@ impl<'a> Sources<'a> {
                 }
             }
             for (config, wanted) in [
-                (PRODUCER_CONFIG.key, setting.producer),
-                (CONSUMER_CONFIG.key, setting.consumer),
+                (k::PRODUCER_CONFIG.key, setting.producer),
+                (k::CONSUMER_CONFIG.key, setting.consumer),
             ] {
                 let Some(map) = set_member(layer.map, config).and_then(Value::as_map) else {
                     continue;
@@ -143,6 +145,45 @@ impl<'a> Sources<'a> {
         }
         Ok(members)
     }
+
+    /// One line for each known key of the arrays that is ignored.
+    pub fn ignored_keys(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for layer in &self.arrays {
+            for (key, _) in layer.map {
+                if let Some(why) = ignored(key) {
+                    notes.push(format!("{} is ignored: {why}.", layer.origin.key(key)));
+                }
+            }
+        }
+        notes
+    }
+
+    /// Refuses monitoring settings inside a broker: they apply to the whole process.
+    pub fn refuse_misplaced(&self) -> Result<()> {
+        let own = [
+            k::METRICS,
+            k::METRICS_TEXTFILE,
+            k::HEARTBEAT_FILE,
+            k::LIVENESS_TIMEOUT_MS,
+        ];
+        let is_top = |layer: &&ArrayLayer<'_>| matches!(layer.origin, LayerOrigin::Top);
+        for layer in self.arrays.iter().filter(|layer| !is_top(layer)) {
+            for (key, value) in layer.map {
+                // Toporia's own brokers have a flag of this name.
+                let is_flag = key == k::METRICS.key
+                    && !matches!(value, Value::Str(text) if text.contains(':'));
+                if own.iter().any(|setting| setting.key == key) && !is_flag && !value.is_unset() {
+                    return Err(Error::configuration(format!(
+                        "{} applies to the whole process: set realtime.{key} at the top of config/realtime.php, or \
+                         its environment variable.",
+                        layer.origin.key(key)
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn env_place(name: &str) -> String {
@@ -168,5 +209,102 @@ fn no_addresses(value: &Value) -> bool {
     match value {
         Value::List(items) => items.iter().all(Value::is_unset),
         _ => false,
+    }
+}
+
+/// Reads settings, and collects notes and warnings about them.
+pub(super) struct SettingsReader<'a> {
+    pub sources: Sources<'a>,
+    /// Debug lines: settings that were ignored or translated.
+    pub notes: Vec<String>,
+    /// Warnings, logged once per process.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> SettingsReader<'a> {
+    pub fn new(arrays: Vec<ArrayLayer<'a>>, env: &'a dyn Environment) -> Self {
+        Self {
+            sources: Sources { arrays, env },
+            notes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        setting: &Setting,
+        default: T,
+        convert: impl FnOnce(&Found<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self.sources.find(setting) {
+            Some(found) => convert(&found),
+            None => Ok(default),
+        }
+    }
+
+    pub fn text(&self, setting: &Setting, default: &str) -> Result<String> {
+        Ok(self.text_at(setting, default)?.0)
+    }
+
+    /// The text, and its place as named in errors.
+    pub fn text_at(&self, setting: &Setting, default: &str) -> Result<(String, String)> {
+        let fallback = (default.to_owned(), setting.key.to_owned());
+        self.read(setting, fallback, |f| {
+            Ok((f.value.text(&f.place)?, f.place.clone()))
+        })
+    }
+
+    pub fn optional_text(&self, setting: &Setting) -> Result<Option<String>> {
+        self.read(setting, None, |f| f.value.text(&f.place).map(Some))
+    }
+
+    pub fn flag(&self, setting: &Setting, default: bool) -> Result<bool> {
+        self.read(setting, default, |f| f.value.flag(&f.place))
+    }
+
+    /// A count or a time that cannot be negative.
+    pub fn count(
+        &self,
+        setting: &Setting,
+        default: u64,
+        range: (i64, i64),
+        unit: &str,
+    ) -> Result<u64> {
+        self.read(setting, default, |f| {
+            Ok(f.value.int(&f.place, range, unit)?.unsigned_abs())
+        })
+    }
+
+    pub fn optional_int(
+        &self,
+        setting: &Setting,
+        range: (i64, i64),
+        unit: &str,
+    ) -> Result<Option<i64>> {
+        self.read(setting, None, |f| {
+            f.value.int(&f.place, range, unit).map(Some)
+        })
+    }
+
+    /// One of several words, case-insensitive; `_` is accepted for `-`.
+    pub fn choice<T: Copy>(
+        &self,
+        setting: &Setting,
+        choices: &[(&str, T)],
+        default: T,
+    ) -> Result<T> {
+        self.read(setting, default, |f| {
+            let word = f
+                .value
+                .property(&f.place)?
+                .to_ascii_lowercase()
+                .replace('_', "-");
+            let names: Vec<String> = choices.iter().map(|(n, _)| format!("'{n}'")).collect();
+            choices
+                .iter()
+                .find(|(name, _)| *name == word)
+                .map(|(_, choice)| *choice)
+                .ok_or_else(|| wrong(&f.place, &names.join(", "), &f.value))
+        })
     }
 }

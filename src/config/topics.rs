@@ -4,7 +4,7 @@ use super::keys::{
     self, DEFAULT_PARTITIONS, DEFAULT_TOPIC, MAPPING_KEYS, TOPIC_MAPPING, TOPIC_PREFIX,
     TOPIC_STRATEGY,
 };
-use super::reader::SettingsReader;
+use super::sources::SettingsReader;
 use super::value::{wrong, Value};
 use crate::error::{Error, Result};
 use crate::topic::{

@@ -2,15 +2,14 @@
 
 mod application;
 mod gateway;
-mod logging;
-mod monitor;
+mod process;
 mod properties;
 mod settings;
-mod topics;
 
 use super::*;
 use crate::error::Kind;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Environment variables by name; INI settings as `ini:name`.
 #[derive(Default)]
@@ -107,4 +106,18 @@ pub(super) fn refused(text: &str, says: &[&str]) {
     for part in says {
         assert!(error.message().contains(part), "{text}: {error}");
     }
+}
+
+/// For tests of other modules: the configuration of a broker constructed with these settings.
+///
+/// # Panics
+/// If the settings are invalid.
+pub fn config(settings: &[(&str, Value)]) -> Arc<BrokerConfig> {
+    let own = |(key, value): &(&str, Value)| ((*key).to_owned(), value.clone());
+    let layers = Layers {
+        constructor: Some(&Value::Map(settings.iter().map(own).collect())),
+        configured: None,
+        env: &Env::default(),
+    };
+    Arc::new(BrokerConfig::resolve(None, &layers).expect("a valid configuration"))
 }

@@ -1,18 +1,103 @@
-//! Resolves the layers to a [`BrokerConfig`].
+//! The settings of a broker, resolved from the layers and validated, including the rules between settings.
 
-use super::addresses::addresses;
-use super::application::{is_kafka_driver, select, top};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::application::{addresses, is_kafka_driver, select, top};
 use super::gateway;
-use super::keys::{self as k, ignored};
+use super::keys as k;
 use super::properties::{collect, ClientKind};
-use super::reader::SettingsReader;
-use super::sources::{ArrayLayer, LayerOrigin, Sources};
+use super::sources::{ArrayLayer, Found, LayerOrigin, SettingsReader};
 use super::value::{wrong, Value};
-use super::{security, topics, Acks, BrokerConfig, Delivery, Layers};
+use super::{security, topics, Acks, Delivery, Layers, Properties, TokenSource};
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
-use crate::topic::validate_topic;
-use std::sync::Arc;
+use crate::topic::{validate_topic, TopicMap};
+
+/// The settings of one broker, resolved and validated. Times in ms, sizes in bytes.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// The name in `realtime.brokers`.
+    pub name: String,
+    /// Comma-separated addresses, or [`EMBEDDED`].
+    pub brokers: String,
+    /// Maps channels to topics.
+    pub topics: Arc<TopicMap>,
+    /// Encrypts messages for encrypted channels; `None`: only messages that are already encrypted may be sent there.
+    pub encryption: Option<MasterKey>,
+    /// `realtime.gateway.max_event`: the sender warns about larger data, which gateways skip.
+    pub max_event: usize,
+    pub consumer_group: String,
+    /// `group.instance.id`, for static membership.
+    pub group_instance_id: Option<String>,
+    /// `produce: sync`: each `broadcast()` waits for its acknowledgement.
+    pub sync: bool,
+    pub acks: Acks,
+    pub idempotent: bool,
+    pub delivery: Delivery,
+    /// `None`: derived from host, group and a slot number.
+    pub transactional_id: Option<String>,
+    /// How long a full producer queue blocks the caller.
+    pub queue_full_ms: u64,
+    /// Maximum flush time at the end of a request.
+    pub request_flush_ms: u64,
+    /// Maximum flush time at the end of the process.
+    pub shutdown_flush_ms: u64,
+    /// Absolute directory for undelivered messages; `None`: they are reported in PHP's error log.
+    pub spool: Option<PathBuf>,
+    /// `spool_when: always`: messages are written to the spool before they are sent, and removed when they are
+    /// acknowledged.
+    pub spool_always: bool,
+    /// Maximum size of the spool.
+    pub spool_max_bytes: u64,
+    /// Separates the spools of applications that share a directory.
+    pub application: String,
+    /// Create mapped, dead-letter and control topics through the admin API.
+    pub auto_create_topics: bool,
+    /// Drop messages that a callback re-broadcasts unchanged.
+    pub loop_guard: bool,
+    /// How often a message may be re-published from its own consumer.
+    pub max_hops: u32,
+    /// Time between commits.
+    pub commit_interval_ms: u64,
+    /// While records are there, an exactly-once transaction goes on for this long.
+    pub transaction_ms: u64,
+    /// Send records to the dead-letter topic after the last attempt.
+    pub dlq: bool,
+    /// The prefix of dead-letter topics, without the dot: `dlq`.
+    pub dlq_prefix: String,
+    /// Retries after the first attempt.
+    pub max_retries: u32,
+    /// Delay before the first retry.
+    pub retry_backoff_ms: u64,
+    /// Maximum delay between retries.
+    pub retry_backoff_max_ms: u64,
+    /// Maximum number of records waiting for a retry.
+    pub retry_max_parked: usize,
+    /// Maximum number of records that a partition may be ahead of its committed offset.
+    pub retry_max_ahead: usize,
+    /// How long a record may fail transiently; 0: without a limit.
+    pub transient_max_seconds: u64,
+    /// Consecutive failures that open the circuit of a subscription; 0: never.
+    pub circuit_failures: u32,
+    /// Classes of exceptions that are never retried.
+    pub permanent_exceptions: Vec<String>,
+    /// Classes of exceptions that are retried as long as it takes.
+    pub transient_exceptions: Vec<String>,
+    /// The user's properties for producers, including security.
+    pub producer_overrides: Properties,
+    /// The user's properties for consumers, including security.
+    pub consumer_overrides: Properties,
+    /// Where the OAUTHBEARER tokens of its clients come from.
+    pub token_sources: Vec<TokenSource>,
+    /// One debug line for each key that was ignored or translated.
+    pub debug_notes: Vec<String>,
+    /// For the doctor: one sentence for a setting that is missing or has no effect, and what to do.
+    pub advice: Vec<String>,
+    /// Warnings, logged once per process.
+    pub warnings: Vec<String>,
+}
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -25,16 +110,9 @@ impl BrokerConfig {
     /// broker, wrong type, out of range, contradicting settings.
     pub fn resolve(name: Option<&str>, layers: &Layers<'_>) -> Result<Self> {
         let (name, arrays) = select(name, layers)?;
-        let sources = Sources {
-            arrays,
-            env: layers.env,
-        };
-        let mut reader = SettingsReader {
-            notes: ignored_keys(&sources),
-            sources,
-            warnings: Vec::new(),
-        };
-        refuse_misplaced(&reader.sources)?;
+        let mut reader = SettingsReader::new(arrays, layers.env);
+        reader.notes = reader.sources.ignored_keys();
+        reader.sources.refuse_misplaced()?;
         check_driver(&reader)?;
         let r = &mut reader;
         let mut producer = collect(&r.sources, ClientKind::Producer, &mut r.notes)?;
@@ -52,7 +130,7 @@ impl BrokerConfig {
         let (acks, idempotent) = acks(r, delivery)?;
         in_flight(&mut producer, idempotent, &mut r.warnings);
         let (retry_backoff_ms, retry_backoff_max_ms) = backoff(r)?;
-        let (spool, spool_always) = super::spool::resolve(r)?;
+        let (spool, spool_always) = spool(r)?;
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let max_retries = small(r.count(&k::MAX_RETRIES, 3, (0, 1_000_000), "")?);
@@ -120,19 +198,6 @@ impl BrokerConfig {
     }
 }
 
-/// One line for each known key of the arrays that is ignored.
-fn ignored_keys(sources: &Sources<'_>) -> Vec<String> {
-    let mut notes = Vec::new();
-    for layer in &sources.arrays {
-        for (key, _) in layer.map {
-            if let Some(why) = ignored(key) {
-                notes.push(format!("{} is ignored: {why}.", layer.origin.key(key)));
-            }
-        }
-    }
-    notes
-}
-
 /// One sentence for each setting that is missing or that the others make useless, and then what to do.
 fn advice(
     reader: &SettingsReader<'_>,
@@ -181,34 +246,6 @@ fn advice(
 fn is_off(value: &Value) -> bool {
     matches!(value, Value::Bool(false) | Value::Int(0))
         || matches!(value, Value::Str(text) if matches!(text.trim(), "0" | "false" | "off" | "no"))
-}
-
-/// Refuses monitoring settings inside a broker: they apply to the whole process.
-fn refuse_misplaced(sources: &Sources<'_>) -> Result<()> {
-    let own = [
-        k::METRICS,
-        k::METRICS_TEXTFILE,
-        k::HEARTBEAT_FILE,
-        k::LIVENESS_TIMEOUT_MS,
-    ];
-    for layer in &sources.arrays {
-        if matches!(layer.origin, LayerOrigin::Top) {
-            continue;
-        }
-        for (key, value) in layer.map {
-            // Toporia's own brokers have a flag of this name.
-            let is_flag =
-                key == k::METRICS.key && !matches!(value, Value::Str(text) if text.contains(':'));
-            if own.iter().any(|setting| setting.key == key) && !is_flag && !value.is_unset() {
-                return Err(Error::configuration(format!(
-                    "{} applies to the whole process: set realtime.{key} at the top of config/realtime.php, or its \
-                     environment variable.",
-                    layer.origin.key(key)
-                )));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn check_driver(reader: &SettingsReader<'_>) -> Result<()> {
@@ -306,7 +343,7 @@ fn acks(reader: &mut SettingsReader<'_>, delivery: Delivery) -> Result<(Acks, bo
 }
 
 /// An idempotent producer may have at most five requests in flight; Toporia's own configuration has ten.
-fn in_flight(producer: &mut super::Properties, idempotent: bool, warnings: &mut Vec<String>) {
+fn in_flight(producer: &mut Properties, idempotent: bool, warnings: &mut Vec<String>) {
     const NAME: &str = "max.in.flight.requests.per.connection";
     let many = producer
         .get(NAME)
@@ -338,7 +375,7 @@ fn backoff(reader: &SettingsReader<'_>) -> Result<(u64, u64)> {
 }
 
 /// A list of class names, or comma-separated text; leading backslashes are ignored.
-fn classes(reader: &SettingsReader<'_>, setting: &super::keys::Setting) -> Result<Vec<String>> {
+fn classes(reader: &SettingsReader<'_>, setting: &k::Setting) -> Result<Vec<String>> {
     let Some(found) = reader.sources.find(setting) else {
         return Ok(Vec::new());
     };
@@ -361,4 +398,79 @@ fn classes(reader: &SettingsReader<'_>, setting: &super::keys::Setting) -> Resul
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect())
+}
+
+enum SpoolSetting {
+    Off,
+    /// Short for `spool_when: always`.
+    Always,
+    Directory(PathBuf),
+}
+
+/// Returns the directory and whether `spool_when` is `always`. No spool in tests: they would leave files behind and
+/// replay old messages.
+fn spool(reader: &mut SettingsReader<'_>) -> Result<(Option<PathBuf>, bool)> {
+    let choices = [("undelivered", false), ("always", true)];
+    let mut always = reader.choice(&k::SPOOL_WHEN, &choices, false)?;
+    let when = reader.sources.find(&k::SPOOL_WHEN);
+    let mut place = when
+        .as_ref()
+        .map_or_else(String::new, |found| found.place.clone());
+    let mut layer = when.map_or(usize::MAX, |found| found.layer);
+    let mut next = reader.sources.find(&k::SPOOL);
+    while let Some(found) = next {
+        match spool_setting(reader, &found)? {
+            SpoolSetting::Directory(_) if is_test(reader) => {
+                let note = format!("{} is ignored while APP_ENV is 'testing'.", found.place);
+                reader.notes.push(note);
+                return Ok((None, false));
+            }
+            SpoolSetting::Directory(path) => return Ok((Some(path), always)),
+            // `spool: false` in a more specific layer overrides `spool_when: always` of a more general one.
+            SpoolSetting::Off if !always || found.layer < layer => return Ok((None, false)),
+            SpoolSetting::Off => break,
+            SpoolSetting::Always => {
+                if !always && found.layer < layer {
+                    (always, layer, place) = (true, found.layer, found.place);
+                }
+                next = reader.sources.find_from(&k::SPOOL, found.layer + 1);
+            }
+        }
+    }
+    if always && !is_test(reader) {
+        return Err(Error::configuration(format!(
+            "{place} is 'always', but `spool` does not name a directory for the messages. Set `spool` to one that the \
+             user running PHP can write to."
+        )));
+    }
+    Ok((None, false))
+}
+
+fn is_test(reader: &SettingsReader<'_>) -> bool {
+    let env = reader.sources.env.var("APP_ENV");
+    env.is_some_and(|name| name.trim() == "testing")
+}
+
+fn spool_setting(reader: &mut SettingsReader<'_>, found: &Found<'_>) -> Result<SpoolSetting> {
+    let place = &found.place;
+    let text = match found.value.as_ref() {
+        Value::Bool(false) => return Ok(SpoolSetting::Off),
+        Value::Str(text) if !text.contains('\0') => text.trim(),
+        other => return Err(wrong(place, "a directory, 'always', or false", other)),
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "off" | "false" => return Ok(SpoolSetting::Off),
+        "always" => return Ok(SpoolSetting::Always),
+        _ => {}
+    }
+    let path = std::path::absolute(text).map_err(|e| {
+        Error::configuration(format!(
+            "{place}: '{text}' cannot be made absolute ({e}). Give an absolute path."
+        ))
+    })?;
+    if path.as_os_str() != text && !is_test(reader) {
+        let path = path.display();
+        reader.notes.push(format!("{place} is taken as '{path}'."));
+    }
+    Ok(SpoolSetting::Directory(path))
 }
