@@ -1,7 +1,7 @@
 //! Warnings about limits that only clients notice: the log names the setting, at most once a minute each.
 
 use crate::config::gateway_settings::Settings;
-use crate::log::minute::MinuteLog;
+use crate::log::MinuteLog;
 
 /// A limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,7 @@
 //! minute, and at exit.
 
 mod format;
-mod level;
-pub mod minute;
 mod redact;
-
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+use redact::Secrets;
 
 pub use format::{iso, line as formatted, Format};
-pub use level::Level;
-use redact::Secrets;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -236,5 +232,121 @@ impl Log {
     #[inline]
     pub fn has_pending(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// The levels of PSR-3, most severe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The system is unusable.
+    Emergency,
+    /// Action must be taken immediately.
+    Alert,
+    /// A component has failed.
+    Critical,
+    /// Messages were lost or an operation failed.
+    Error,
+    /// Needs attention, but nothing has failed.
+    Warning,
+    /// Normal but significant event.
+    Notice,
+    /// Informational, for example a connection that was established.
+    Info,
+    /// Debug information, not written by default.
+    Debug,
+}
+
+impl Level {
+    /// All levels; the index is syslog's severity.
+    pub const ALL: [Self; 8] = [
+        Self::Emergency,
+        Self::Alert,
+        Self::Critical,
+        Self::Error,
+        Self::Warning,
+        Self::Notice,
+        Self::Info,
+        Self::Debug,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Emergency => "emergency",
+            Self::Alert => "alert",
+            Self::Critical => "critical",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+
+    /// syslog's severity, 0 to 7.
+    #[must_use]
+    pub const fn severity(self) -> i32 {
+        self as i32
+    }
+
+    /// The level of a syslog severity, as librdkafka uses them; a value out of range is `Debug`.
+    #[must_use]
+    pub fn of_severity(severity: i32) -> Self {
+        let place = usize::try_from(severity).unwrap_or(0);
+        Self::ALL.get(place).copied().unwrap_or(Self::Debug)
+    }
+
+    /// Parses a name, case-insensitive, including syslog's short names.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let name = name.trim().to_ascii_lowercase();
+        let name = match name.as_str() {
+            "emerg" => "emergency",
+            "crit" => "critical",
+            "err" => "error",
+            "warn" => "warning",
+            other => other,
+        };
+        Self::ALL.into_iter().find(|level| level.as_str() == name)
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Limits a log line to one per minute, for refusals that clients or senders can cause at any rate.
+#[derive(Debug, Default)]
+pub(crate) struct MinuteLog(Mutex<LastLine>);
+
+#[derive(Debug, Default)]
+struct LastLine {
+    at: Option<Instant>,
+    /// Warnings since then that were not logged.
+    suppressed: u64,
+}
+
+impl MinuteLog {
+    /// Logs a warning, unless the last one is less than a minute old.
+    pub fn warn(&self, log: &Log, text: impl FnOnce() -> String) {
+        if let Some(suppressed) = self.suppressed_if_due(Instant::now()) {
+            let mut text = text();
+            if suppressed > 0 {
+                text = format!("{text} ({suppressed} more since the last such line)");
+            }
+            log.write(Level::Warning, text);
+        }
+    }
+
+    /// The number of warnings that were not logged, if a line is due.
+    fn suppressed_if_due(&self, now: Instant) -> Option<u64> {
+        let mut last = self.0.lock();
+        if last
+            .at
+            .is_some_and(|at| now.saturating_duration_since(at) < INTERVAL)
+        {
+            last.suppressed += 1;
+            return None;
+        }
+        last.at = Some(now);
+        Some(std::mem::take(&mut last.suppressed))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Level, Line, Log, FOLD_WINDOW, MAX_LINES};
+use super::{Level, Line, Log, MinuteLog, FOLD_WINDOW, MAX_LINES};
 
 fn texts(lines: Vec<Line>) -> Vec<String> {
     lines.into_iter().map(|line| line.text).collect()
@@ -104,4 +104,33 @@ fn lines_are_redacted_and_truncated() {
     let lines = texts(log.drain());
     assert_eq!(lines[0], "refused ***, sasl.password=***");
     assert!(lines[1].len() <= super::MAX_LINE_BYTES + 3 && lines[1].ends_with('…'));
+}
+
+#[test]
+fn levels_convert_to_names_and_severities_and_back() {
+    for (severity, level) in (0..).zip(Level::ALL) {
+        assert_eq!(level.severity(), severity);
+        assert_eq!(Level::of_severity(severity), level);
+        assert_eq!(Level::named(level.as_str()), Some(level));
+    }
+    assert_eq!(Level::of_severity(9), Level::Debug);
+    assert_eq!(Level::named(" WARN"), Some(Level::Warning));
+    assert_eq!(Level::named("loud"), None);
+    assert!(
+        Level::Error < Level::Warning,
+        "more severe levels order first"
+    );
+}
+
+#[test]
+fn one_line_per_minute_is_due() {
+    let log = MinuteLog::default();
+    let start = Instant::now();
+    assert_eq!(log.suppressed_if_due(start), Some(0));
+    assert_eq!(log.suppressed_if_due(start + Duration::from_secs(59)), None);
+    assert_eq!(
+        log.suppressed_if_due(start + Duration::from_secs(60)),
+        Some(1)
+    );
+    assert_eq!(log.suppressed_if_due(start + Duration::from_secs(61)), None);
 }

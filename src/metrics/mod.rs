@@ -4,7 +4,7 @@
 //! catalog      the table of all metrics          snapshot    their values at one moment
 //! exposition   Prometheus text formats           number      single-writer counters
 //! timing       duration of callbacks             liveness    age of a loop's last tick
-//! registry     the sources, /metrics and /ready   process     values of the operating system
+//! registry     the sources, /metrics and /ready, values of the operating system
 //! gateway_counters
 //! ```
 //!
@@ -16,7 +16,6 @@ pub mod exposition;
 pub mod gateway_counters;
 pub mod liveness;
 pub mod number;
-mod process;
 mod registry;
 pub mod snapshot;
 pub mod timing;

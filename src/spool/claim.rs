@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::failed::{self, DamagedFile};
-use super::format::{self, HeaderState, ReplayProgress};
-use super::frame_reader::{Frame, FrameReader};
+use super::file::SpoolState;
+use super::format::{self, Frame, FrameReader, HeaderState, ReplayProgress};
 use super::record::SpoolRecord;
-use super::state::SpoolState;
 use super::sys::{LockedFile, OpenMode};
 use crate::error::{Error, Kind, Result};
 

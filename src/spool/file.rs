@@ -1,17 +1,22 @@
-//! The file to which a process appends its own records, locked while it is open.
+//! The file to which a process appends its own records, locked while it is open; and the state of a spool,
+//! one per fork generation.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use once_cell::race::OnceBox;
+use parking_lot::Mutex;
 
 use super::directory;
 use super::format;
-use super::mapping::{Mapping, CHUNK};
 use super::record::SpoolRecord;
-use super::sys::{self, LockedFile, OpenMode};
+use super::sys::{self, FileMapping, LockedFile, OpenMode, CHUNK};
 use crate::message::ProducerRecord;
 
 /// Attempts to create a new file; each failure means that another process took or deleted it at that moment.
@@ -29,7 +34,7 @@ pub(super) struct OwnFile {
     listed: bool,
     /// Records are copied into memory instead of written; see [`OwnFile::map`].
     is_mapped: bool,
-    mapping: Option<Mapping>,
+    mapping: Option<FileMapping>,
 }
 
 /// Result of writing a batch: the first `stored` records are on disk, the others are not.
@@ -191,7 +196,7 @@ impl OwnFile {
     /// Truncates the file to `end`, before the last record.
     pub(super) fn truncate_last(&mut self, end: u64) -> io::Result<()> {
         let length = self.length;
-        let cleared = |mapping: &mut Mapping| mapping.clear(end, length);
+        let cleared = |mapping: &mut FileMapping| mapping.clear(end, length);
         if self.locked.is_ours() && self.mapping.as_mut().is_some_and(cleared) {
             self.length = end;
             self.records -= 1;
@@ -293,11 +298,11 @@ impl Drop for OwnFile {
 }
 
 /// Maps `size` bytes at the end of the file, rounded up; `None` if they must be written.
-fn map_end(file: &fs::File, length: u64, size: usize) -> Option<Mapping> {
+fn map_end(file: &fs::File, length: u64, size: usize) -> Option<FileMapping> {
     let end = length + size as u64;
     // Below the file size limit, also when rounded up.
     sys::check_file_size_limit(end + CHUNK).ok()?;
-    Mapping::open(file, length, end)
+    FileMapping::open(file, length, end)
 }
 
 /// Writes as much as possible; returns the number of bytes and the error, if any.
@@ -331,4 +336,84 @@ fn new_name() -> String {
         std::process::id(),
         directory::EXTENSION
     )
+}
+
+/// Maximum number of notices kept; the oldest are dropped.
+const MAX_NOTICES: usize = 100;
+
+/// The open file of this process, and pending notices.
+#[derive(Debug, Default)]
+pub(super) struct SpoolState {
+    pub own: Mutex<Option<OwnFile>>,
+    /// Files in use at the last claim that found none.
+    pub held: AtomicUsize,
+    notices: Mutex<Vec<String>>,
+    /// Files for which a notice exists already.
+    notified: Mutex<HashSet<PathBuf>>,
+}
+
+impl SpoolState {
+    /// Adds a message for the administrator; see [`SpoolState::take_notices`].
+    pub(super) fn notice(&self, text: String) {
+        let mut notices = self.notices.lock();
+        if notices.len() >= MAX_NOTICES {
+            notices.remove(0);
+        }
+        notices.push(text);
+    }
+
+    /// Adds a notice once per file, because each claim finds the file again.
+    pub(super) fn notice_once(&self, path: &Path, text: String) {
+        let mut notified = self.notified.lock();
+        if notified.len() < MAX_NOTICES && notified.insert(path.to_owned()) {
+            self.notice(text);
+        }
+    }
+
+    pub(super) fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notices.lock())
+    }
+
+    /// Called before a reference is dropped. In a child (`ours` is false) the state belongs to the parent and may have
+    /// been inconsistent at the fork: it is leaked on purpose.
+    pub(super) fn keep_in_child(self: &Arc<Self>, ours: bool) {
+        if !ours {
+            std::mem::forget(Arc::clone(self));
+        }
+    }
+}
+
+/// The state of this generation and of earlier ones. The latter are never touched again: another thread of the parent
+/// may have held their locks at the fork.
+#[derive(Debug)]
+pub(super) struct Generations {
+    number: u32,
+    state: Arc<SpoolState>,
+    next: OnceBox<Self>,
+}
+
+impl Generations {
+    pub(super) fn new() -> Self {
+        Self {
+            number: sys::generation(),
+            state: Arc::default(),
+            next: OnceBox::new(),
+        }
+    }
+
+    /// State of the running process.
+    pub(super) fn current(&self) -> &Arc<SpoolState> {
+        let now = sys::generation();
+        let mut place = self;
+        while place.number != now {
+            place = place.next.get_or_init(|| Box::new(Self::new()));
+        }
+        &place.state
+    }
+}
+
+impl Drop for Generations {
+    fn drop(&mut self) {
+        self.state.keep_in_child(self.number == sys::generation());
+    }
 }

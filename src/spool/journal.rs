@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 
 use super::file::OwnFile;
 use super::format;
-use super::mapping;
 use super::record::SpoolRecord;
-use super::{errors, Spool};
+use super::sys;
+use super::{directory, Spool};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::message::ProducerRecord;
@@ -25,7 +25,7 @@ const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 /// Bytes that may be written before the directory is measured again; each process may exceed the limit by this much.
 const ALLOWANCE: u64 = 1 << 20;
 /// With a lower limit of the spool nothing is mapped: the zeros at the end of a file count too.
-const LEAST_MAPPED: u64 = 2048 * mapping::CHUNK;
+const LEAST_MAPPED: u64 = 2048 * sys::CHUNK;
 /// Memory for this many messages is kept while idle.
 const KEPT_ENTRIES: usize = 256;
 /// The file is cleared when no message was written for this long.
@@ -256,7 +256,7 @@ impl JournalInner {
         let available = spool.available_bytes(&one, format::HEADER)?;
         self.allowance = (available - format::HEADER).min(ALLOWANCE);
         let mut file = OwnFile::create(spool.directory())
-            .map_err(|error| errors::disk(spool.directory(), &one, 0, &error))?;
+            .map_err(|error| directory::disk_error(spool.directory(), &one, 0, &error))?;
         if is_mapped(spool) {
             file.map();
         }
@@ -293,7 +293,7 @@ fn is_mapped(spool: &Spool) -> bool {
 #[cold]
 fn not_stored(spool: &Spool, message: &ProducerRecord<'_>, error: &io::Error) -> Error {
     let one = [SpoolRecord::of(message, REASON)];
-    errors::disk(spool.directory(), &one, 0, error)
+    directory::disk_error(spool.directory(), &one, 0, error)
 }
 
 impl JournalSegment {

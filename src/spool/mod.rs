@@ -15,23 +15,19 @@
 //! Fork: a child never uses, unlocks or deletes its parent's file. A fork hook closes locked descriptors in the child;
 //! a `Spool` used there starts its own file, a `Claim` created before the fork returns errors.
 //!
-//! Modules: `record` a spooled message · `format` file format · `frame_reader` reads past damage · `file` appends ·
-//! `journal` writes before sending · `claim` replays · `failed` keeps what cannot be sent or read ·
-//! `directory` directories and disk usage · `errors` · `key` the owner of a directory · `state` per fork
-//! generation · `sys` locks and the fork hook.
+//! Modules: `record` a spooled message · `format` file format, and a reader that reads past damage · `file` appends,
+//! has the state of a spool per fork generation · `journal` writes before sending · `claim` replays · `failed` keeps what
+//! cannot be sent or read · `directory` directories, disk usage, errors · `key` the owner of a directory · `sys` locks,
+//! the fork hook, mapped files.
 
 mod claim;
 mod directory;
-mod errors;
 mod failed;
 mod file;
 mod format;
-mod frame_reader;
 mod journal;
 mod key;
-mod mapping;
 mod record;
-mod state;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -51,9 +47,8 @@ pub(crate) use sys::{effective_user, lock_exclusively, LockedFile, OpenMode};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use file::{Appended, OwnFile};
+use file::{Appended, Generations, OwnFile};
 use key::{SpoolOwner, ABOUT};
-use state::Generations;
 
 /// How long an append waits for other processes that measure the directory. After that the limit may be exceeded by
 /// what they are writing: a stopped process must not cause a loss of messages.
@@ -80,7 +75,7 @@ impl Spool {
     pub fn open(dir: &Path, key: &SpoolKey<'_>, max_bytes: u64) -> Result<Self> {
         sys::install_fork_hook();
         // Made absolute, so that a later chdir() does not move the spool.
-        let base = std::path::absolute(dir).map_err(|error| errors::unusable(dir, error))?;
+        let base = std::path::absolute(dir).map_err(|error| directory::unusable(dir, error))?;
         Ok(Self {
             dir: base.join(key.directory()),
             base,
@@ -203,7 +198,7 @@ impl Spool {
             done += match self.append_to_file(&records[done..]) {
                 Ok(stored) => stored,
                 Err(error) if done > 0 && error.failed().is_empty() => {
-                    return Err(errors::disk(&self.dir, records, done, &error));
+                    return Err(directory::disk_error(&self.dir, records, done, &error));
                 }
                 Err(error) => return Err(error),
             };
@@ -215,7 +210,7 @@ impl Spool {
     fn available_bytes(&self, records: &[SpoolRecord], needed: u64) -> Result<u64> {
         self.prepare(records)?;
         let used = directory::used(&self.dir)
-            .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
+            .map_err(|error| directory::disk_error(&self.dir, records, 0, &error))?;
         let available_bytes = self.max_bytes.saturating_sub(used);
         if available_bytes < needed {
             return Err(self.full(records, 0));
@@ -224,7 +219,7 @@ impl Spool {
     }
 
     fn full(&self, records: &[SpoolRecord], stored: usize) -> Error {
-        errors::full(&self.dir, self.max_bytes, self.usage(), records, stored)
+        directory::full_error(&self.dir, self.max_bytes, self.usage(), records, stored)
     }
 
     /// Stores as many records as fit into one file and returns their number; the caller continues with a new file.
@@ -241,12 +236,12 @@ impl Spool {
         }
         self.prepare(records)?;
         let quota = LockedFile::wait(&self.dir.join(".lock"), QUOTA_LOCK_TIMEOUT)
-            .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
+            .map_err(|error| directory::disk_error(&self.dir, records, 0, &error))?;
         if let Some(lock) = quota.as_ref().and_then(|quota| quota.file().ok()) {
             let _ = directory::chown_like(lock, &self.dir);
         }
         let used = directory::used(&self.dir)
-            .map_err(|error| errors::disk(&self.dir, records, 0, &error))?;
+            .map_err(|error| directory::disk_error(&self.dir, records, 0, &error))?;
         let header = if own.is_some() { 0 } else { format::HEADER };
         let available_bytes = self.max_bytes.saturating_sub(used + header);
         if available_bytes == 0 {
@@ -255,7 +250,7 @@ impl Spool {
         if own.is_none() {
             *own = Some(
                 OwnFile::create(&self.dir)
-                    .map_err(|error| errors::disk(&self.dir, records, 0, &error))?,
+                    .map_err(|error| directory::disk_error(&self.dir, records, 0, &error))?,
             );
         }
         let Some(file) = own.as_mut() else {
@@ -274,12 +269,12 @@ impl Spool {
             *own = None;
         }
         match (synced, error) {
-            (Err(error), _) => Err(errors::disk(&self.dir, records, 0, &error)),
-            (Ok(()), Some(error)) => Err(errors::disk(&self.dir, records, stored, &error)),
+            (Err(error), _) => Err(directory::disk_error(&self.dir, records, 0, &error)),
+            (Ok(()), Some(error)) => Err(directory::disk_error(&self.dir, records, stored, &error)),
             (Ok(()), None) if stored == records.len() || (stored < fitting && used) => Ok(stored),
             (Ok(()), None) if stored < fitting => {
                 let error = io::Error::from_raw_os_error(libc::EFBIG);
-                Err(errors::disk(&self.dir, records, stored, &error))
+                Err(directory::disk_error(&self.dir, records, stored, &error))
             }
             (Ok(()), None) => Err(self.full(records, stored)),
         }
@@ -296,7 +291,9 @@ impl Spool {
         let state = self.generations.current();
         let mut files = Vec::new();
         for dir in self.directories() {
-            files.extend(directory::list(&dir).map_err(|error| errors::unlisted(&dir, &error))?);
+            files.extend(
+                directory::list(&dir).map_err(|error| directory::unlisted_error(&dir, &error))?,
+            );
         }
         let mut held = 0;
         for path in files {
@@ -405,9 +402,9 @@ impl Spool {
             })
             .map_err(|error| match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    errors::disk(&self.dir, records, 0, &error)
+                    directory::disk_error(&self.dir, records, 0, &error)
                 }
-                _ => errors::unusable(&self.dir, error),
+                _ => directory::unusable(&self.dir, error),
             })
     }
 }

@@ -4,8 +4,7 @@
 use std::fmt;
 
 use super::socket_channel::{is_reserved_event, is_subscribable, MAX_NAME};
-use crate::log::minute::MinuteLog;
-use crate::log::Log;
+use crate::log::{Log, MinuteLog};
 
 /// Why no browser receives an event.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,7 @@ use super::positions::PartitionState;
 use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
 use crate::gateway::broadcast::{At, Broadcast, BroadcastHeaders, Skip};
 use crate::kafka::client::{self, KafkaMessage};
-use crate::log::minute::MinuteLog;
-use crate::log::Level;
+use crate::log::{Level, MinuteLog};
 use crate::process;
 use crate::topic::undeliverable::{Reason, Undeliverable, UndeliverableLog};
 

@@ -23,8 +23,7 @@ use crate::gateway::session::{refuse, serve, Input, Socket};
 use crate::http::request::{self, Request};
 use crate::http::respond::{invite_body, respond, Response};
 use crate::http::RequestError;
-use crate::log::minute::MinuteLog;
-use crate::log::Level;
+use crate::log::{Level, MinuteLog};
 use crate::metrics::handle_request;
 
 /// Maximum number of pending connections, which is also limited to this share of the file descriptors.

@@ -113,7 +113,7 @@ fn the_mapped_end_of_a_killed_process_reads_as_the_end() {
     assert_eq!(child.wait(), -libc::SIGKILL);
     let path = only_file(&spool);
     let length = fs::metadata(&path).unwrap().len();
-    assert_eq!(length % super::super::mapping::CHUNK, 0, "{length}");
+    assert_eq!(length % super::super::sys::CHUNK, 0, "{length}");
     let ids: Vec<String> = (1..=4).chain(6..1000).map(|n| n.to_string()).collect();
     assert_eq!(drain(&spool), ids);
     assert_eq!((spool.files(), spool.usage().damaged), (0, 0));

@@ -5,10 +5,7 @@ mod append;
 mod concurrency;
 mod damage;
 mod directory;
-mod disk_full;
 mod journal;
-mod process;
-mod replay;
 
 use std::fs;
 use std::path::{Path, PathBuf};
