@@ -5,7 +5,8 @@
 //! order.
 //!
 //! The uuid crate writes them. It does not make them: `Uuid::now_v7()` costs 640 instructions instead of 210 and
-//! a system call under a lock; with `fast-rng` it costs 670, and a forked process repeats the random bits of its parent.
+//! a system call under a lock; with `fast-rng` it costs 670, and a forked process repeats the random bits of its
+//! parent.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

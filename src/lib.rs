@@ -11,7 +11,7 @@
 //! kafka        librdkafka: producers, consumer, transactions, admin client, embedded broker
 //! spool        undelivered messages on disk
 //! loop_guard   drops unchanged re-broadcasts
-//! circuit      pauses a subscription whose callback fails for every record
+//! retry        delays before the next attempt, and pauses of a subscription whose callback fails for every record
 //! message      a message and its bytes, a record to send
 //! envelope     the JSON of a record
 //! metrics      counters, their catalog and text, liveness
@@ -20,7 +20,7 @@
 //! encryption   end-to-end encrypted channels
 //! topic        channels, topics, patterns
 //! http         requests and responses of a server
-//! ids, clock, fiber, log, retry, error
+//! ids, clock, fiber, log, error
 //! ```
 //!
 //! A module uses modules below it only, except for the uses listed in `tests.rs`.
@@ -28,7 +28,6 @@
 //! Everything outside `php` builds and tests without PHP (`--no-default-features`).
 #![deny(unsafe_code)]
 
-pub mod circuit;
 pub mod clock;
 pub mod config;
 pub mod dead_letter;

@@ -8,9 +8,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::circuit::Circuit;
 use crate::envelope::{scan_envelope, Scanned};
 use crate::error::{Error, Result};
+use crate::retry::Circuit;
 use crate::topic::{ChannelPattern, TopicFilter, TopicMap};
 
 /// How records are delivered to a subscription.

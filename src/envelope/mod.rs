@@ -165,8 +165,8 @@ const ESCAPES: [u8; 256] = {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends `s` as a JSON string with quotes, byte for byte as PHP's `json_encode` writes it with default flags: `/` as `\/`, and non-ASCII characters as `\uXXXX` with lower-case digits
-/// and surrogate pairs.
+/// Appends `s` as a JSON string with quotes, byte for byte as PHP's `json_encode` writes it with default
+/// flags: `/` as `\/`, and non-ASCII characters as `\uXXXX` with lower-case digits and surrogate pairs.
 ///
 /// ```text
 /// write_php_string(&mut out, "a/é"); // "a\/\u00e9"

@@ -12,12 +12,12 @@ use super::broker::Broker;
 use super::handler::{Abort, PhpHandler};
 use super::shutdown::{end_after_fatal, end_transaction};
 use super::{retry, signals, zend};
-use crate::circuit::CircuitPolicy;
 use crate::clock;
 use crate::config::Delivery;
 use crate::error::Error;
 use crate::kafka::transaction::{self, TransactionalConsumer};
 use crate::loop_guard;
+use crate::retry::CircuitPolicy;
 use crate::worker::{DeliveryMode, Limits, PendingDeadLetters, Worker};
 
 pub fn abort(abort: Abort) -> CallError {

@@ -2,28 +2,24 @@
 //!
 //! It knows the host only as a [`Handler`], and its consumer as a [`Source`], so that a model tests it without Kafka.
 
-mod at_most_once;
-mod batch;
-mod circuit;
+mod callback;
 pub mod consumers;
 mod host;
-mod isolation;
+mod modes;
 mod stop;
 #[cfg(test)]
 mod tests;
-mod transaction;
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+pub use callback::refused_dead_letter;
 pub use host::{Handler, Outcome, Source};
-pub use isolation::refused_dead_letter;
+pub use modes::PendingDeadLetters;
 pub use stop::{
     defer_signal, deferred_signals, holds_signals, take_deferred_signal, Limits, Reason, StopSignal,
 };
-pub use transaction::PendingDeadLetters;
 
-use crate::circuit::CircuitPolicy;
 use crate::clock::coarse_ms;
 use crate::dead_letter::DeadLetter;
 use crate::dispatch::{Route, Style, Subscription, Subscriptions};
@@ -35,6 +31,7 @@ use crate::log::Level;
 use crate::metrics::number::SingleWriterCounter;
 use crate::metrics::timing::Timing;
 use crate::process;
+use crate::retry::CircuitPolicy;
 use crate::topic::TopicMap;
 
 /// Counters of the loop; its thread writes them, any thread may read them.

@@ -143,3 +143,188 @@ fn a_refused_result_is_dead_lettered_before_the_worker_stops() {
     assert_eq!(*fixture.handler.dead_letters.borrow(), [1]);
     assert_eq!(*fixture.source.done.borrow(), [0, 1, 2]);
 }
+
+const OPENS: CircuitPolicy = CircuitPolicy {
+    failures: 5,
+    ..CIRCUIT
+};
+
+/// A callback whose dependency is unavailable for `outage` after its first call: the calls so far, and the outcome.
+fn dependency(
+    away: impl Fn(u32) -> bool + 'static,
+    failed: impl Fn(u32) -> Outcome<String> + 'static,
+) -> (Rc<Cell<u32>>, Callback) {
+    let calls = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&calls);
+    let callback = move |number| {
+        counted.set(counted.get() + 1);
+        if away(counted.get()) {
+            failed(number)
+        } else {
+            Outcome::Handled
+        }
+    };
+    (calls, Box::new(callback))
+}
+
+fn retry(_: u32) -> Outcome<String> {
+    Outcome::Retry(Duration::ZERO)
+}
+
+fn transient(_: u32) -> Outcome<String> {
+    Outcome::Transient(Duration::from_millis(1))
+}
+
+#[test]
+fn a_callback_that_fails_for_every_record_is_probed_with_one_record_at_a_time() {
+    for style in [Style::Single, Style::Batch] {
+        let (calls, callback) = dependency(|call| call <= 8, retry);
+        let mut fixture = fixture(style, &["a"], callback, &Rc::default());
+        fixture.circuit = OPENS;
+        fixture.put(0..40, "t_a", "a");
+        assert_eq!(fixture.run(limits()), Ok((40, Reason::Empty)));
+        // Five failures open the circuit, three probes fail: 1.6, 3.2, 6.4 and 10 s.
+        assert!(fixture.source.elapsed.get() >= Duration::from_millis(21_200));
+        assert_eq!(fixture.counters.failures.get(), 8);
+        assert_eq!(fixture.handler.dead_letters.borrow().len(), 0);
+        assert_eq!(calls.get(), 48);
+        let scheduled = fixture.source.scheduled.borrow();
+        let is_failure = |(_, attempt, _): &&(u32, Attempt, Duration)| *attempt == Attempt::Counted;
+        assert_eq!(scheduled.iter().filter(is_failure).count(), 8);
+    }
+}
+
+#[test]
+fn other_subscriptions_continue_while_a_circuit_is_open() {
+    let stop = Rc::new(StopSignal::default());
+    let stop_handle = Rc::clone(&stop);
+    let handled = Cell::new(0);
+    let callback = move |number: u32| {
+        if number < 20 {
+            return retry(number);
+        }
+        handled.set(handled.get() + 1);
+        if handled.get() == 20 {
+            stop_handle.request();
+        }
+        Outcome::Handled
+    };
+    let mut fixture = fixture(Style::Single, &["a", "b"], Box::new(callback), &stop);
+    fixture.circuit = OPENS;
+    fixture.put(0..20, "t_a", "a");
+    fixture.put(20..40, "t_b", "b");
+    let limits = Limits {
+        when_empty: false,
+        ..limits()
+    };
+    assert_eq!(fixture.run(limits), Ok((20, Reason::Requested)));
+    assert_eq!(fixture.counters.failures.get(), 5);
+    assert_eq!(fixture.subscriptions.borrow().open_circuits(), ["a"]);
+}
+
+#[test]
+fn one_record_that_always_fails_opens_no_circuit() {
+    let callback = |number| match number {
+        3 => Outcome::DeadLetter(dead_letter("no")),
+        _ => Outcome::Handled,
+    };
+    let mut fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
+    fixture.circuit = CircuitPolicy {
+        failures: 1,
+        ..CIRCUIT
+    };
+    fixture.put(0..10, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((10, Reason::Empty)));
+    assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
+}
+
+#[test]
+fn records_that_are_at_fault_themselves_open_no_circuit() {
+    let callback = |_| {
+        Outcome::DeadLetter(DeadLetter {
+            permanent: true,
+            ..dead_letter("no")
+        })
+    };
+    let mut fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
+    fixture.circuit = OPENS;
+    fixture.put(0..50, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((50, Reason::Empty)));
+    assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
+}
+
+#[test]
+fn transient_failures_are_scheduled_without_counting() {
+    let (_, callback) = dependency(|call| call <= 3, transient);
+    let fixture = fixture(Style::Single, &["a"], callback, &Rc::default());
+    fixture.put(0..1, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((1, Reason::Empty)));
+    let again = (0, Attempt::Transient, Duration::from_millis(1));
+    assert_eq!(*fixture.source.scheduled.borrow(), [again; 3]);
+    assert_eq!(fixture.counters.retries.get(), 3);
+}
+
+#[test]
+fn a_transaction_waits_for_the_circuit_before_it_begins_again() {
+    for failed in [retry, transient] {
+        let (calls, callback) = dependency(|call| call <= 8, failed);
+        // The second record fails after the first one in its own transaction, and so on.
+        let mut fixture = fixture(Style::Single, &["a"], callback, &Rc::default());
+        fixture.circuit = CircuitPolicy {
+            failures: 2,
+            ..CIRCUIT
+        };
+        fixture.put(0..4, "t_a", "a");
+        let transactions = CountedTransactions::default();
+        let mode = DeliveryMode::ExactlyOnce(&transactions);
+        assert_eq!(fixture.run_with(mode, limits()), Ok((4, Reason::Empty)));
+        assert_eq!(transactions.aborted.get(), 8);
+        assert_eq!(calls.get(), 12);
+        // One record alone never opens it.
+        assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn at_most_once_waits_with_its_batch_and_drops_few_records() {
+    for style in [Style::Single, Style::Batch] {
+        let (calls, callback) =
+            dependency(|call| call <= 8, |_| Outcome::Dropped { permanent: false });
+        let mut fixture = fixture(style, &["a"], callback, &Rc::default());
+        fixture.circuit = OPENS;
+        let batch = if style == Style::Batch { 1 } else { 10 };
+        fixture.put(0..40, "t_a", "a");
+        let limits = Limits { batch, ..limits() };
+        let ended = fixture.run_with(DeliveryMode::AtMostOnce, limits);
+        assert_eq!(ended, Ok((32, Reason::Empty)));
+        assert_eq!((fixture.counters.dropped.get(), calls.get()), (8, 40));
+        assert!(fixture.source.elapsed.get() >= Duration::from_millis(21_200));
+    }
+}
+
+#[test]
+fn a_stop_ends_the_wait_of_a_transaction() {
+    let stop = Rc::new(StopSignal::default());
+    let stop_handle = Rc::clone(&stop);
+    let callback = move |number: u32| {
+        if number == 1 {
+            stop_handle.request();
+        }
+        if number == 0 {
+            Outcome::DeadLetter(dead_letter("no"))
+        } else {
+            Outcome::Transient(Duration::from_secs(3600))
+        }
+    };
+    let mut fixture = fixture(Style::Single, &["a"], Box::new(callback), &stop);
+    fixture.circuit = CircuitPolicy {
+        failures: 2,
+        ..CIRCUIT
+    };
+    fixture.put(0..4, "t_a", "a");
+    let transactions = CountedTransactions::default();
+    let mode = DeliveryMode::ExactlyOnce(&transactions);
+    assert_eq!(fixture.run_with(mode, limits()), Ok((0, Reason::Requested)));
+    assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
+    assert_eq!(fixture.subscriptions.borrow().open_circuits(), ["a"]);
+}

@@ -1,8 +1,6 @@
 //! The loop without Kafka and PHP: a source of numbers, and a handler that fails on request.
 
-mod circuit;
 mod commit_model;
-mod consumers;
 mod delivery_modes;
 mod looping;
 
@@ -16,7 +14,6 @@ use super::{
     DeliveryMode, Handler, Limits, Outcome, PendingDeadLetters, Reason, Source, StopSignal, Worker,
     WorkerCounters,
 };
-use crate::circuit::CircuitPolicy;
 use crate::dead_letter::DeadLetter;
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
@@ -25,7 +22,7 @@ use crate::kafka::consumer::assignment::RebalanceListener;
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::consumer::PreCommit;
 use crate::kafka::transaction::{TransactionOutcome, Transactions};
-use crate::retry::ExponentialBackoff;
+use crate::retry::{CircuitPolicy, ExponentialBackoff};
 use crate::topic::TopicMap;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);

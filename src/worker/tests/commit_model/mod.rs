@@ -7,15 +7,16 @@
 //! rest come from a seed; after the faults a worker without faults has to finish.
 
 mod process;
-mod world;
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
 use self::process::Process;
-use self::world::{Choices, World, CIRCUIT, TOPIC};
 use super::*;
 use crate::config::Delivery;
 use crate::dispatch::channels;
+use crate::kafka::consumer::records::{CommitOffset, Fetched, RetryBounds};
+use crate::retry::{CircuitPolicy, ExponentialBackoff};
 
 /// One process: `consume()` up to three times, until it crashes or is killed.
 fn run_process(world: &World, subscriptions: &RefCell<Subscriptions<()>>, topics: &TopicMap) {
@@ -156,3 +157,207 @@ fn exactly_once_commits_each_result_once_with_its_offset() {
 fn at_most_once_begins_no_record_twice() {
     explore(Delivery::AtMostOnce, 3000, 9, 4000);
 }
+
+const TOPIC: &str = "t";
+const BOUNDS: RetryBounds = RetryBounds {
+    queued: 3,
+    ahead: 4,
+};
+/// A circuit opens soon, for two fetches: time is simulated in steps of a millisecond.
+const CIRCUIT: CircuitPolicy = CircuitPolicy {
+    failures: 2,
+    backoff: ExponentialBackoff {
+        max_retries: 0,
+        initial: Duration::from_micros(1500),
+        max: Duration::from_micros(1500),
+    },
+};
+/// Fetches of one process before it is stopped.
+const MAX_FETCHES: u32 = 25;
+
+/// Decisions: enumerated at first, then from a seed.
+struct Choices {
+    fixed: Vec<usize>,
+    made: Vec<(usize, usize)>,
+    random: u64,
+    is_over: bool,
+}
+
+impl Choices {
+    fn next(&mut self, of: usize) -> usize {
+        if self.is_over || of < 2 {
+            return 0;
+        }
+        let place = self.made.len();
+        let choice = self.fixed.get(place).copied().unwrap_or_else(|| {
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            // Faults in about a third of the decisions, so that runs also get somewhere.
+            if self.random % 3 > 0 {
+                0
+            } else {
+                usize::try_from((self.random >> 8) % of as u64).unwrap_or(0)
+            }
+        });
+        self.made.push((choice, of));
+        choice
+    }
+}
+
+/// An offset and the crash counts beside it.
+type Committed = (i64, Vec<(i64, i64, u32)>);
+
+/// Kafka, as far as one group and one topic are concerned.
+struct World {
+    delivery: Delivery,
+    log: Vec<Vec<Message>>,
+    committed: RefCell<HashMap<i32, Committed>>,
+    /// Results that consumers of the output can read.
+    results: RefCell<HashMap<(i32, i64), u32>>,
+    handlings: RefCell<HashMap<(i32, i64), u32>>,
+    choices: RefCell<Choices>,
+}
+
+#[derive(Clone)]
+struct Message {
+    id: u64,
+    partition: i32,
+    offset: i64,
+    key: Option<Vec<u8>>,
+    value: Rc<Vec<u8>>,
+}
+
+impl Fetched for Message {
+    type Id = u64;
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn is_record(&self) -> bool {
+        true
+    }
+
+    fn topic_handle(&self) -> usize {
+        1
+    }
+
+    fn topic(&self) -> String {
+        TOPIC.to_owned()
+    }
+
+    fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+
+    fn size(&self) -> usize {
+        self.value.len()
+    }
+}
+
+impl World {
+    /// Three partitions with records of a batch subscription (x), a single one (y) and none (z), keys and gaps.
+    fn new(delivery: Delivery, has_offsets: bool, choices: Choices) -> Self {
+        let layout: [&[(&str, Option<&str>)]; 3] = [
+            &[
+                ("x", Some("a")),
+                ("x", None),
+                ("x", Some("a")),
+                ("y", None),
+                ("x", Some("b")),
+                ("x", Some("a")),
+                ("x", Some("b")),
+            ],
+            &[("y", Some("a")), ("x", None), ("z", None), ("y", Some("a"))],
+            &[("x", None), ("y", Some("c")), ("x", Some("c"))],
+        ];
+        let partition = |(number, records): (usize, &&[(&str, Option<&str>)])| {
+            let message = |(place, (channel, key)): (usize, &(&str, Option<&str>))| {
+                let mut value = Vec::new();
+                let channel = Some(*channel);
+                let kind = "event";
+                crate::envelope::write_envelope(
+                    &mut value,
+                    b"i",
+                    kind,
+                    channel,
+                    Some("e"),
+                    None,
+                    1,
+                );
+                let place = i64::try_from(place).expect("small");
+                Message {
+                    id: 0,
+                    partition: i32::try_from(number).expect("small"),
+                    // A gap after the third record, as transactions and compaction leave them.
+                    offset: 10 + place + i64::from(place > 2) * 3,
+                    key: key.map(|key| key.as_bytes().to_vec()),
+                    value: Rc::new(value),
+                }
+            };
+            records.iter().enumerate().map(message).collect()
+        };
+        let committed = if has_offsets {
+            (0..3)
+                .map(|partition| (partition, (10, Vec::new())))
+                .collect()
+        } else {
+            HashMap::new()
+        };
+        Self {
+            delivery,
+            log: layout.iter().enumerate().map(partition).collect(),
+            committed: RefCell::new(committed),
+            results: RefCell::default(),
+            handlings: RefCell::default(),
+            choices: RefCell::new(choices),
+        }
+    }
+
+    fn choose(&self, of: usize) -> usize {
+        self.choices.borrow_mut().next(of)
+    }
+
+    fn result(&self, record: (i32, i64)) {
+        *self.results.borrow_mut().entry(record).or_insert(0) += 1;
+    }
+
+    /// Kafka accepts a commit. The promise: every record before the offset has its result.
+    fn commit(&self, offsets: &[CommitOffset]) {
+        for commit in offsets {
+            let records = &self.log[usize::try_from(commit.partition).expect("a partition")];
+            if self.delivery != Delivery::AtMostOnce {
+                for record in records
+                    .iter()
+                    .filter(|record| record.offset < commit.offset)
+                {
+                    assert!(
+                        self.results
+                            .borrow()
+                            .contains_key(&(commit.partition, record.offset)),
+                        "offset {} of partition {} passes record {} without its result",
+                        commit.offset,
+                        commit.partition,
+                        record.offset
+                    );
+                }
+            }
+            let committed = (commit.offset, commit.crashes.clone());
+            self.committed
+                .borrow_mut()
+                .insert(commit.partition, committed);
+        }
+    }
+}
+
+/// A record in flight; the model keeps its value beside the id of its message.
+type ModelRecord = Handle<(u64, Rc<Vec<u8>>)>;

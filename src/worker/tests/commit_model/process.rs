@@ -1,13 +1,12 @@
 //! One process of the group: the real records of a consumer, a simulated librdkafka, and callbacks that misbehave.
 
-mod handler;
-mod transactions;
+mod host;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::super::*;
-use super::world::{Message, ModelRecord, World, BOUNDS, MAX_FETCHES, TOPIC};
+use super::{Message, ModelRecord, World, BOUNDS, MAX_FETCHES, TOPIC};
 use crate::config::Delivery;
 use crate::kafka::consumer::partition::SeekTarget;
 use crate::kafka::consumer::records::{AssignedRecords, Attempt, CommitOffset, Ends, Next};
