@@ -39,6 +39,8 @@ final class HttpRequest
         $this->host = $parts['host'];
         $this->port = $parts['port'] ?? ($this->isSecure ? 443 : 80);
         $target = ($parts['path'] ?? '/') . (isset($parts['query']) ? "?{$parts['query']}" : '');
+        // A space would end the request line, and receivers understand ASCII only.
+        $target = preg_replace_callback('/[^\x21-\x7e]/', static fn (array $byte) => rawurlencode($byte[0]), $target);
         if (isset($parts['user'])) {
             $user = rawurldecode($parts['user']) . ':' . rawurldecode($parts['pass'] ?? '');
             $headers += ['Authorization' => 'Basic ' . base64_encode($user)];
