@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
@@ -17,7 +17,7 @@ use crate::kafka::{embedded, transaction};
 use crate::log::Level;
 use crate::monitoring::MONITORING;
 use crate::process::termination;
-use crate::{fiber, loop_guard, process};
+use crate::{clock, fiber, loop_guard, process};
 
 thread_local! {
     /// Brokers with a consumer. They are closed at the end of the request even if a fatal error left their objects
@@ -204,6 +204,24 @@ fn flush_request() {
 
 fn close_clients() {
     PRODUCERS.current().close();
+}
+
+/// Sends, spools or logs what is queued, as at the end of the process. The clients stay open: `pcntl_exec()` may fail.
+pub fn flush_before_exec() {
+    let clients = PRODUCERS.current().all();
+    let waiting = clients.iter().filter(|client| client.waiting() > 0);
+    let Some(bound) = waiting
+        .map(|client| client.config().shutdown_flush_ms)
+        .max()
+    else {
+        return;
+    };
+    clock::begin_shutdown_within(Duration::from_millis(bound));
+    PRODUCERS
+        .current()
+        .drain(Instant::now(), Duration::from_secs(2));
+    clock::cancel_shutdown();
+    deliver_log();
 }
 
 /// `MSHUTDOWN`: PHP-FPM recycles a worker, or the command line ends.

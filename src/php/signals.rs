@@ -81,6 +81,8 @@ static INSTALLED: AtomicUsize = AtomicUsize::new(0);
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// The native `pcntl_signal()`.
 static PCNTL_SIGNAL: AtomicUsize = AtomicUsize::new(0);
+/// The native `pcntl_exec()`.
+static PCNTL_EXEC: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// Of each deferred signal the first one.
@@ -347,21 +349,35 @@ pub fn deliver_deferred() -> bool {
 
 /// Handlers that the host sets while consuming, as a console application that a callback runs does, are deferred too.
 pub fn watch_pcntl() {
-    if let Some(native) = zend::replace_function("pcntl_signal", pcntl_signal) {
-        let native = native as usize;
-        if native != pcntl_signal as zend::NativeFunction as usize {
-            PCNTL_SIGNAL.store(native, Ordering::Relaxed);
+    replace("pcntl_signal", pcntl_signal, &PCNTL_SIGNAL);
+}
+
+unsafe extern "C" fn pcntl_signal(call: *mut ffi::zend_execute_data, result: *mut Zval) {
+    call_native(&PCNTL_SIGNAL, call, result);
+    if SignalHandlers::any_installed() {
+        take_over();
+    }
+}
+
+/// Another program takes the place of this process, whose threads and memory end without a shutdown.
+unsafe extern "C" fn pcntl_exec(call: *mut ffi::zend_execute_data, result: *mut Zval) {
+    lifecycle::flush_before_exec();
+    call_native(&PCNTL_EXEC, call, result);
+}
+
+fn replace(name: &str, ours: zend::NativeFunction, native: &AtomicUsize) {
+    if let Some(previous) = zend::replace_function(name, ours) {
+        if previous as usize != ours as usize {
+            native.store(previous as usize, Ordering::Relaxed);
         }
     }
 }
 
-unsafe extern "C" fn pcntl_signal(call: *mut ffi::zend_execute_data, result: *mut Zval) {
-    let native = PCNTL_SIGNAL.load(Ordering::Relaxed);
-    // SAFETY: stored before this function could be called; the engine's own arguments.
+/// Calls the native function that one of ours has replaced.
+fn call_native(native: &AtomicUsize, call: *mut ffi::zend_execute_data, result: *mut Zval) {
+    let native = native.load(Ordering::Relaxed);
+    // SAFETY: stored before ours could be called; the engine's own arguments.
     unsafe { std::mem::transmute::<usize, zend::NativeFunction>(native)(call, result) };
-    if SignalHandlers::any_installed() {
-        take_over();
-    }
 }
 
 /// Installed handlers; dropping the last ones restores the host's.
@@ -416,10 +432,11 @@ pub fn renew() {
     }
 }
 
-/// Prepares the process for a signal that nothing handles; see [`termination`].
+/// Prepares the process for a signal that nothing handles, see [`termination`], and for `pcntl_exec()`.
 #[cold]
 pub fn prepare_end() {
     termination::wait_if_ending();
+    replace("pcntl_exec", pcntl_exec, &PCNTL_EXEC);
     arm();
 }
 

@@ -1,7 +1,8 @@
 <?php
 
 /**
- * A process that a signal or exit() ends while messages are queued: they are sent, spooled or named in the log first.
+ * A process that a signal, exit() or pcntl_exec() ends while messages are queued: they are sent, spooled or named in the
+ * log first.
  */
 
 declare(strict_types=1);
@@ -42,6 +43,22 @@ final class EndBySignalBrokerTest extends ProducingTestCase
     public static function signals(): array
     {
         return ['SIGTERM' => [15], 'SIGINT' => [2], 'SIGHUP' => [1]];
+    }
+
+    public function testAnotherProgramInPlaceOfTheProcess(): void
+    {
+        $exec = self::SEND . ' pcntl_exec("/bin/echo", ["replaced"]);';
+        $result = $this->runPhp($exec)->assertExit();
+        self::assertSame('replaced', $result->lines()[50] ?? null, $result->describe());
+        self::assertSame(array_slice($result->lines(), 0, 50), array_column($this->envelopes('c', 50), 'id'));
+
+        $away = $this->away($exec)->assertExit();
+        self::assertLessThan(4.0, $away->seconds);
+        $this->assertNamed(array_slice($away->lines(), 0, 50), $away->stderr);
+
+        $failed = $this->runPhp(self::SEND . '@pcntl_exec("/no/such/program"); ' . self::SEND)->assertExit();
+        self::assertCount(100, $failed->lines());
+        self::assertSame($failed->lines(), array_slice(array_column($this->envelopes('c', 150), 'id'), 50));
     }
 
     public function testWithASpoolEverythingIsOnDisk(): void
