@@ -89,6 +89,12 @@ trait ReceivesMessages
         Arguments::atLeast(1, $batchSize, 'Broker::consume(): $batchSize');
         Arguments::atLeast(0, $maxMessages, 'Broker::consume(): $maxMessages');
         $this->expectSubscriptions(true);
+        if ($this->running !== []) {
+            throw new ConfigurationException(
+                'Broker::consume(): a callback is running, which consume() would call again. A second Broker can consume '
+                . 'inside a callback, but shares this fake: use a RealtimeFake of its own for it.'
+            );
+        }
         $this->stopping = false;
         $handled = 0;
         while ($this->waiting !== [] && !$this->stopping && ($maxMessages === 0 || $handled < $maxMessages)) {

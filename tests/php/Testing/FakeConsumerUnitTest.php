@@ -64,6 +64,20 @@ final class FakeConsumerUnitTest extends TestCase
         $this->fake->subscribe('user.3', static fn () => null);
     }
 
+    public function testConsumeInsideACallbackIsRefused(): void
+    {
+        $this->fake->receive('user.1', 'paid')->subscribe('user.1', function (): void {
+            try {
+                $this->fake->consume();
+            } catch (ConfigurationException $e) {
+                $this->seen[] = substr($e->getMessage(), 0, 17);
+            }
+        });
+        self::assertSame(1, $this->fake->consume());
+        self::assertSame(['Broker::consume()'], $this->seen);
+        self::assertSame(0, $this->fake->consume(), 'afterwards it works again');
+    }
+
     public function testMaxMessagesAndStopConsumingLeaveTheRest(): void
     {
         $this->fake->receive('a', '1')->receive('a', '2')->receive('a', '3');
