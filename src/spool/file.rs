@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::directory;
 use super::format;
 use super::record::SpoolRecord;
-use super::sys::{self, FileMapping, LockedFile, OpenMode, CHUNK};
+use super::sys::{self, FileMapping, LockedFile, OpenMode, CHUNK, MAX_LENGTH};
 use crate::message::ProducerRecord;
 
 /// Attempts to create a new file; each failure means that another process took or deleted it at that moment.
@@ -34,6 +34,8 @@ pub(super) struct OwnFile {
     listed: bool,
     /// Records are copied into memory instead of written; see [`OwnFile::map`].
     is_mapped: bool,
+    /// `mapping` is that of the whole file.
+    is_whole: bool,
     mapping: Option<FileMapping>,
 }
 
@@ -90,6 +92,7 @@ impl OwnFile {
                 records: 0,
                 listed: false,
                 is_mapped: false,
+                is_whole: false,
                 mapping: None,
             });
         }
@@ -102,6 +105,42 @@ impl OwnFile {
     /// which readers take for the end.
     pub(super) fn map(&mut self) {
         self.is_mapped = true;
+    }
+
+    /// Maps a new file as a whole, of [`MAX_LENGTH`] bytes: its memory serves again, see [`OwnFile::reused`]. If that
+    /// is not possible, its end is mapped.
+    pub(super) fn map_whole(&mut self) {
+        self.is_mapped = true;
+        let rest = usize::try_from(MAX_LENGTH - self.length).unwrap_or(0);
+        self.mapping = self
+            .locked
+            .file()
+            .ok()
+            .and_then(|file| map_end(file, self.length, rest));
+        self.is_whole = self.mapping.is_some();
+    }
+
+    /// True for a file of [`OwnFile::map_whole`].
+    #[inline]
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// A file that is mapped as a whole takes new records in place of its own, which are done: the page faults of a new
+    /// file cost more than the records. Under a new name, because readers take files in the order of their names.
+    /// `None` if it cannot be used any more; it is deleted.
+    pub(super) fn reused(mut self) -> Option<Self> {
+        self.records = 0;
+        let length = std::mem::replace(&mut self.length, format::HEADER);
+        let mapping = self.mapping.as_mut().filter(|_| self.is_whole)?;
+        if !self.locked.is_at(&self.path) || !mapping.clear(format::HEADER, length) {
+            return None;
+        }
+        let path = self.path.with_file_name(new_name());
+        self.write_progress(format::HEADER, 0).ok()?;
+        fs::rename(&self.path, &path).ok()?;
+        self.path = path;
+        Some(self)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -173,6 +212,7 @@ impl OwnFile {
         let file = self.locked.file()?;
         if self.is_mapped && !self.has_mapped(size) {
             self.mapping = map_end(file, self.length, size);
+            self.is_whole = false;
             self.is_mapped = self.mapping.is_some();
         }
         let mapping = self.mapping.as_mut();
@@ -203,6 +243,7 @@ impl OwnFile {
             return Ok(());
         }
         self.mapping = None;
+        self.is_whole = false;
         self.locked.file()?.set_len(end)?;
         self.length = end;
         self.records -= 1;
@@ -214,9 +255,11 @@ impl OwnFile {
     pub(super) fn clear(&mut self, is_mapped: bool) -> io::Result<()> {
         let file = self.locked.file()?;
         let length = self.length;
-        let mapping = self.mapping.as_mut();
+        // While idle less is kept than the whole file.
+        let mapping = self.mapping.as_mut().filter(|_| !self.is_whole);
         if !mapping.is_some_and(|mapping| mapping.clear(format::HEADER, length)) {
             self.mapping = None;
+            self.is_whole = false;
             file.set_len(format::HEADER)?;
             self.mapping = is_mapped
                 .then(|| map_end(file, format::HEADER, 1))
@@ -282,6 +325,7 @@ impl OwnFile {
     /// Truncates the file to `extra` bytes after the last counted frame.
     fn cut_to(&mut self, extra: usize) -> io::Result<()> {
         self.mapping = None;
+        self.is_whole = false;
         self.locked.file()?.set_len(self.length + extra as u64)
     }
 }

@@ -119,8 +119,8 @@ pub(super) fn frame(out: &mut Vec<u8>, nonce: u32, record: &SpoolRecord) -> Opti
 
 pub(super) fn checksum(nonce: u32, length: u32, bytes: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&nonce.to_le_bytes());
-    crc.update(&length.to_le_bytes());
+    // Both at the same time: a short part costs as much as a hundred bytes.
+    crc.update(&(u64::from(nonce) | u64::from(length) << 32).to_le_bytes());
     crc.update(bytes);
     crc.finalize()
 }

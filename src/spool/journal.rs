@@ -20,8 +20,12 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::message::ProducerRecord;
 
-/// A longer file is followed by a new one, so that old files can be deleted under steady load.
+/// A longer file is followed by another one, so that old files can be used again, or deleted, under steady load.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
+/// Without acknowledgements files are not used again: this many are mapped as a whole, which are shorter.
+const MAX_WHOLE: usize = 16;
+/// Files without messages that are kept under steady load for the next ones.
+const MAX_SPARES: usize = 8;
 /// Bytes that may be written before the directory is measured again; each process may exceed the limit by this much.
 const ALLOWANCE: u64 = 1 << 20;
 /// With a lower limit of the spool nothing is mapped: the zeros at the end of a file count too.
@@ -43,6 +47,8 @@ pub struct Journal {
 struct JournalInner {
     /// Messages are written to the last segment, unless it is closed.
     segments: VecDeque<JournalSegment>,
+    /// Files whose messages are all done and noted, oldest first.
+    spares: VecDeque<OwnFile>,
     allowance: u64,
     /// Time of the last message, in ms of [`clock::coarse_ms`].
     wrote_ms: u64,
@@ -93,7 +99,7 @@ impl Journal {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         if !inner.can_hold(size) {
-            inner.start_segment(spool, message)?;
+            inner.start_segment(spool, message, size)?;
             if !inner.can_hold(size) {
                 return Err(too_large());
             }
@@ -172,20 +178,22 @@ impl Journal {
 
     /// True if there are unacknowledged messages, or files to clear or to delete.
     pub fn is_busy(&self) -> bool {
-        self.inner
-            .lock()
-            .segments
-            .iter()
-            .any(|segment| !segment.idle)
+        let inner = self.inner.lock();
+        !inner.spares.is_empty() || inner.segments.iter().any(|segment| !segment.idle)
     }
 
     /// Stores the progress, deletes files that are no longer needed, and clears the last one once no message has been
     /// written for a while; with `end` it is deleted too. Reports files that were deleted while in use.
     pub fn prune(&self, spool: &Spool, end: bool) {
         let mut inner = self.inner.lock();
+        let inner = &mut *inner;
         let quiet = clock::coarse_ms() >= inner.wrote_ms + IDLE_MS;
+        if quiet || end {
+            inner.spares.clear();
+        }
         let last = inner.segments.len().saturating_sub(1);
         let mut place = 0;
+        let mut spares = inner.spares.len();
         inner.segments.retain_mut(|segment| {
             let current = place == last && !segment.closed;
             place += 1;
@@ -210,10 +218,15 @@ impl Journal {
             }
             if segment.entries.is_empty() {
                 segment.file.delete();
+                if noted && !quiet && !end && segment.file.is_whole() && spares < MAX_SPARES {
+                    spares += 1;
+                    return true;
+                }
             }
             // Released: its kept messages can be replayed by any process.
             false
         });
+        inner.collect_spares();
         if inner.segments.is_empty() {
             inner.allowance = 0;
         }
@@ -241,15 +254,35 @@ impl JournalInner {
             }
             segment.idle = false;
         }
+        if segment.file.is_whole() {
+            return !segment.closed && segment.file.has_mapped(size);
+        }
         !segment.closed
             && segment.file.length() < MAX_SEGMENT_BYTES
             && segment.file.available_bytes(size) >= size as u64
     }
 
     #[cold]
-    fn start_segment(&mut self, spool: &Spool, message: &ProducerRecord<'_>) -> Result<()> {
+    fn start_segment(
+        &mut self,
+        spool: &Spool,
+        message: &ProducerRecord<'_>,
+        size: usize,
+    ) -> Result<()> {
+        let mut is_steady =
+            self.segments.len() < MAX_WHOLE && (size as u64) < sys::MAX_LENGTH / 2;
         if let Some(last) = self.segments.back_mut() {
+            is_steady &= last.file.length() > sys::MAX_LENGTH / 2;
             last.closed = true;
+        } else {
+            is_steady = false;
+        }
+        if is_steady {
+            let spare = self.spares.pop_front();
+            if let Some(file) = spare.and_then(OwnFile::reused) {
+                self.push_segment(file);
+                return Ok(());
+            }
         }
         let one = [SpoolRecord::of(message, REASON)];
         // Measured again, which also recreates a directory that was deleted.
@@ -258,8 +291,17 @@ impl JournalInner {
         let mut file = OwnFile::create(spool.directory())
             .map_err(|error| directory::disk_error(spool.directory(), &one, 0, &error))?;
         if is_mapped(spool) {
-            file.map();
+            if is_steady && available > sys::MAX_LENGTH {
+                file.map_whole();
+            } else {
+                file.map();
+            }
         }
+        self.push_segment(file);
+        Ok(())
+    }
+
+    fn push_segment(&mut self, file: OwnFile) {
         self.segments.push_back(JournalSegment {
             done: (file.length(), 0),
             noted: file.length(),
@@ -269,7 +311,17 @@ impl JournalInner {
             idle: false,
             closed: false,
         });
-        Ok(())
+    }
+
+    /// Moves the files that are used again to the others.
+    fn collect_spares(&mut self) {
+        let is_spare = |segment: &JournalSegment| {
+            segment.closed && segment.file.is_whole() && segment.file.records() == 0
+        };
+        while let Some(place) = self.segments.iter().position(is_spare) {
+            let segment = self.segments.remove(place);
+            self.spares.extend(segment.map(|segment| segment.file));
+        }
     }
 
     fn complete(&mut self, number: u64, state: EntryState) {
@@ -298,7 +350,16 @@ fn not_stored(spool: &Spool, message: &ProducerRecord<'_>, error: &io::Error) ->
 
 impl JournalSegment {
     fn complete(&mut self, number: u64, state: EntryState) {
-        let place = self.entries.partition_point(|entry| entry.number < number);
+        // Acknowledgements mostly come in order.
+        let is_first = self
+            .entries
+            .front()
+            .is_some_and(|first| first.number == number);
+        let place = if is_first {
+            0
+        } else {
+            self.entries.partition_point(|entry| entry.number < number)
+        };
         let Some(entry) = self.entries.get_mut(place) else {
             return;
         };

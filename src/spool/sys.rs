@@ -245,7 +245,7 @@ pub(super) fn file_size_limit() -> u64 {
 /// The file grows by this much. A multiple of every page size.
 pub(super) const CHUNK: u64 = 64 << 10;
 /// Larger records are written with `write(2)`.
-const MAX_LENGTH: u64 = 16 * CHUNK;
+pub(super) const MAX_LENGTH: u64 = 32 * CHUNK;
 
 /// The end of a spool file in memory: a record is appended by a copy, without a system call, and survives the process.
 /// The file must not become shorter while it exists: an access beyond its end kills the process.

@@ -24,9 +24,20 @@ impl Producer {
     /// and a message that cannot be written is sent anyway.
     #[inline]
     pub(super) fn journal_write(&self, message: &ProducerRecord<'_>, sequence: u64) -> Result<()> {
-        let Some((journal, spool)) = self.journal() else {
-            return Ok(());
-        };
+        match self.journal() {
+            Some((journal, spool)) => self.write_to(journal, spool, message, sequence),
+            None => Ok(()),
+        }
+    }
+
+    #[inline(never)]
+    fn write_to(
+        &self,
+        journal: &Journal,
+        spool: &Spool,
+        message: &ProducerRecord<'_>,
+        sequence: u64,
+    ) -> Result<()> {
         if !self.config.spool_always && self.has_just_delivered() {
             return Ok(());
         }

@@ -178,6 +178,68 @@ fn an_idle_file_is_used_again_and_does_not_count_as_waiting() {
     }
 }
 
+/// Writes messages of 60 KB, most of which are acknowledged; a file that was used again in between.
+fn steady_load(
+    journal: &Journal,
+    spool: &Spool,
+    numbers: std::ops::RangeInclusive<u64>,
+) -> fs::File {
+    let mut watched = None;
+    for number in numbers {
+        let mut large = record(&number.to_string());
+        large.value = Some(vec![b'x'; 60_000]);
+        journal
+            .write(spool, number, &large.message())
+            .expect("written");
+        if number > 30 {
+            journal.done(number - 30);
+        }
+        if number == 200 {
+            let name = names(spool.directory()).pop().expect("a file");
+            watched = fs::File::open(spool.directory().join(name)).ok();
+        }
+        if number % 10 == 0 {
+            journal.prune(spool, false);
+        }
+    }
+    watched.expect("a file")
+}
+
+#[test]
+fn under_steady_load_files_are_used_again_and_deleted_afterwards() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let journal = Journal::default();
+    let watched = steady_load(&journal, &spool, 1..=400);
+    let now = watched.metadata().expect("metadata");
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::nlink(&now),
+        1,
+        "not deleted"
+    );
+    assert!(names(spool.directory()).len() <= 12);
+    (371..=400).for_each(|number| journal.done(number));
+    rest(&journal, &spool);
+    assert!(spool.usage().total() <= 65536, "{:?}", spool.usage());
+    journal.close(&spool);
+    assert_eq!(spool.usage().total(), 0);
+}
+
+#[test]
+fn files_that_are_used_again_are_replayed_in_the_order_of_their_messages() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    let child = Child::run(|| {
+        let journal = Journal::default();
+        steady_load(&journal, &spool, 1..=400);
+        journal.prune(&spool, false);
+        kill(getpid(), libc::SIGKILL);
+    });
+    assert_eq!(child.wait(), -libc::SIGKILL);
+    assert_eq!(drain(&spool), ids(371, 401));
+    assert_eq!((spool.files(), spool.usage().damaged), (0, 0));
+}
+
 #[test]
 fn a_closed_client_leaves_no_idle_file() {
     let temp = TempDir::new();
