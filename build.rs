@@ -2,8 +2,9 @@
 //!
 //! - `nodelete`: the library stays mapped until the process exits. librdkafka's threads may still run while PHP unloads
 //!   its extensions, and would crash at exit.
-//! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/busy_poll.rs`, which says why. Also in tests
-//!   and examples, and by the name that fortified builds of C use.
+//! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/busy_poll.rs`, and its clocks are those of
+//!   `src/kafka/client/produce_clock.rs`, which say why. Also in tests and examples, and `poll` by the name that
+//!   fortified builds of C use.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -11,5 +12,7 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         println!("cargo:rustc-link-arg=-Wl,--wrap=poll");
         println!("cargo:rustc-link-arg=-Wl,--wrap=__poll_chk");
+        println!("cargo:rustc-link-arg=-Wl,--wrap=clock_gettime");
+        println!("cargo:rustc-link-arg=-Wl,--wrap=gettimeofday");
     }
 }

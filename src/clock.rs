@@ -9,7 +9,7 @@ use std::time::Duration;
 #[inline]
 #[must_use]
 pub fn coarse_ms() -> u64 {
-    let (seconds, nanos) = last_tick(libc::CLOCK_MONOTONIC_COARSE);
+    let (seconds, nanos) = read(libc::CLOCK_MONOTONIC_COARSE);
     seconds * 1000 + u64::from(nanos / 1_000_000)
 }
 
@@ -18,17 +18,30 @@ pub fn coarse_ms() -> u64 {
 #[inline]
 #[must_use]
 pub fn recent_unix_time() -> (u64, u32) {
-    last_tick(libc::CLOCK_REALTIME_COARSE)
+    read(libc::CLOCK_REALTIME_COARSE)
+}
+
+/// Nanoseconds since an arbitrary point in the past; monotonic. A quarter of the instructions of `Instant::elapsed()`.
+#[inline]
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let (seconds, nanos) = read(libc::CLOCK_MONOTONIC);
+    seconds * 1_000_000_000 + u64::from(nanos)
+}
+
+// SAFETY: as the C library has it; it touches no memory but what the reference lends. All supported Linux versions have
+// the clocks that are read here.
+unsafe extern "C" {
+    safe fn clock_gettime(clock: libc::clockid_t, time: &mut libc::timespec) -> libc::c_int;
 }
 
 #[inline]
-fn last_tick(clock: libc::clockid_t) -> (u64, u32) {
+fn read(clock: libc::clockid_t) -> (u64, u32) {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: plain call with local memory; all supported Linux versions have these clocks.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    clock_gettime(clock, &mut time);
     (
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),

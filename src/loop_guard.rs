@@ -38,6 +38,8 @@ struct Handling {
     /// outer one may end first, so each removes its own entry.
     callbacks: RefCell<Vec<Entry>>,
     polled: Cell<bool>,
+    /// Number of the last callback.
+    last: Cell<u64>,
 }
 
 thread_local! {
@@ -45,9 +47,9 @@ thread_local! {
         Handling {
             callbacks: RefCell::new(Vec::new()),
             polled: Cell::new(false),
+            last: Cell::new(0),
         }
     };
-    static CALLBACKS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Marks the records of a callback as being handled until it is dropped.
@@ -67,15 +69,17 @@ impl HandlingGuard {
     }
 
     fn push(messages: Handled) -> Self {
-        let number = CALLBACKS.get() + 1;
-        CALLBACKS.set(number);
-        let entry = Entry {
-            number,
-            fiber: fiber::current(),
-            handled: messages,
-        };
-        HANDLING.with(|handling| handling.callbacks.borrow_mut().push(entry));
-        Self { number }
+        let fiber = fiber::current();
+        HANDLING.with(|handling| {
+            let number = handling.last.get() + 1;
+            handling.last.set(number);
+            handling.callbacks.borrow_mut().push(Entry {
+                number,
+                fiber,
+                handled: messages,
+            });
+            Self { number }
+        })
     }
 }
 
@@ -83,8 +87,13 @@ impl Drop for HandlingGuard {
     fn drop(&mut self) {
         HANDLING.with(|handling| {
             let mut stack = handling.callbacks.borrow_mut();
-            if let Some(place) = stack.iter().rposition(|entry| entry.number == self.number) {
-                stack.remove(place);
+            if stack
+                .last()
+                .is_some_and(|entry| entry.number == self.number)
+            {
+                stack.pop();
+            } else {
+                stack.retain(|entry| entry.number != self.number);
             }
         });
     }

@@ -30,6 +30,12 @@ impl Liveness {
         self.last_tick.set(now);
     }
 
+    /// Time of the last iteration.
+    #[inline]
+    pub fn last_tick(&self) -> u64 {
+        self.last_tick.get()
+    }
+
     /// The loop has ended, or is paused on purpose.
     pub fn stop(&self) {
         self.last_tick.set(0);

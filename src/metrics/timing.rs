@@ -4,11 +4,9 @@
 //! from the end of the previous one, which includes the loop's own work (under a microsecond). After anything else,
 //! such as a fetch, a failure or a signal handler, the clock is also read when the callback starts.
 
-use std::time::Instant;
-
 use super::liveness::Liveness;
 use super::number::{Histogram, SingleWriterCounter, SIZES, TIMES};
-use crate::clock::coarse_ms;
+use crate::clock::{coarse_ms, monotonic_ns};
 
 /// Durations of callbacks and batches, and the liveness of their loop. One thread writes.
 #[derive(Debug)]
@@ -20,7 +18,6 @@ pub struct Timing {
     pub batches: Histogram,
     /// Records of each batch.
     pub sizes: Histogram,
-    epoch: Instant,
     /// Start of the running callback, or end of the last one; 0 if the clock must be read again.
     mark: SingleWriterCounter,
     /// When the current batch was fetched; 0 for none.
@@ -34,7 +31,6 @@ impl Default for Timing {
             callbacks: Histogram::new(TIMES),
             batches: Histogram::new(TIMES),
             sizes: Histogram::new(SIZES),
-            epoch: Instant::now(),
             mark: SingleWriterCounter::default(),
             batch: SingleWriterCounter::default(),
         }
@@ -43,24 +39,23 @@ impl Default for Timing {
 
 impl Timing {
     /// ns, never 0.
-    fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_nanos())
-            .unwrap_or(u64::MAX)
-            .max(1)
+    #[inline]
+    fn now() -> u64 {
+        monotonic_ns().max(1)
     }
 
     #[inline]
     pub fn callback_started(&self) {
         self.liveness.callback_started();
         if self.mark.get() == 0 {
-            self.mark.set(self.now());
+            self.mark.set(Self::now());
         }
     }
 
     /// The callback has returned or thrown.
     #[inline]
     pub fn callback_finished(&self) {
-        let now = self.now();
+        let now = Self::now();
         self.callbacks.observe(now.saturating_sub(self.mark.get()));
         self.mark.set(now);
         self.liveness.callback_finished();
@@ -77,7 +72,7 @@ impl Timing {
         self.batch_done();
         self.interrupted();
         self.sizes.observe(records as u64);
-        self.batch.set(self.now());
+        self.batch.set(Self::now());
         self.liveness.loop_tick(coarse_ms());
     }
 
@@ -86,7 +81,7 @@ impl Timing {
     pub fn batch_done(&self) {
         let came = self.batch.get();
         if came > 0 {
-            self.batches.observe(self.now().saturating_sub(came));
+            self.batches.observe(Self::now().saturating_sub(came));
             self.batch.set(0);
         }
     }

@@ -177,7 +177,7 @@ impl Call<'_> {
             if self.broker.closing.get() {
                 return Ok(Results::Closed);
             }
-            self.consumer.keep_alive();
+            self.consumer.keep_alive(clock::coarse_ms());
             self.consumer.serve_events(&php).map_err(abort)?;
         }
     }

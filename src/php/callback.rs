@@ -173,10 +173,15 @@ fn is_generator(value: &Zval) -> bool {
 }
 
 /// False where the value represents unfinished work: a ConfigurationException that refuses it is pending.
+#[inline]
 fn is_finished(value: &Zval, how: &str) -> bool {
-    let Some(object) = value.object() else {
-        return true;
-    };
+    value
+        .object()
+        .is_none_or(|object| is_finished_object(object, value, how))
+}
+
+#[cold]
+fn is_finished_object(object: &ZendObject, value: &Zval, how: &str) -> bool {
     let Some(kind) = unfinished(object, value) else {
         return !zend::has_exception();
     };

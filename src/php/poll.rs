@@ -125,7 +125,7 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
         }
         if awaits_ack {
             broker.polled.borrow_mut().report_open();
-            consumer.keep_alive();
+            consumer.keep_alive(clock::coarse_ms());
             std::thread::sleep(SLICE.min(until - now));
             continue;
         }

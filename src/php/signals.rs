@@ -331,11 +331,13 @@ fn give_back() {
 }
 
 /// Calls the host's handlers of deferred signals; PHP's run at the next [`dispatch`]. False without one.
+#[inline]
 pub fn deliver_deferred() -> bool {
-    let signals = deferred_signals();
-    if signals == 0 {
-        return false;
-    }
+    deferred_signals() != 0 && deliver_all_deferred()
+}
+
+#[cold]
+fn deliver_all_deferred() -> bool {
     process::without_signals(|| {
         for (place, watched) in WATCHED.iter().enumerate() {
             if take_deferred_signal(1 << place) {

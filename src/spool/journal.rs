@@ -269,8 +269,7 @@ impl JournalInner {
         message: &ProducerRecord<'_>,
         size: usize,
     ) -> Result<()> {
-        let mut is_steady =
-            self.segments.len() < MAX_WHOLE && (size as u64) < sys::MAX_LENGTH / 2;
+        let mut is_steady = self.segments.len() < MAX_WHOLE && (size as u64) < sys::MAX_LENGTH / 2;
         if let Some(last) = self.segments.back_mut() {
             is_steady &= last.file.length() > sys::MAX_LENGTH / 2;
             last.closed = true;

@@ -11,6 +11,7 @@ use super::{
     add, count, deferred_signals, log_isolation, DeliveryMode, Handler, Outcome, Reason, Source,
     Step, Worker, SLICE,
 };
+use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Subscription};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::records::{Attempt, Handle};
@@ -143,7 +144,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                 return Ok(());
             }
             self.source.sleep(left.min(SLICE));
-            self.source.keep_alive();
+            self.source.keep_alive(coarse_ms());
         }
     }
 
@@ -282,7 +283,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                 self.source.requeue(item, Attempt::NotMade);
                 return Ok(None);
             }
-            self.keep_alive()?;
+            self.keep_alive(coarse_ms())?;
         }
     }
 }

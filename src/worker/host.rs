@@ -117,7 +117,8 @@ pub trait Source {
     fn sleep(&self, time: Duration) {
         std::thread::sleep(time);
     }
-    fn keep_alive(&self);
+    /// `now` is the time of `coarse_ms()`.
+    fn keep_alive(&self, now: u64);
     fn is_rebalancing(&self) -> bool;
     /// # Errors
     /// The listener asks to stop.
@@ -174,8 +175,9 @@ impl Source for Consumer {
         self.schedule_retry(item, attempt, wait);
     }
 
-    fn keep_alive(&self) {
-        self.keep_alive();
+    #[inline]
+    fn keep_alive(&self, now: u64) {
+        self.keep_alive(now);
     }
 
     fn is_rebalancing(&self) -> bool {

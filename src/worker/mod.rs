@@ -182,12 +182,12 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                     .map_err(|error| self.handler.fail(error))?
                 {
                     // Stays a member of the group, without processing an assignment: that would query offsets.
-                    self.source.keep_alive();
+                    self.source.keep_alive(coarse_ms());
                     continue;
                 }
             }
             if self.source.has_records() {
-                self.keep_alive()?;
+                self.keep_alive(self.counters.timing.liveness.last_tick())?;
             } else {
                 if self.limits.when_empty && (self.source.is_at_end() || self.source.has_no_more())
                 {
@@ -236,15 +236,16 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                 if let Some(reason) = self.between_records(*handled)? {
                     return Ok(Some(reason));
                 }
-                self.keep_alive()?;
+                self.keep_alive(self.counters.timing.liveness.last_tick())?;
             }
         }
         Ok(None)
     }
 
     /// Keeps the membership alive while records are handled, and releases partitions that other members wait for.
-    fn keep_alive(&self) -> Result<(), H::Abort> {
-        self.source.keep_alive();
+    #[inline]
+    fn keep_alive(&self, now: u64) -> Result<(), H::Abort> {
+        self.source.keep_alive(now);
         self.source.serve_events(self.handler)
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::callback::refused_dead_letter;
 use super::{add, count, deferred_signals, Handler, Outcome, Reason, Source, Step, Worker, SLICE};
+use crate::clock::coarse_ms;
 use crate::dead_letter::DeadLetter;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::records::{Attempt, Handle};
@@ -29,9 +30,16 @@ pub struct PendingDeadLetters {
 }
 
 impl PendingDeadLetters {
+    /// True if no record has one, as nearly always: the functions below are called for every record.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.given_up.borrow().is_empty() && self.refused.borrow().is_empty()
+    }
+
     /// The dead letter of a record that was given up, which completes the record.
+    #[inline]
     pub(super) fn dead_letter<I>(&self, item: &Handle<I>) -> Option<DeadLetter> {
-        if self.given_up.borrow().is_empty() {
+        if self.is_empty() {
             return None;
         }
         self.given_up.borrow().get(&item.place()).cloned()
@@ -44,8 +52,9 @@ impl PendingDeadLetters {
     }
 
     /// The error of a record whose results Kafka refused for good, once.
+    #[inline]
     pub(super) fn take_refusal<I>(&self, item: &Handle<I>) -> Option<Error> {
-        if self.refused.borrow().is_empty() {
+        if self.is_empty() {
             return None;
         }
         self.refused.borrow_mut().remove(&item.place())
@@ -291,7 +300,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                 return Ok(None);
             }
             self.source.sleep(left.min(SLICE));
-            self.keep_alive()?;
+            self.keep_alive(coarse_ms())?;
         }
     }
 }

@@ -81,6 +81,7 @@ pub fn defer_signal(bit: u32) -> bool {
 }
 
 /// The signals to deliver after the current record, one bit each.
+#[inline]
 pub fn deferred_signals() -> u32 {
     DEFERRED.with(|bits| bits.load(Ordering::Relaxed))
 }

@@ -22,6 +22,14 @@ mod mock;
 mod owned;
 mod partitions;
 mod produce;
+#[cfg(target_os = "linux")]
+mod produce_clock;
+#[cfg(not(target_os = "linux"))]
+mod produce_clock {
+    pub(super) fn with_one_read<R>(queue: impl FnOnce() -> R) -> R {
+        queue()
+    }
+}
 mod queue;
 pub mod reachability;
 mod resolve;

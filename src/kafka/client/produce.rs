@@ -13,7 +13,7 @@ use sys::{
 
 use super::errors::take_error;
 use super::owned::Owned;
-use super::TopicHandle;
+use super::{produce_clock, TopicHandle};
 
 /// A message to pass to librdkafka, which copies it.
 #[derive(Clone, Copy)]
@@ -48,16 +48,18 @@ pub(crate) fn produce(topic: &TopicHandle, message: &Outgoing<'_>) -> Code {
     let (value, size) = parts(message.value);
     // SAFETY: a live topic; key and value are copied. The last error is that of this thread.
     unsafe {
-        let result = sys::rd_kafka_produce(
-            topic.raw(),
-            message.partition.unwrap_or(-1),
-            sys::RD_KAFKA_MSG_F_COPY,
-            value.cast_mut().cast(),
-            size,
-            key.cast(),
-            key_size,
-            message.opaque as *mut c_void,
-        );
+        let result = produce_clock::with_one_read(|| {
+            sys::rd_kafka_produce(
+                topic.raw(),
+                message.partition.unwrap_or(-1),
+                sys::RD_KAFKA_MSG_F_COPY,
+                value.cast_mut().cast(),
+                size,
+                key.cast(),
+                key_size,
+                message.opaque as *mut c_void,
+            )
+        });
         if result == 0 {
             return Code::NoError;
         }
@@ -114,7 +116,9 @@ fn produce_full(topic: &TopicHandle, message: &Outgoing<'_>) -> Code {
     // SAFETY: a live client and topic; the arguments are of the types that librdkafka expects. A message takes the
     // headers, and on failure they remain ours.
     match take_error(unsafe {
-        let error = sys::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len());
+        let error = produce_clock::with_one_read(|| {
+            sys::rd_kafka_produceva(client, arguments.as_ptr(), arguments.len())
+        });
         Owned::from_raw(error)
     }) {
         None => {

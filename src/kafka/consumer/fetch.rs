@@ -249,13 +249,18 @@ impl Consumer {
         Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
     }
 
-    /// Polls if it has not for a while, although there are records to hand out.
-    pub fn keep_alive(&self) {
-        let now = coarse_ms();
-        if now.saturating_sub(self.polled.get()) < POLL_INTERVAL_MS
-            // No record joins a batch whose commit is pending.
-            || self.state.borrow().pre_commit.is_some()
-        {
+    /// Polls if it has not for a while, although there are records to hand out; `now` is the time of `coarse_ms()`.
+    #[inline]
+    pub fn keep_alive(&self, now: u64) {
+        if now.saturating_sub(self.polled.get()) >= POLL_INTERVAL_MS {
+            self.poll_again(now);
+        }
+    }
+
+    #[cold]
+    fn poll_again(&self, now: u64) {
+        // No record joins a batch whose commit is pending.
+        if self.state.borrow().pre_commit.is_some() {
             return;
         }
         self.polled.set(now);

@@ -46,16 +46,24 @@ impl KeyCache {
     /// The permanent string for `key`, if it has one: 2 to [`MAX_CACHED_KEY_LEN`] bytes.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<*mut Str> {
-        let mut padded = [0; MAX_CACHED_KEY_LEN + 8];
-        padded.get_mut(..key.len())?.copy_from_slice(key);
-        // SAFETY: the copy is padded.
-        unsafe { self.get_padded(padded.as_ptr(), key.len()) }
+        if key.len() > MAX_CACHED_KEY_LEN {
+            return None;
+        }
+        let mut padded = [0; 16];
+        let readable = if key.len() < 8 {
+            padded[..key.len()].copy_from_slice(key);
+            padded.as_ptr()
+        } else {
+            key.as_ptr()
+        };
+        // SAFETY: eight bytes can be read from a longer key, and behind the copy of a shorter one.
+        unsafe { self.get_padded(readable, key.len()) }
     }
 
     /// The same for the key of `length` bytes at `key`.
     ///
     /// # Safety
-    /// At least eight readable bytes follow the key.
+    /// Eight bytes can be read at `key`, also where it is shorter.
     #[inline]
     pub unsafe fn get_padded(&mut self, key: *const u8, length: usize) -> Option<*mut Str> {
         let ends = Ends::of(key, length);

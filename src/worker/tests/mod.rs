@@ -133,7 +133,7 @@ impl Source for Numbers {
         self.elapsed.set(self.elapsed.get() + time);
     }
 
-    fn keep_alive(&self) {}
+    fn keep_alive(&self, _: u64) {}
 
     fn is_rebalancing(&self) -> bool {
         false

@@ -80,7 +80,8 @@ impl Partition {
     }
 
     /// A record leaves the fetch queue. False where it was requeued and is in progress already.
-    #[inline]
+    #[allow(clippy::inline_always)] // Called once for each record.
+    #[inline(always)]
     pub fn take(&mut self, offset: i64) -> bool {
         // A record from before the end, requeued and taken again, does not make the end unknown: librdkafka reports
         // it once.
@@ -103,7 +104,8 @@ impl Partition {
     }
 
     /// The record has its result. False where it is not in progress: it has a result already, or is read again.
-    #[inline]
+    #[allow(clippy::inline_always)] // Called once for each record.
+    #[inline(always)]
     pub fn complete(&mut self, offset: i64) -> bool {
         if self.in_progress.front() == Some(&offset) {
             self.in_progress.pop_front();

@@ -251,7 +251,8 @@ impl<M: Fetched> AssignedRecords<M> {
         Next::Empty
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)] // Called once for each record.
+    #[inline(always)]
     fn take(&mut self, slot: usize, message: &M) {
         let offset = message.offset();
         if self
@@ -263,7 +264,8 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)] // Called once for each record.
+    #[inline(always)]
     fn deliver(&mut self, message: M, slot: usize, queue: Option<KeyQueue>) -> Handle<M::Id> {
         let handle = self.handle(&message, slot);
         self.in_flight.push_back(InFlight {
@@ -274,7 +276,8 @@ impl<M: Fetched> AssignedRecords<M> {
         handle
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)] // Called once for each record.
+    #[inline(always)]
     fn handle(&self, message: &M, slot: usize) -> Handle<M::Id> {
         let offset = message.offset();
         let failures = if self.attempts.is_empty() {
@@ -305,7 +308,8 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)] // Called once for each record.
+    #[inline(always)]
     fn take_in_flight(&mut self, id: M::Id) -> Option<InFlight<M>> {
         if self
             .in_flight

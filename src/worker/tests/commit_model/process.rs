@@ -347,7 +347,7 @@ impl Source for Process<'_> {
         self.clock.set(self.clock.get() + STEP);
     }
 
-    fn keep_alive(&self) {}
+    fn keep_alive(&self, _: u64) {}
 
     fn is_rebalancing(&self) -> bool {
         self.world.choose(4) == 3
