@@ -5,14 +5,18 @@
 //! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/busy_poll.rs`, and its clocks are those of
 //!   `src/kafka/client/produce_clock.rs`, which say why. Also in tests and examples, and `poll` by the name that
 //!   fortified builds of C use.
+//! - On macOS, whose linker has neither: PHP's symbols are found when PHP loads the library.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        println!("cargo:rustc-link-arg=-Wl,--wrap=poll");
-        println!("cargo:rustc-link-arg=-Wl,--wrap=__poll_chk");
-        println!("cargo:rustc-link-arg=-Wl,--wrap=clock_gettime");
-        println!("cargo:rustc-link-arg=-Wl,--wrap=gettimeofday");
+    match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
+        Ok("linux") => {
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+            for function in ["poll", "__poll_chk", "clock_gettime", "gettimeofday"] {
+                println!("cargo:rustc-link-arg=-Wl,--wrap={function}");
+            }
+        }
+        Ok("macos") => println!("cargo:rustc-cdylib-link-arg=-Wl,-undefined,dynamic_lookup"),
+        _ => {}
     }
 }

@@ -5,11 +5,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+// The clocks of the kernel's last tick; elsewhere than on Linux the exact ones.
+#[cfg(target_os = "linux")]
+const CLOCKS: (libc::clockid_t, libc::clockid_t) =
+    (libc::CLOCK_MONOTONIC_COARSE, libc::CLOCK_REALTIME_COARSE);
+#[cfg(not(target_os = "linux"))]
+const CLOCKS: (libc::clockid_t, libc::clockid_t) = (libc::CLOCK_MONOTONIC, libc::CLOCK_REALTIME);
+
 /// Milliseconds since an arbitrary point in the past; monotonic.
 #[inline]
 #[must_use]
 pub fn coarse_ms() -> u64 {
-    let (seconds, nanos) = read(libc::CLOCK_MONOTONIC_COARSE);
+    let (seconds, nanos) = read(CLOCKS.0);
     seconds * 1000 + u64::from(nanos / 1_000_000)
 }
 
@@ -18,7 +25,7 @@ pub fn coarse_ms() -> u64 {
 #[inline]
 #[must_use]
 pub fn recent_unix_time() -> (u64, u32) {
-    read(libc::CLOCK_REALTIME_COARSE)
+    read(CLOCKS.1)
 }
 
 /// Nanoseconds since an arbitrary point in the past; monotonic. A quarter of the instructions of `Instant::elapsed()`.

@@ -51,8 +51,10 @@ as_root() {
 export_release_flags() {
     local crates="${CARGO_HOME:-$HOME/.cargo}/registry/src" target="${CARGO_TARGET_DIR:-$ROOT/target}"
     export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$ROOT=. --remap-path-prefix=$target=target --remap-path-prefix=$crates=crates"
-    export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
-    export CXXFLAGS="${CXXFLAGS:-} -ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
+    # A library that PHP loads uses the C library of PHP's process.
+    if rustc -vV | grep -q '^host: .*-musl$'; then RUSTFLAGS+=" -C target-feature=-crt-static"; fi
+    local c="-ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
+    export CFLAGS="${CFLAGS:-} $c" CXXFLAGS="${CXXFLAGS:-} $c"
 }
 
 need_extension() {

@@ -31,6 +31,8 @@ VERSION="$("$ROOT/tools/version.sh")"
 # Files in packages have the time of the last commit, so that builds are reproducible.
 SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date -r CHANGELOG.md +%s)}"
 export SOURCE_DATE_EPOCH
+# The modes of files in packages do not depend on the user.
+umask 022
 WORK="$(mktemp -d)"
 trap 'rm -rf "$WORK"' EXIT
 

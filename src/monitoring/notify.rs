@@ -4,6 +4,7 @@
 //! callback that hangs stops them and the watchdog of systemd takes action. `sd_notify::notify` cannot send them: it
 //! takes paths only, and blocks while the service manager does not read.
 
+#[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -27,6 +28,7 @@ pub struct Notify {
 
 fn address(name: &[u8]) -> Option<SocketAddr> {
     match name {
+        #[cfg(target_os = "linux")]
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest).ok(),
         [b'/', ..] => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name)).ok(),
         _ => None,

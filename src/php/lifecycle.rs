@@ -60,10 +60,10 @@ pub fn is_command_line() -> bool {
 static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
 
 /// `pthread_self()`: unlike the kernel's thread id it is the same in a forked child.
-// As wide as a pointer with glibc.
+// An integer as wide as a pointer with glibc, a pointer with musl.
 #[allow(clippy::cast_possible_truncation)]
 fn this_thread() -> usize {
-    // SAFETY: returns the calling thread's own handle, an integer with glibc.
+    // SAFETY: returns the calling thread's own handle.
     unsafe { libc::pthread_self() as usize }
 }
 

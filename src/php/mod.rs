@@ -45,6 +45,7 @@ mod realtime;
 mod received;
 mod retry;
 mod shutdown;
+mod signal_timer;
 mod signals;
 mod signatures;
 mod state;

@@ -8,13 +8,14 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicI32, AtomicIsize, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ext_php_rs::ffi;
 use ext_php_rs::types::{ZendCallable, Zval};
 use once_cell::sync::Lazy;
 
+use super::signal_timer::SignalTimer;
 use super::{lifecycle, logging, zend};
 use crate::clock;
 use crate::kafka::producer::pool::PRODUCERS;
@@ -48,8 +49,8 @@ struct Watched {
     /// The host's handler and its flags.
     handler: AtomicUsize,
     flags: AtomicI32,
-    /// The timer for [`MAX_DEFERRAL`], -1 without one.
-    timer: AtomicIsize,
+    /// For [`MAX_DEFERRAL`].
+    timer: SignalTimer,
 }
 
 impl Watched {
@@ -59,7 +60,7 @@ impl Watched {
             kind,
             handler: AtomicUsize::new(libc::SIG_DFL),
             flags: AtomicI32::new(0),
-            timer: AtomicIsize::new(-1),
+            timer: SignalTimer::new(signal),
         }
     }
 }
@@ -136,6 +137,11 @@ fn our_handler() -> usize {
     on_signal as Handler as usize
 }
 
+#[cfg(not(target_os = "macos"))]
+use libc::__errno_location as errno_location;
+#[cfg(target_os = "macos")]
+use libc::__error as errno_location;
+
 /// Async-signal-safe.
 extern "C" fn on_signal(
     signal: libc::c_int,
@@ -143,7 +149,7 @@ extern "C" fn on_signal(
     context: *mut libc::c_void,
 ) {
     // SAFETY: the thread's own errno, which the interrupted code may be about to read.
-    let errno = unsafe { libc::__errno_location() };
+    let errno = unsafe { errno_location() };
     // SAFETY: as above.
     let before = unsafe { *errno };
     receive(signal, info, context);
@@ -166,7 +172,7 @@ fn receive(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
         }
         return;
     }
-    if is_timer(info, watched) {
+    if watched.timer.is_sender(info) {
         if take_deferred_signal(bit) {
             INFO.with(|all| pass_on(watched, saved(all, place), context));
         }
@@ -177,7 +183,7 @@ fn receive(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
             // SAFETY: the kernel's information, copied into memory that only this thread reads while the signal is
             // blocked.
             INFO.with(|all| unsafe { saved(all, place).write(info.read()) });
-            set_timer(watched, MAX_DEFERRAL);
+            watched.timer.set(MAX_DEFERRAL);
         }
         return;
     }
@@ -228,46 +234,6 @@ fn is_sent(info: *const libc::siginfo_t) -> bool {
     unsafe { info.as_ref() }.is_some_and(|info| info.si_code <= 0)
 }
 
-fn is_timer(info: *const libc::siginfo_t, watched: &Watched) -> bool {
-    // SAFETY: null or the kernel's information, which has a value where a timer has sent the signal.
-    unsafe { info.as_ref() }.is_some_and(|info| {
-        info.si_code == libc::SI_TIMER
-            // SAFETY: as above.
-            && unsafe { info.si_value() }.sival_ptr == std::ptr::from_ref(watched).cast_mut().cast()
-    })
-}
-
-fn set_timer(watched: &Watched, wait: Duration) {
-    let timer = watched.timer.load(Ordering::Relaxed);
-    if timer < 0 {
-        return;
-    }
-    // SAFETY: a timer of this process; async-signal-safe.
-    unsafe {
-        let mut spec: libc::itimerspec = std::mem::zeroed();
-        spec.it_value.tv_sec = libc::time_t::try_from(wait.as_secs()).unwrap_or(0);
-        libc::timer_settime(timer as libc::timer_t, 0, &raw const spec, null_mut());
-    }
-}
-
-fn create_timer(watched: &Watched) {
-    if watched.timer.load(Ordering::Relaxed) >= 0 {
-        return;
-    }
-    // SAFETY: plain call with local memory; the value is the address of a static.
-    unsafe {
-        let mut event: libc::sigevent = std::mem::zeroed();
-        event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = watched.signal;
-        event.sigev_notify_thread_id = libc::gettid();
-        event.sigev_value.sival_ptr = std::ptr::from_ref(watched).cast_mut().cast();
-        let mut timer: libc::timer_t = null_mut();
-        if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) == 0 {
-            watched.timer.store(timer as isize, Ordering::Relaxed);
-        }
-    }
-}
-
 /// True for the process that a container stops: PID 1, or the child of an init process.
 fn is_stopped_by_container() -> bool {
     // SAFETY: plain calls.
@@ -298,7 +264,7 @@ fn take_over() {
                 libc::sigemptyset(&raw mut new.sa_mask);
                 new.sa_flags = libc::SA_RESTART;
             } else if watched.kind != Kind::Immediate {
-                create_timer(watched);
+                watched.timer.create();
             }
             watched.handler.store(old.sa_sigaction, Ordering::Relaxed);
             watched.flags.store(old.sa_flags, Ordering::Relaxed);
@@ -313,7 +279,7 @@ fn take_over() {
 fn give_back() {
     let sigaction = sigaction();
     for watched in &WATCHED {
-        // SAFETY: plain signal calls with local memory, and a timer of this process.
+        // SAFETY: plain signal calls with local memory.
         unsafe {
             let mut current: libc::sigaction = std::mem::zeroed();
             sigaction(watched.signal, std::ptr::null(), &raw mut current);
@@ -322,11 +288,8 @@ fn give_back() {
                 current.sa_flags = watched.flags.load(Ordering::Relaxed);
                 sigaction(watched.signal, &raw const current, null_mut());
             }
-            let timer = watched.timer.swap(-1, Ordering::Relaxed);
-            if timer >= 0 {
-                libc::timer_delete(timer as libc::timer_t);
-            }
         }
+        watched.timer.delete();
     }
 }
 
@@ -341,7 +304,7 @@ fn deliver_all_deferred() -> bool {
     process::without_signals(|| {
         for (place, watched) in WATCHED.iter().enumerate() {
             if take_deferred_signal(1 << place) {
-                set_timer(watched, Duration::ZERO);
+                watched.timer.set(Duration::ZERO);
                 INFO.with(|all| pass_on(watched, saved(all, place), null_mut()));
             }
         }
@@ -394,7 +357,7 @@ impl SignalHandlers {
     pub fn install() -> Self {
         if GENERATION.swap(process::generation(), Ordering::Relaxed) != process::generation() {
             for (place, watched) in WATCHED.iter().enumerate() {
-                watched.timer.store(-1, Ordering::Relaxed);
+                watched.timer.forget();
                 take_deferred_signal(1 << place);
             }
         }

@@ -42,12 +42,45 @@ static HOST: Mutex<Option<EndOfProcess>> = Mutex::new(None);
 static HOST_IS_ENDING: AtomicBool = AtomicBool::new(false);
 static SERVES_REQUESTS: AtomicBool = AtomicBool::new(false);
 
+/// Posted by the signal handler. macOS cannot make one without a name: there the thread polls [`SIGNAL`].
+#[cfg_attr(target_os = "macos", allow(dead_code))]
 struct Semaphore(UnsafeCell<MaybeUninit<libc::sem_t>>);
 
 // SAFETY: a semaphore is made for several threads; it is initialised before its thread starts.
 unsafe impl Sync for Semaphore {}
 
 static SEMAPHORE: Semaphore = Semaphore(UnsafeCell::new(MaybeUninit::uninit()));
+
+#[cfg(not(target_os = "macos"))]
+impl Semaphore {
+    fn init(&self) {
+        // SAFETY: no other thread of this process uses it yet.
+        unsafe { libc::sem_init((*self.0.get()).as_mut_ptr(), 0, 0) };
+    }
+
+    fn post(&self) {
+        // SAFETY: async-signal-safe; initialised before the handler was installed.
+        unsafe { libc::sem_post((*self.0.get()).as_mut_ptr()) };
+    }
+
+    fn wait(&self) {
+        // SAFETY: initialised before this thread was started.
+        while unsafe { libc::sem_wait((*self.0.get()).as_mut_ptr()) } != 0 {}
+    }
+}
+
+#[cfg(target_os = "macos")]
+impl Semaphore {
+    fn init(&self) {}
+
+    fn post(&self) {}
+
+    fn wait(&self) {
+        while SIGNAL.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
 
 /// The clients that have messages to send.
 #[derive(Clone, Copy)]
@@ -121,8 +154,7 @@ pub fn wait_if_ending() {
 pub fn arm(host: EndOfProcess, is_default: impl Fn(libc::c_int) -> bool) {
     *HOST.lock() = Some(host);
     if !was_armed() {
-        // SAFETY: no other thread of this process uses it yet.
-        unsafe { libc::sem_init((*SEMAPHORE.0.get()).as_mut_ptr(), 0, 0) };
+        SEMAPHORE.init();
         if let Err(error) = spawn("rt-signals", wait_for_signal) {
             current().log.write_once(Level::Warning, error.message());
             return;
@@ -168,8 +200,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
         return;
     }
     SIGNAL.store(signal, Ordering::Relaxed);
-    // SAFETY: async-signal-safe; initialised before the handler was installed.
-    unsafe { libc::sem_post((*SEMAPHORE.0.get()).as_mut_ptr()) };
+    SEMAPHORE.post();
 }
 
 /// Ends a forked child that has sent nothing. In the handler, the signal is delivered when that returns.
@@ -187,8 +218,7 @@ fn restore_default(signal: libc::c_int) {
 }
 
 fn wait_for_signal() {
-    // SAFETY: initialised before this thread was started.
-    while unsafe { libc::sem_wait((*SEMAPHORE.0.get()).as_mut_ptr()) } != 0 {}
+    SEMAPHORE.wait();
     let signal = SIGNAL.load(Ordering::Relaxed);
     STATE.store(ENDING, Ordering::Relaxed);
     finish();

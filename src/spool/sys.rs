@@ -327,15 +327,20 @@ impl FileMapping {
 /// True on file systems that keep the space that was allocated. Others may need it again when the page is written: a
 /// full disk would be a signal that ends the process.
 #[cfg(target_os = "linux")]
+#[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
 fn reserves_space(file: &File) -> bool {
     let mut about = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: an open file; the buffer is read where the call has filled it.
     unsafe {
         libc::fstatfs(file.as_raw_fd(), about.as_mut_ptr()) == 0
-            && matches!(
-                about.assume_init().f_type,
-                libc::EXT4_SUPER_MAGIC | libc::XFS_SUPER_MAGIC | libc::TMPFS_MAGIC
-            )
+            && [
+                libc::EXT4_SUPER_MAGIC,
+                libc::XFS_SUPER_MAGIC,
+                libc::TMPFS_MAGIC,
+            ]
+            // Their types differ between C libraries.
+            .map(|magic| magic as u64)
+            .contains(&(about.assume_init().f_type as u64))
     }
 }
 

@@ -47,6 +47,8 @@ pub fn handed_over() -> io::Result<Option<TcpListener>> {
     let passed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     // Duplicated, so that a second gateway in this process can use it too.
     let socket = Socket::from(passed.try_clone_to_owned()?);
+    // macOS cannot tell, and has no systemd that would hand one over.
+    #[cfg(target_os = "linux")]
     if !socket.is_listener().unwrap_or(false) {
         return Err(io::Error::other(format!(
             "LISTEN_FDS was set, but descriptor {descriptor} is not a listening socket"
@@ -92,8 +94,10 @@ pub fn bound_buffers(stream: &TcpStream, send: usize, receive: usize) {
     let _ = socket.set_recv_buffer_size(receive);
 }
 
-/// Closes the connection if what was sent is not acknowledged within this time.
+/// Closes the connection if what was sent is not acknowledged within this time. Only Linux can.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
 pub fn set_user_timeout(stream: &TcpStream, timeout: Duration) {
+    #[cfg(target_os = "linux")]
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
 }
 

@@ -47,6 +47,14 @@ final class DebianEmbeddedTest extends PackagesTestCase
         self::assertSame([], array_diff($expected, self::files(self::extension())));
     }
 
+    public function testEveryUserMayReadTheFiles(): void
+    {
+        foreach ([self::extension(), self::layer()] as $package) {
+            $listing = self::execute(['dpkg-deb', '-c', $package])[1];
+            self::assertSame([], preg_grep('/^(?!-rw-r--r-- |-rwxr-xr-x |drwxr-xr-x |l)./', explode("\n", $listing)), $package);
+        }
+    }
+
     public function testBothHaveTheVersionOfCargoToml(): void
     {
         foreach ([self::extension(), self::layer()] as $package) {

@@ -26,7 +26,11 @@ abstract class PackagesTestCase extends TestCase
             $folder = sys_get_temp_dir() . '/realtime-packages-' . getmypid();
             $extension = getenv('REALTIME_EXTENSION') ?: self::root() . '/target/release/libtoporia_realtime.so';
             [$status, , $errors] = self::execute(
-                [self::root() . '/tools/package.sh', "--extension=$extension", "--output=$folder"],
+                // By a user whose new files are private.
+                [
+                    'sh', '-c', 'umask 077; exec "$@"', 'sh',
+                    self::root() . '/tools/package.sh', "--extension=$extension", "--output=$folder",
+                ],
                 ['PHP' => PHP_BINARY]
             );
             self::assertSame(0, $status, $errors);
