@@ -16,9 +16,9 @@
 //! a `Spool` used there starts its own file, a `Claim` created before the fork returns errors.
 //!
 //! Modules: `record` a spooled message · `format` file format, and a reader that reads past damage · `file` appends,
-//! has the state of a spool per fork generation · `journal` writes before sending · `claim` replays · `failed` keeps what
-//! cannot be sent or read · `directory` directories, disk usage, errors · `key` the owner of a directory · `sys` locks,
-//! the fork hook, mapped files.
+//! has the state of a spool per fork generation · `journal` writes before sending · `claim` replays · `failed` keeps
+//! what cannot be sent or read · `directory` directories, disk usage, errors · `key` the owner of a directory · `sys`
+//! locks, the fork hook, mapped files.
 
 mod claim;
 mod directory;
