@@ -63,8 +63,8 @@ class KafkaBroker implements BrokerInterface
     public function publish(string $channel, MessageInterface|Message $message): void
     {
         $this->expectConnected();
-        $native = self::nativeMessage($message);
         try {
+            $native = self::nativeMessage($message);
             // Publishing it again would feed the consumer its own message forever.
             if (!$this->native()->repeats($channel, $native)) {
                 $this->native()->publish($channel, $native);
@@ -113,12 +113,18 @@ class KafkaBroker implements BrokerInterface
      * A callback that throws is retried, then its message becomes a dead letter; see docs/guarantees.md.
      *
      * @param callable(\Toporia\Framework\Realtime\Message): mixed $callback
+     *
+     * @throws \Throwable the framework's BrokerException: an invalid channel name
      */
     public function subscribe(string $channel, callable $callback): void
     {
         $this->expectConnected();
+        try {
+            $this->subscribeNative($channel, $callback);
+        } catch (RealtimeException $e) {
+            throw Framework::exception("The kafka broker cannot subscribe to '$channel'", $e);
+        }
         $this->subscriptions[$channel] = $callback;
-        $this->subscribeNative($channel, $callback);
     }
 
     public function unsubscribe(string $channel): void

@@ -151,6 +151,25 @@ final class ReplacementBrokerTest extends ToporiaTestCase
             } catch (BrokerException $e) {
                 $answers[] = get_class($e->getPrevious());
             }
+            $foreign = new class implements Toporia\Framework\Realtime\Contracts\MessageInterface {
+                public function getId(): string { return "1"; }
+                public function getType(): string { return "event"; }
+                public function getChannel(): ?string { return null; }
+                public function getEvent(): ?string { return null; }
+                public function getData(): mixed { return null; }
+                public function getTimestamp(): int { return 1; }
+                public function toJson(): string { return "not an envelope"; }
+                public function toArray(): array { return []; }
+                public static function fromJson(string $json): static { return new self(); }
+                public static function fromArray(array $data): static { return new self(); }
+            };
+            foreach ([fn ($b) => $b->publish("user.1", $foreign), fn ($b) => $b->subscribe("", fn () => null)] as $call) {
+                try {
+                    $call($manager->broker());
+                } catch (BrokerException $e) {
+                    $answers[] = get_class($e->getPrevious());
+                }
+            }
             $manager->broker()->disconnect();
             try {
                 $manager->broker()->publish("user.1", Toporia\Framework\Realtime\Message::event("user.1", "x", 1));
@@ -165,9 +184,11 @@ final class ReplacementBrokerTest extends ToporiaTestCase
             }
             echo json_encode($answers);
         ')->wait();
-        [$local, $previous, $disconnected, $mistake] = $result->json();
+        [$local, $previous, $encoding, $subscribing, $disconnected, $mistake] = $result->json();
         self::assertSame(['user.1 too.large'], $local);
         self::assertSame('Toporia\Realtime\Exception\InvalidChannelException', $previous);
+        self::assertSame('Toporia\Realtime\Exception\EncodingException', $encoding);
+        self::assertSame('Toporia\Realtime\Exception\InvalidChannelException', $subscribing);
         self::assertStringContainsString('is disconnected', $disconnected);
         self::assertStringContainsString("Unknown setting 'topic_prefx'", $mistake);
         self::assertStringContainsString("Did you mean 'topic_prefix'?", $mistake);
