@@ -33,6 +33,8 @@ mod produce_clock {
 mod queue;
 pub mod reachability;
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::ffi::{c_void, CString};

@@ -139,10 +139,10 @@ unsafe extern "C" {
 }
 
 /// A forked process that runs `body` and exits without destructors: 0 if it returned, 101 if it panicked.
-struct Child(libc::pid_t);
+pub(crate) struct Child(libc::pid_t);
 
 impl Child {
-    fn run(body: impl FnOnce()) -> Self {
+    pub(crate) fn run(body: impl FnOnce()) -> Self {
         // SAFETY: the child leaves through _exit and touches nothing of the test harness.
         match unsafe { libc::fork() } {
             0 => {
@@ -158,12 +158,16 @@ impl Child {
         }
     }
 
-    fn kill(&self) {
+    pub(crate) fn is_running(&self) -> bool {
+        waitpid(self.0, &mut 0, libc::WNOHANG) == 0
+    }
+
+    pub(crate) fn kill(&self) {
         kill(self.0, libc::SIGKILL);
     }
 
     /// Exit code, or the negated number of the signal that ended it.
-    fn wait(self) -> i32 {
+    pub(crate) fn wait(self) -> i32 {
         let mut status = 0;
         assert_eq!(waitpid(self.0, &mut status, 0), self.0);
         if libc::WIFEXITED(status) {
