@@ -16,7 +16,7 @@ use super::state::Begun;
 use super::{arrays, binary, fakes, interfaces, json, logging, publish, state, tracing, zend};
 use crate::envelope::headers;
 use crate::error::Error;
-use crate::kafka::producer::metrics::kind_name;
+use crate::kafka::producer::pool::kind_name;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::message::Header;
 use crate::message::Message as Inner;

@@ -6,8 +6,8 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::commit::CommitMetadata;
 use super::rebalance::Event;
-use super::state::State;
 use super::Consumer;
+use super::State;
 use crate::error::Result;
 use crate::kafka::client::{partitions_of, AssignedPartitions};
 use crate::log::Level;

@@ -379,7 +379,7 @@ impl CommitMetadata {
 mod tests {
     use std::rc::Rc;
 
-    use super::super::state::State;
+    use super::super::State;
     use super::*;
 
     fn ends(list: &[(&str, i32, i64)]) -> Ends {

@@ -4,29 +4,22 @@
 //! without a result stay in here, never on the stack: a PHP fatal error jumps over the stack, and librdkafka waits for
 //! a client whose messages were not destroyed.
 #![allow(unsafe_code)]
+
 pub mod assignment;
 mod commit;
 mod fetch;
-mod fetch_wait;
-mod group_protocol;
 mod message;
 pub(crate) mod partition;
 mod position;
 mod rebalance;
 pub(crate) mod records;
 mod retry_queue;
-mod state;
 mod status;
 #[cfg(test)]
 mod tests;
 
-pub use commit::{CommitMetadata, PreCommit};
-pub use message::{MessageId, Record};
-pub use position::Position;
-pub use status::GroupStats;
-
 use std::cell::{Cell, RefCell};
-
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,16 +27,22 @@ use std::time::{Duration, Instant};
 use rdkafka::types::RDKafkaType;
 use rdkafka::TopicPartitionList;
 
-use crate::kafka::client::reachability::Reachability;
-use crate::kafka::client::{self, Client, Conf, EventQueue};
-
-use self::fetch_wait::FetchWait;
+use self::commit::PendingPreCommit;
+use self::fetch::FetchWait;
+use self::message::FetchedMessage;
 use self::rebalance::{Event, Events};
-use self::state::State;
+use self::records::AssignedRecords;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::kafka::client::reachability::Reachability;
+use crate::kafka::client::{self, Client, Conf, EventQueue};
 use crate::metrics::number::SingleWriterCounter;
 use crate::topic::TopicFilter;
+
+pub use commit::{CommitMetadata, PreCommit};
+pub use message::{MessageId, Record};
+pub use position::Position;
+pub use status::GroupStats;
 
 /// Maximum wait for a broker on this machine, to detect an embedded broker.
 const LOCAL_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -204,7 +203,7 @@ impl Consumer {
     fn client_with(properties: &[(String, String)], events: &Arc<Events>) -> Result<Client> {
         let mut conf = Conf::new(properties, "consumer_config")?;
         conf.set_consumer_events(events);
-        group_protocol::watch::<Events>(properties, &mut conf)?;
+        rebalance::watch::<Events>(properties, &mut conf)?;
         conf.into_client(RDKafkaType::RD_KAFKA_CONSUMER)
     }
 
@@ -315,5 +314,56 @@ impl Drop for Consumer {
             std::mem::forget(std::mem::take(&mut self.state.get_mut().records));
         }
         self.close();
+    }
+}
+
+/// State that changes while consuming. Borrowed briefly, never while a callback runs.
+#[derive(Default)]
+struct State {
+    records: AssignedRecords<FetchedMessage>,
+    /// Seeks from inside the `assigned` callback, which take effect with the assignment.
+    seeks: HashMap<(String, i32), i64>,
+    assigning: bool,
+    /// Partitions paused inside the `assigned` callback.
+    pauses: Vec<(String, i32)>,
+    waiting_for: BTreeSet<String>,
+    /// Topics that appeared after subscribing.
+    late: HashSet<String>,
+    /// Partitions whose commit metadata could not be read yet.
+    metadata_unread: Vec<(String, i32)>,
+    known_topics: Option<HashSet<String>>,
+    filters: Vec<TopicFilter>,
+    last_error: Option<String>,
+    /// The reason of a reported wait.
+    wait: Option<String>,
+    fatal_error: Option<Error>,
+    /// The number of the commit whose response is pending.
+    pending_commit: Option<usize>,
+    pre_commit: Option<PendingPreCommit>,
+    subscriptions: String,
+    conflict: bool,
+}
+
+impl State {
+    /// True for a topic that did not exist when the consumer subscribed.
+    fn is_late(&self, topic: &str) -> bool {
+        let unknown = |known: &HashSet<String>| !known.contains(topic);
+        self.late.contains(topic) || self.known_topics.as_ref().is_some_and(unknown)
+    }
+
+    /// A commit response arrived.
+    fn on_commit_response(&mut self, number: usize, accepted: bool) {
+        if self.pending_commit == Some(number) {
+            self.pending_commit = None;
+        }
+        if let Some(pre_commit) = &mut self.pre_commit {
+            pre_commit.answer(number, accepted);
+        }
+    }
+
+    /// The pre-commit, if it is complete.
+    fn take_completed(&mut self) -> Option<PendingPreCommit> {
+        self.pre_commit
+            .take_if(|pre_commit| !pre_commit.is_pending())
     }
 }

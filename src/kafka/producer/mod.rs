@@ -2,16 +2,11 @@
 //! rest on close.
 
 pub mod delivery;
-mod delivery_failure;
 mod flush;
 mod in_flight;
-mod journal_write;
-pub mod metrics;
 mod poller;
 pub mod pool;
-mod record;
-mod spool_replay;
-mod successor;
+mod spool;
 mod topic_cache;
 mod topic_gate;
 mod topic_lookup;
@@ -31,8 +26,8 @@ use rdkafka::types::RDKafkaType;
 use self::delivery::DeliveryFailures;
 use self::in_flight::InFlight;
 use self::pool::PRODUCERS;
-use self::record::{produce_gated, Passed};
 use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
+use self::topic_gate::{produce_gated, Passed};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::kafka::client::reachability::Reachability;
@@ -400,7 +395,7 @@ impl Producer {
         };
         let unknown = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic);
         if let Some(reason) = unknown
-            .then(|| delivery_failure::name_collision(self, message.topic))
+            .then(|| delivery::name_collision(self, message.topic))
             .flatten()
         {
             return Err(Error::channel(format!("{action}: {reason}.")));

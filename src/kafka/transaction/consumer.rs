@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 
+use super::call::TransactionError;
 use super::call::{call_with_timeout, TransactionCall};
-use super::error::TransactionError;
 use super::{current, TransactionalProducer, ABORT_TIMEOUT, POLL_INTERVAL};
 use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};

@@ -5,8 +5,6 @@
 mod call;
 mod consumer;
 mod current;
-mod error;
-mod orphans;
 mod transactional_id;
 
 use std::cell::{Cell, RefCell};
@@ -17,8 +15,7 @@ use std::time::{Duration, Instant};
 pub use self::consumer::{TransactionOutcome, TransactionalConsumer, Transactions};
 pub use self::current::{clear, current_for, save_current};
 
-use self::call::call_with_timeout;
-use self::error::TransactionError;
+use self::call::{call_with_timeout, TransactionError};
 use self::transactional_id::TransactionalIdLock;
 use super::client::{self, NativeClient};
 use super::producer::Producer;
@@ -237,7 +234,7 @@ impl TransactionalProducer {
         match result.map_err(TransactionError::from) {
             Ok(()) => {
                 if self.id_lock.borrow().is_some() && !self.orphans_checked.replace(true) {
-                    orphans::abort_orphans(&self.config, self.timeout_ms());
+                    transactional_id::abort_orphans(&self.config, self.timeout_ms());
                 }
                 self.ready.set(true);
                 Ok(true)

@@ -9,10 +9,18 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::call::call_with_timeout;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::kafka::client::NativeClient;
+use crate::kafka::producer::Producer;
+use crate::log::Level;
 use crate::spool::{effective_user, lock_exclusively};
+use crate::{clock, process};
 
 /// Upper limit of workers per group and machine.
 const MAX_WORKERS: u32 = 1024;
@@ -154,6 +162,41 @@ fn host_name() -> String {
         String::from_utf8_lossy(&transactional_id[..length]).into_owned()
     } else {
         "localhost".to_owned()
+    }
+}
+
+/// The worker's own records wait during this time.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// Aborts open transactions of this group's workers that were killed on this machine, except for the id that this
+/// worker has taken over. If Kafka does not respond in time, the next worker or the timeout does it.
+///
+/// Consumers with `read_committed` cannot read past an open transaction, not even records that others commit after
+/// it, until its transactional.id is initialized again or `transaction.timeout.ms` has passed.
+pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
+    let until = Instant::now() + clock::bounded(TIME_LIMIT);
+    for lock in TransactionalIdLock::orphaned(config) {
+        if Instant::now() >= until {
+            return;
+        }
+        let id = lock.transactional_id(config);
+        let Ok(producer) = Producer::start_transactional(Arc::clone(config), &id, timeout_ms)
+        else {
+            continue;
+        };
+        let step = Box::new(NativeClient::init_transactions);
+        let outcome = call_with_timeout(&producer, until, step);
+        producer.aborting.store(true, Ordering::Release);
+        producer.close(Instant::now());
+        if outcome.is_ok() {
+            lock.mark_clean();
+            process::current().log.write(
+                Level::Warning,
+                format!(
+                    "A worker was killed; the transaction it may have left open as \"{id}\" was aborted."
+                ),
+            );
+        }
     }
 }
 

@@ -9,13 +9,13 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::Poller;
 use crate::kafka::client::{self, TopicHandle};
+use crate::kafka::producer::delivery::spool_or_report;
 use crate::kafka::producer::delivery::Undelivered;
-use crate::kafka::producer::delivery_failure::spool_or_report;
 use crate::kafka::producer::in_flight::InFlight;
 use crate::kafka::producer::pool::PRODUCERS;
-use crate::kafka::producer::record::{produce_gated, Passed};
 use crate::kafka::producer::topic_cache::{PendingMessage, Readiness, TopicCache};
 use crate::kafka::producer::topic_gate::TopicGate;
+use crate::kafka::producer::topic_gate::{produce_gated, Passed};
 use crate::kafka::producer::topic_lookup::TopicLookup;
 use crate::kafka::producer::Producer;
 use crate::spool::SpoolRecord;
