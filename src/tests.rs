@@ -164,7 +164,6 @@ fn few_files_use_each_other() {
         .into_iter()
         .partition(|(one, _)| one.starts_with("php"));
     let known = [
-        ("gateway::backend", "gateway::hub"),
         ("gateway::hub", "gateway::presence"),
         ("kafka::client::handle", "kafka::client::metadata"),
     ];

@@ -1,20 +1,19 @@
 //! The interfaces between the hub and Kafka: [`Cluster`] for the other gateways, [`History`] for missed events.
-//! [`SingleNode`] and [`NoHistory`] implement them without Kafka.
+//! Requests of operators and of the HTTP API, which all gateways answer or carry out together, are here too.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::broadcast::{Broadcast, Position};
-use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
-use crate::error::Error;
+use crate::error::Result;
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -48,10 +47,10 @@ pub enum SocketEvent {
 }
 
 pub trait Cluster: Send + Sync {
-    /// A socket of this gateway joined a presence channel; `first` if no gateway had the user before.
-    fn joined(&self, channel: &str, socket: SocketId, member: &Member, first: bool);
-    /// A socket of this gateway left a presence channel; `last` if no gateway has the user any longer.
-    fn left(&self, channel: &str, socket: SocketId, user_id: &str, last: bool);
+    /// A socket of this gateway joined a presence channel.
+    fn joined(&self, channel: &str, socket: SocketId, member: &Member);
+    /// A socket of this gateway left a presence channel.
+    fn left(&self, channel: &str, socket: SocketId);
     /// The number of this gateway's sockets on a channel became `sockets`. Called for 0 → 1 and 1 → 0 only.
     fn occupied(&self, channel: &str, sockets: usize);
     /// Sends a client event to the sockets of other gateways.
@@ -62,14 +61,14 @@ pub trait Cluster: Send + Sync {
     fn presence_ready(&self) -> watch::Receiver<bool>;
     /// Publishes events of the HTTP API to all gateways. Ready once Kafka has acknowledged them. An error of the kinds
     /// `InvalidChannel` and `MessageTooLarge` is the caller's; nothing was sent.
-    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<crate::error::Result<()>>;
+    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<()>>;
     /// Sends a request to all gateways and merges the responses that arrive in time.
     fn send_admin_request(&self, request: AdminRequest) -> BoxFuture<AdminResponse>;
     /// The gateway is about to close its sockets: the other gateways keep its members for a moment, so that clients can
     /// reconnect there.
     fn drain(&self) {}
     /// Ok if Kafka is reachable and presence is complete; otherwise the reason as text.
-    fn ready(&self) -> Result<(), String>;
+    fn ready(&self) -> std::result::Result<(), String>;
 }
 
 /// The channel, socket and user that a token is issued for.
@@ -96,10 +95,10 @@ pub struct Replay {
 
 /// Positions, and the events after them.
 ///
-/// The feed first stores each record here, then calls [`Hub::deliver`], then advances the position. A subscriber is
+/// The feed first stores each record here, then lets the hub deliver it, then advances the position. A subscriber is
 /// added before its replay starts, so no record is missed in between.
 pub trait History: Send + Sync {
-    /// Next offsets of all partitions that feed the channel: for all records below, [`Hub::deliver`] has returned.
+    /// Next offsets of all partitions that feed the channel: all records below were delivered by the hub.
     fn position(&self, channel: &str) -> Position;
     /// The position as an opaque token; `None` if the channel cannot be recovered.
     fn token(&self, subject: &TokenSubject, position: &Position) -> Option<String>;
@@ -115,62 +114,6 @@ pub trait History: Send + Sync {
         user: Option<String>,
         may_scan: bool,
     ) -> BoxFuture<Replay>;
-}
-
-/// A gateway without others.
-pub struct SingleNode {
-    hub: Weak<Hub>,
-    ready: watch::Sender<bool>,
-}
-
-impl SingleNode {
-    /// Creates it for the sockets of `hub`.
-    #[must_use]
-    pub fn new(hub: &Arc<Hub>) -> Self {
-        Self {
-            hub: Arc::downgrade(hub),
-            ready: watch::Sender::new(true),
-        }
-    }
-}
-
-impl Cluster for SingleNode {
-    fn joined(&self, _: &str, _: SocketId, _: &Member, _: bool) {}
-    fn left(&self, _: &str, _: SocketId, _: &str, _: bool) {}
-    fn occupied(&self, _: &str, _: usize) {}
-    fn client_event(&self, _: &str, _: &str, _: &RawValue, _: Option<&str>) {}
-
-    fn presence_ready(&self) -> watch::Receiver<bool> {
-        self.ready.subscribe()
-    }
-
-    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<crate::error::Result<()>> {
-        let hub = self.hub.upgrade();
-        Box::pin(async move {
-            let hub = hub.ok_or_else(|| Error::connection("the gateway has stopped"))?;
-            for event in events {
-                let id = crate::ids::new_id();
-                let data = event.data.get();
-                let mut broadcast = Broadcast::new(&event.channel, &event.event, &id, data);
-                broadcast.except = event.except;
-                broadcast.exact = true;
-                hub.deliver(&Arc::new(broadcast));
-            }
-            Ok(())
-        })
-    }
-
-    fn send_admin_request(&self, request: AdminRequest) -> BoxFuture<AdminResponse> {
-        let response = match self.hub.upgrade() {
-            Some(hub) => hub.handle_admin_request(&request),
-            None => AdminResponse::default(),
-        };
-        Box::pin(async move { response })
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 /// A history without positions: nothing is recovered.

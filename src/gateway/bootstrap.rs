@@ -7,12 +7,11 @@ use parking_lot::Mutex;
 
 use super::backend::{Cluster, History, NoHistory};
 use super::broadcast::Broadcast;
-use super::cluster::{Gateways, Timing};
+use super::cluster::Gateways;
 use super::feed::positions::{PartitionState, Positions};
 use super::feed::{Feed, FeedConfig, FeedSink, RawControlRecord};
 use super::hub::{Delivery, Hub};
 use super::replay::replay_buffer::ReplayBuffer;
-use super::replay::token::Keys;
 use super::replay::Recovery;
 use super::session::limits::TokenBucket;
 use super::{Backends, Gateway};
@@ -84,8 +83,10 @@ impl FeedSink for FeedDispatcher {
 pub struct KafkaBackend {
     feed: Feed,
     gateways: Arc<Gateways>,
-    replay_buffer: Option<Arc<ReplayBuffer>>,
-    positions: Arc<Positions>,
+    #[cfg(test)]
+    pub(super) replay_buffer: Option<Arc<ReplayBuffer>>,
+    #[cfg(test)]
+    pub(super) positions: Arc<Positions>,
     history: Arc<dyn History>,
 }
 
@@ -112,8 +113,7 @@ impl KafkaBackend {
             None => Arc::new(NoHistory),
         };
         // The control topics first, so that the feed finds them in its first refresh.
-        let keys = Keys::new(&settings.secrets, "toporia_realtime control");
-        gateways.start(hub, &positions, keys, Timing::of(settings))?;
+        gateways.start(hub, &positions)?;
         let dispatcher = FeedDispatcher {
             hub: Arc::downgrade(hub),
             replay_buffer: replay_buffer.clone(),
@@ -142,7 +142,9 @@ impl KafkaBackend {
         Ok(Self {
             feed,
             gateways,
+            #[cfg(test)]
             replay_buffer,
+            #[cfg(test)]
             positions,
             history,
         })
@@ -170,26 +172,6 @@ impl KafkaBackend {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.feed.is_connected()
-    }
-
-    /// Number of broadcasts in the replay buffer, and their bytes.
-    #[must_use]
-    pub fn replay_buffer_size(&self) -> (usize, usize) {
-        self.replay_buffer
-            .as_ref()
-            .map_or((0, 0), |replay_buffer| replay_buffer.size())
-    }
-
-    /// Positions of the feed.
-    #[must_use]
-    pub fn positions(&self) -> &Arc<Positions> {
-        &self.positions
-    }
-
-    /// Announces the drain to the other gateways, which keep the members for five seconds. To be called before the
-    /// first socket is closed.
-    pub fn drain(&self) {
-        self.gateways.drain();
     }
 
     /// Stops the feed and the cluster. Idempotent; has no effect in a forked child.

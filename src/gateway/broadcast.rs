@@ -8,8 +8,10 @@ use once_cell::sync::Lazy;
 use serde::de::IgnoredAny;
 
 use super::protocol::{is_reserved_event, SocketId};
+use crate::config::gateway_settings::Settings;
 use crate::encryption;
 use crate::envelope::{scan_envelope, EnvelopeKind};
+use crate::topic::socket_channel::target_channels;
 use crate::topic::undeliverable::Reason;
 use crate::topic::{validate_channel, TopicMap};
 
@@ -135,6 +137,17 @@ impl Broadcast {
         let is_plain = || !encryption::is_acceptable(self.channel(), self.data());
         Reason::of(self.event(), self.data().len(), max_event)
             .or_else(|| is_plain().then_some(Reason::PlainData))
+    }
+
+    /// True if it is delivered on the socket channel `name`.
+    #[must_use]
+    pub fn reaches(&self, name: &str, settings: &Settings) -> bool {
+        let is_public = settings.is_public_broadcast(self.channel(), self.public);
+        let mut reaches = false;
+        target_channels(self.channel(), self.exact, is_public, |target| {
+            reaches |= target == name;
+        });
+        reaches
     }
 
     /// True if the record lies below `position`: a client at that position has received it.

@@ -30,6 +30,7 @@ pub mod replay;
 mod run;
 pub mod server;
 pub mod session;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::backend::{AdminRequest, AdminResponse};
-use super::backend::{Cluster, History, NoHistory, SingleNode};
+use super::backend::{Cluster, History};
 use super::broadcast::Broadcast;
 use super::hub::Hub;
 use super::metrics::GATEWAYS;
@@ -64,20 +64,6 @@ pub struct Stats {
 }
 
 impl Gateway {
-    /// Starts a gateway without Kafka: its events come from [`Self::broadcast_locally`] and its HTTP API only.
-    ///
-    /// # Errors
-    /// As [`Self::start_with`].
-    pub fn single_node(settings: Settings) -> Result<Self> {
-        Self::start_with(settings, |hub, _| {
-            Ok(Backends {
-                cluster: Arc::new(SingleNode::new(hub)),
-                history: Arc::new(NoHistory),
-                stop: None,
-            })
-        })
-    }
-
     /// Starts a gateway: its threads, then the services of `backends` (which may use these threads), then the ports.
     /// Clients are accepted when this returns.
     ///

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! actor              the thread that owns all state
-//!  ├ state               the nodes and their members: a state machine without I/O
+//!  ├ state               the nodes: a state machine without I/O
+//!  │  ├ node                members and channels of one node
 //!  │  └ webhook_state       first and last member of all nodes
 //!  ├ webhooks            which webhooks this node writes
+//!  ├ announcements       what this node tells the others: its members and channels
+//!  ├ subscription_counts counts of all nodes, for subscribers and webhooks
+//!  ├ socket_events       webhooks of single sockets
 //!  ├ pending_requests    admin requests that wait for responses
 //!  └ control_producer    writes control records
 //! wire               signed control records
@@ -14,11 +18,14 @@
 //! The hub calls while it holds locks, so a call only sends a command to the actor and never waits.
 
 mod actor;
+mod announcements;
 mod control_producer;
 mod event_publisher;
+mod node;
 mod pending_requests;
 mod socket_events;
 pub mod state;
+mod subscription_counts;
 #[cfg(test)]
 mod tests;
 mod webhook_state;
@@ -37,21 +44,104 @@ use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
 use self::event_publisher::EventPublisher;
-pub use self::state::Timing;
-use super::backend::{AdminRequest, AdminResponse};
-use super::backend::{ApiEvent, BoxFuture, Cluster, SocketEvent};
+use self::webhook_state::WebhookEvent;
+use self::wire::PresenceMember;
+use super::backend::{AdminRequest, AdminResponse, ApiEvent, BoxFuture, Cluster, SocketEvent};
 use super::feed::positions::Positions;
-use super::feed::{ControlTopics, RawControlRecord, TopicRole};
+use super::feed::{RawControlRecord, TopicRole};
 use super::hub::Hub;
 use super::protocol::frame::Member;
 use super::protocol::SocketId;
-use super::replay::token::Keys;
+use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::process;
 
 /// Maximum wait for the acknowledgement of an HTTP API event, including the events queued before it.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Timeouts and intervals, in ms.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    pub heartbeat: u64,
+    /// A node without a record for this long is removed.
+    pub node_timeout: u64,
+    /// The members of a draining node stay this long.
+    pub drain_members: u64,
+    /// Maximum wait for the snapshots of the known nodes.
+    pub presence_wait: u64,
+    /// A missing snapshot is requested again after this.
+    pub resync_interval: u64,
+}
+
+impl Timing {
+    /// Reads the timing from the settings.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            heartbeat: ms(settings.heartbeat),
+            node_timeout: ms(settings.node_timeout),
+            drain_members: ms(settings.drain_members),
+            presence_wait: ms(settings.presence_wait),
+            resync_interval: ms(settings.heartbeat),
+        }
+    }
+}
+
+/// Work that results from a record or from time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// A member of another gateway joined.
+    AddMember {
+        node: String,
+        member: PresenceMember,
+    },
+    /// A member of another gateway left.
+    RemoveMember {
+        node: String,
+        channel: String,
+        socket: SocketId,
+    },
+    /// A snapshot of another gateway is complete.
+    ReplaceMembers {
+        node: String,
+        members: Vec<PresenceMember>,
+    },
+    /// Another gateway was removed.
+    RemoveNode {
+        node: String,
+    },
+    /// This gateway must send a snapshot.
+    SendSnapshot,
+    /// This gateway must request a snapshot.
+    RequestSnapshot {
+        of: String,
+    },
+    Webhook(WebhookEvent),
+    /// The number of subscriptions of a channel changed.
+    SubscriptionsChanged {
+        channel: String,
+    },
+    /// A request of another gateway.
+    AdminRequest {
+        from: String,
+        id: u64,
+        request: AdminRequest,
+    },
+    /// A part of the response to this gateway's request.
+    AdminResponse {
+        from: String,
+        /// The number of the request.
+        id: u64,
+        /// True for the last part.
+        last: bool,
+        response: AdminResponse,
+    },
+    /// No record arrived within the node timeout: this gateway is isolated.
+    Isolated,
+    Reconnected,
+}
 
 /// A command to the actor.
 enum Command {
@@ -100,6 +190,17 @@ struct ActorStatus {
     changed_channels: Mutex<HashMap<String, usize>>,
 }
 
+impl ActorStatus {
+    fn set(&self, complete: bool, receives_own: bool) {
+        self.complete.send_if_modified(|known| {
+            let changes = *known != complete;
+            *known = complete;
+            changes
+        });
+        self.receives_own.store(receives_own, Ordering::Release);
+    }
+}
+
 /// Connection to the other gateways.
 pub struct Gateways {
     commands: Sender<Command>,
@@ -136,24 +237,11 @@ impl Gateways {
     ///
     /// # Errors
     /// Configuration: properties librdkafka does not take. Connection: no more threads.
-    pub fn start(
-        &self,
-        hub: &Arc<Hub>,
-        positions: &Arc<Positions>,
-        keys: Keys,
-        timing: Timing,
-    ) -> Result<()> {
+    pub fn start(&self, hub: &Arc<Hub>, positions: &Arc<Positions>) -> Result<()> {
         let Some(commands) = self.waiting.lock().take() else {
             return Ok(());
         };
-        let actor = actor::Actor::new(
-            &self.config,
-            hub,
-            positions,
-            keys,
-            timing,
-            Arc::clone(&self.status),
-        )?;
+        let actor = actor::Actor::new(&self.config, hub, positions, Arc::clone(&self.status))?;
         let thread = process::spawn("rt-gw-cluster", move || actor.run(&commands))?;
         *self.thread.lock() = Some(thread);
         Ok(())
@@ -201,7 +289,7 @@ impl Drop for Gateways {
 }
 
 impl Cluster for Gateways {
-    fn joined(&self, channel: &str, socket: SocketId, member: &Member, _first: bool) {
+    fn joined(&self, channel: &str, socket: SocketId, member: &Member) {
         self.send_command(Command::Joined {
             channel: channel.to_owned(),
             socket,
@@ -209,7 +297,7 @@ impl Cluster for Gateways {
         });
     }
 
-    fn left(&self, channel: &str, socket: SocketId, _user_id: &str, _last: bool) {
+    fn left(&self, channel: &str, socket: SocketId) {
         self.send_command(Command::Left {
             channel: channel.to_owned(),
             socket,
@@ -281,9 +369,4 @@ impl Cluster for Gateways {
         }
         Ok(())
     }
-}
-
-/// Names of the control topics of a configuration.
-fn control_topics(config: &BrokerConfig) -> ControlTopics {
-    ControlTopics::of(config.topics.prefix())
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use super::socket_events::webhook_envelope;
 use crate::config::gateway_settings::EventKind;
+use crate::envelope::write_php_string;
 use crate::gateway::protocol::frame::Member;
 use crate::gateway::protocol::SocketId;
 
@@ -35,6 +37,17 @@ impl WebhookEvent {
             id: hex::encode(&hash.finalize()[..16]),
             by_absence: false,
         }
+    }
+
+    /// The record value: an envelope whose event is the name of the webhook.
+    pub(super) fn envelope(&self) -> Vec<u8> {
+        let data = self.user.as_ref().map(|user| {
+            let mut data = b"{\"user_id\":".to_vec();
+            write_php_string(&mut data, user);
+            data.push(b'}');
+            data
+        });
+        webhook_envelope(&self.id, self.kind, &self.channel, data.as_deref())
     }
 }
 

@@ -10,7 +10,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::socket_events::webhook_envelope;
 use super::webhook_state::WebhookEvent;
 use crate::config::gateway_settings::EventKind;
 
@@ -45,6 +44,30 @@ pub(super) struct SentWebhook {
 }
 
 impl SentWebhook {
+    /// Parses a value of [`WebhookEvent::envelope`]; `None` for any other value.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Data {
+            user_id: String,
+        }
+        let scanned = crate::envelope::scan_envelope(value).ok()?;
+        let kind = EventKind::read(scanned.event.as_deref()?)?;
+        // Written by one gateway alone: other gateways do not derive them.
+        if matches!(kind, EventKind::ClientEvent | EventKind::SubscriptionCount) {
+            return None;
+        }
+        let user = match scanned.data {
+            None => None,
+            Some(data) => Some(serde_json::from_slice::<Data>(data).ok()?.user_id),
+        };
+        Some(Self {
+            id: scanned.id.into_owned(),
+            kind,
+            channel: scanned.channel?.into_owned(),
+            user,
+        })
+    }
+
     fn is_about(&self, event: &WebhookEvent) -> bool {
         self.kind == event.kind && self.concerns(&event.channel, event.user.as_deref())
     }
@@ -223,45 +246,6 @@ impl Webhooks {
             return false;
         }
         now.saturating_sub(*self.leader_since.get_or_insert(now)) >= LEADER_GRACE_MS
-    }
-}
-
-impl WebhookEvent {
-    /// The record value: an envelope whose event is the name of the webhook.
-    pub(super) fn envelope(&self) -> Vec<u8> {
-        let data = self.user.as_ref().map(|user| {
-            let mut data = b"{\"user_id\":".to_vec();
-            crate::envelope::write_php_string(&mut data, user);
-            data.push(b'}');
-            data
-        });
-        webhook_envelope(&self.id, self.kind, &self.channel, data.as_deref())
-    }
-}
-
-impl SentWebhook {
-    /// Parses a value of [`WebhookEvent::envelope`]; `None` for any other value.
-    pub fn read(value: &[u8]) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Data {
-            user_id: String,
-        }
-        let scanned = crate::envelope::scan_envelope(value).ok()?;
-        let kind = EventKind::read(scanned.event.as_deref()?)?;
-        // Written by one gateway alone: other gateways do not derive them.
-        if matches!(kind, EventKind::ClientEvent | EventKind::SubscriptionCount) {
-            return None;
-        }
-        let user = match scanned.data {
-            None => None,
-            Some(data) => Some(serde_json::from_slice::<Data>(data).ok()?.user_id),
-        };
-        Some(Self {
-            id: scanned.id.into_owned(),
-            kind,
-            channel: scanned.channel?.into_owned(),
-            user,
-        })
     }
 }
 

@@ -122,6 +122,21 @@ pub enum RecordError {
     Stale,
 }
 
+impl std::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Forged => {
+                "it is not signed by a gateway of this application. Do all gateways have the same \
+                REALTIME_APP_SECRET?"
+            }
+            Self::Stale => {
+                "it was issued more than 30 s before or after it was written. Are the clocks of all servers \
+                synchronized (NTP)?"
+            }
+        })
+    }
+}
+
 impl ControlRecord {
     /// The value of the Kafka record; `None` if it cannot be encoded as JSON, which does not happen.
     #[must_use]

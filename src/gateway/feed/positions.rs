@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::topic_selector::ControlTopics;
 use crate::gateway::broadcast::TopicNumber;
 
 /// Kafka's id of a topic, which changes when the topic is recreated; 0 if the cluster has no ids.
@@ -174,6 +175,20 @@ impl Positions {
         let table = self.table.read();
         let number = *table.numbers.get(name)?;
         table.topics.get(number as usize).cloned()
+    }
+
+    /// True once the control topics are read from their ends, so that no record is missed.
+    #[must_use]
+    pub fn reach_ends(&self, topics: &ControlTopics) -> bool {
+        let names = [&topics.presence, &topics.client, &topics.events];
+        names.into_iter().all(|name| {
+            let partitions = self.find(name).map(|topic| topic.partitions());
+            let is_read = |state: &Arc<PartitionState>| {
+                state.is_active.load(Ordering::Acquire)
+                    && state.next() >= state.live_from.load(Ordering::Acquire)
+            };
+            partitions.is_some_and(|all| !all.is_empty() && all.iter().all(is_read))
+        })
     }
 
     /// The topic of that number.

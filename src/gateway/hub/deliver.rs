@@ -116,14 +116,6 @@ impl Hub {
         );
     }
 
-    /// The last event of a cache channel.
-    pub(super) fn cached(
-        &self,
-        name: &crate::topic::socket_channel::Name<'_>,
-    ) -> Option<Arc<Broadcast>> {
-        self.cached_event(name).map(|(broadcast, _)| broadcast)
-    }
-
     /// The last event of a cache channel, and how long it is still kept.
     pub(in crate::gateway) fn cached_event(
         &self,
@@ -136,16 +128,7 @@ impl Hub {
             let Some((number, broadcast, since)) = cache.get(source, exact, now) else {
                 return;
             };
-            let mut reaches = false;
-            target_channels(
-                source,
-                broadcast.exact,
-                self.settings
-                    .is_public_broadcast(broadcast.channel(), broadcast.public),
-                |reached| {
-                    reaches |= reached == name.full;
-                },
-            );
+            let reaches = broadcast.reaches(name.full, &self.settings);
             if reaches && broadcast.has_json() && last.as_ref().is_none_or(|(n, _, _)| *n < number)
             {
                 last = Some((number, broadcast, since));

@@ -106,7 +106,7 @@ impl Hub {
     }
 
     fn send_cached(&self, socket: &Socket, name: &Name<'_>, channel: &Arc<Channel>) {
-        let cached = self.cached(name);
+        let cached = self.cached_event(name).map(|(broadcast, _)| broadcast);
         if let Some(broadcast) = cached.filter(|b| !socket.is_excluded(b.except)) {
             channel.push(socket, channel.frame(&broadcast), &broadcast);
             return;

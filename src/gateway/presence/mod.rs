@@ -261,7 +261,7 @@ impl Presence {
                 }
                 if !was_there {
                     if let Some(cluster) = hub.cluster() {
-                        cluster.joined(name.full, socket.id, member, first);
+                        cluster.joined(name.full, socket.id, member);
                     }
                 }
                 Ok(joined)
@@ -294,7 +294,7 @@ impl Presence {
             self.send_member_removed(channel.name(), &user);
         }
         if let Some(cluster) = hub.cluster() {
-            cluster.left(channel.name(), socket, &user, last);
+            cluster.left(channel.name(), socket);
         }
     }
 

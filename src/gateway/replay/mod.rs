@@ -37,7 +37,6 @@ use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::process;
-use crate::topic::socket_channel::target_channels;
 
 /// Maximum wait for the position of a token that was issued by a gateway ahead of this one.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -338,19 +337,11 @@ pub(super) struct ReplayFilter<'a> {
 impl ReplayFilter<'_> {
     fn matches(&self, broadcast: &Broadcast) -> bool {
         let settings = self.settings;
-        if !self.channels.iter().any(|c| c == broadcast.channel())
-            || (broadcast.except.is_some() && broadcast.except == self.socket)
-            || broadcast.rejection(settings.max_event).is_some()
-            || !broadcast.has_json()
-        {
-            return false;
-        }
-        let is_public = settings.is_public_broadcast(broadcast.channel(), broadcast.public);
-        let mut reaches = false;
-        target_channels(broadcast.channel(), broadcast.exact, is_public, |name| {
-            reaches |= name == self.channel;
-        });
-        reaches
+        self.channels.iter().any(|c| c == broadcast.channel())
+            && (broadcast.except.is_none() || broadcast.except != self.socket)
+            && broadcast.rejection(settings.max_event).is_none()
+            && broadcast.has_json()
+            && broadcast.reaches(self.channel, settings)
     }
 }
 

@@ -136,7 +136,7 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
         let sent: Vec<String> = (0..100).map(|_| sender.send("user.1", "e", "1")).collect();
         sender.flush();
         until("all were read", || records(&node) >= before + 100);
-        assert!(node.kafka.replay_buffer_size().0 < 20);
+        assert!(buffered(&node) < 20);
         let history = node.kafka.history();
         let not = history.replay(mark.clone(), "private-user.1".to_owned(), None, false);
         assert!(!runtime().block_on(not).recovered);
@@ -175,7 +175,7 @@ fn topics_created_after_the_token_are_replayed() {
         let mark = token(&node, "private-new.1", None);
         let sent: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
         sender.flush();
-        until("they were read", || node.kafka.replay_buffer_size().0 == 3);
+        until("they were read", || buffered(&node) == 3);
         let found = replay(&node, &mark, "private-new.1", None);
         assert!(found.recovered, "on {brokers}");
         assert_eq!(ids(&found), sent);
@@ -194,9 +194,7 @@ fn a_replay_waits_for_a_topic_known_to_another_gateway() {
         });
         let had: Vec<String> = (0..3).map(|_| sender.send("new.1", "e", "1")).collect();
         sender.flush();
-        until("one has it", || {
-            quick.kafka.replay_buffer_size().0 == had.len()
-        });
+        until("one has it", || buffered(&quick) == had.len());
         let mark = token(&quick, "private-new.1", None);
         let missed = sender.send("new.1", "e", "2");
         sender.flush();
@@ -206,7 +204,7 @@ fn a_replay_waits_for_a_topic_known_to_another_gateway() {
         // Records that the client already has are skipped by their offsets.
         let topic = slow
             .kafka
-            .positions()
+            .positions
             .find(&config.topics.topic_for("new.1").expect("a topic"));
         let topic = topic.expect("found").number;
         assert!(found
@@ -234,7 +232,7 @@ fn an_unread_topic_is_awaited_only_while_it_may_be_new() {
         let history = Recovery::new(
             &config,
             node.hub.settings(),
-            node.kafka.positions(),
+            &node.kafka.positions,
             &Arc::new(ReplayBuffer::new(Duration::ZERO, 0)),
         );
         let mark = |ago_ms: u64| {
@@ -356,4 +354,10 @@ fn eviction_is_visible_to_replays() {
     assert_eq!(find(ReplayFrom::Offset(100)), (1, 0, 101));
     replay_buffer.stop_partition(key);
     assert_eq!(find(ReplayFrom::Offset(100)), (0, 1, -1));
+}
+
+/// Number of broadcasts in the replay buffer.
+fn buffered(node: &Node) -> usize {
+    let replay_buffer = node.kafka.replay_buffer.as_ref();
+    replay_buffer.map_or(0, |replay_buffer| replay_buffer.size().0)
 }

@@ -30,8 +30,8 @@ const CHANNEL_DATA: &str = r#"{"user_id":"7"}"#;
 struct ScriptedCluster(watch::Sender<bool>);
 
 impl Cluster for ScriptedCluster {
-    fn joined(&self, _: &str, _: SocketId, _: &Member, _: bool) {}
-    fn left(&self, _: &str, _: SocketId, _: &str, _: bool) {}
+    fn joined(&self, _: &str, _: SocketId, _: &Member) {}
+    fn left(&self, _: &str, _: SocketId) {}
     fn occupied(&self, _: &str, _: usize) {}
     fn client_event(&self, _: &str, _: &str, _: &RawValue, _: Option<&str>) {}
     fn presence_ready(&self) -> watch::Receiver<bool> {

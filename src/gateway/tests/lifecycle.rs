@@ -1,6 +1,7 @@
 //! Start and stop of a gateway: ports, rejected settings, draining.
 
 use super::*;
+use crate::gateway::testing::single_node;
 
 #[test]
 fn stopping_closes_every_socket_with_4200_while_the_successor_accepts() {
@@ -42,7 +43,7 @@ fn a_port_in_use_is_reported_with_the_likely_owner() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings();
     settings.port = taken.local_addr().unwrap().port();
-    let error = Gateway::single_node(settings).err().unwrap();
+    let error = single_node(settings).err().unwrap();
     assert!(
         error.message().contains("6001")
             && error
@@ -64,7 +65,7 @@ fn invalid_settings_are_rejected_at_start() {
     ] {
         let mut settings = settings();
         change(&mut settings);
-        assert!(Gateway::single_node(settings).is_err());
+        assert!(single_node(settings).is_err());
     }
 }
 
@@ -196,7 +197,7 @@ fn the_listeners_of_a_gateway_need_ports_of_their_own() {
         let mut settings = settings();
         settings.port = 6001;
         change(&mut settings);
-        let error = Gateway::single_node(settings).err().unwrap();
+        let error = single_node(settings).err().unwrap();
         assert!(error.message().contains("a port of its own"), "{error}");
     }
 }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use super::Gateway;
 use crate::config::gateway_settings::Settings;
+use crate::gateway::testing::single_node;
 
 pub use test_client::{Frame, TestClient};
 
@@ -48,7 +49,7 @@ pub fn gateway(change: impl FnOnce(&mut Settings)) -> Gateway {
     crate::monitoring::install();
     let mut settings = settings();
     change(&mut settings);
-    Gateway::single_node(settings).unwrap()
+    single_node(settings).unwrap()
 }
 
 /// Waits up to five seconds until the condition holds.

@@ -164,12 +164,12 @@ impl Node {
         };
         let socket = socket.parse().expect("an id");
         self.kafka.cluster().occupied(channel, 1);
-        self.kafka.cluster().joined(channel, socket, &member, true);
+        self.kafka.cluster().joined(channel, socket, &member);
     }
 
     pub(crate) fn leave(&self, channel: &str, socket: &str) {
         let socket = socket.parse().expect("an id");
-        self.kafka.cluster().left(channel, socket, "", true);
+        self.kafka.cluster().left(channel, socket);
     }
 
     /// Users of other gateways on a channel.

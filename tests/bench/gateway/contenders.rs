@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedSender};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use toporia_realtime::config::gateway_settings::Settings;
 use toporia_realtime::gateway::protocol::frame;
+use toporia_realtime::gateway::testing::single_node;
 use toporia_realtime::gateway::Gateway;
 
 /// A server under test.
@@ -216,7 +217,7 @@ impl GatewayServer {
 
     pub fn start_with(settings: Settings) -> Self {
         Self {
-            gateway: Gateway::single_node(settings).expect("a gateway"),
+            gateway: single_node(settings).expect("a gateway"),
             base: 0,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toporia_realtime::gateway::broadcast::BroadcastHeaders;
 use toporia_realtime::gateway::broadcast::{At, Broadcast};
 use toporia_realtime::gateway::replay::replay_buffer::ReplayBuffer;
-use toporia_realtime::gateway::Gateway;
+use toporia_realtime::gateway::testing::single_node;
 use toporia_realtime::topic::TopicMap;
 
 use crate::contenders::settings;
@@ -24,7 +24,7 @@ fn run(channels: usize) -> (f64, u64) {
     let max_event = settings.max_event;
     let replay_buffer = ReplayBuffer::new(settings.replay_window, settings.replay_memory);
     replay_buffer.start_partition((0, 0), 0, 0);
-    let gateway = Gateway::single_node(settings).expect("a gateway");
+    let gateway = single_node(settings).expect("a gateway");
     let values: Vec<String> = (0..channels)
         .map(|n| {
             format!(

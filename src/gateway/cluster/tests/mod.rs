@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::gateway::feed::positions::PartitionState;
-use crate::gateway::feed::{Feed, FeedConfig, FeedSink};
+use crate::gateway::feed::{ControlTopics, Feed, FeedConfig, FeedSink};
+use crate::gateway::replay::token::Keys;
 use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Node, Sender};
 use crate::ids::unix_ms;
 
@@ -77,7 +78,7 @@ fn presence_is_consistent_on_all_gateways() {
         until("bob is gone", || c.members("presence-x") == ["ann"]);
         assert!(a.kafka.cluster().ready().is_ok());
         // A draining node is removed after five seconds.
-        a.kafka.drain();
+        a.kafka.cluster().drain();
         a.leave("presence-x", "1.1");
         std::thread::sleep(Duration::from_secs(3));
         assert_eq!(c.members("presence-x"), ["ann"]);
@@ -144,11 +145,7 @@ fn channels_that_are_vacated_before_kafka_is_reached_are_forgotten() {
     let config = config("127.0.0.1:1", &unique("unreachable"));
     let hub = Hub::new(Arc::default(), Arc::default());
     let gateways = Gateways::new(&config);
-    let keys = Keys::new(&["4f9c1d7a20b86e35f1a7c9d2e4b60837"], "tests");
-    let timing = Timing::of(hub.settings());
-    gateways
-        .start(&hub, &Arc::default(), keys, timing)
-        .expect("a thread");
+    gateways.start(&hub, &Arc::default()).expect("a thread");
     for channel in ["user.1", "user.2"] {
         gateways.occupied(channel, 1);
         gateways.occupied(channel, 0);
@@ -169,7 +166,7 @@ fn records_with_a_wrong_signature_are_ignored() {
             &["another application's secret, 32 chars"],
             "toporia_realtime control",
         );
-        let topics = control_topics(&config);
+        let topics = ControlTopics::of(config.topics.prefix());
         let record = wire::ControlRecord {
             node: "00000000-evil".to_owned(),
             sequence: 1,
@@ -197,7 +194,7 @@ fn captured_records_that_are_written_again_are_ignored() {
         a.wait_for_presence();
         let secrets = &a.hub.settings().secrets;
         let keys = Keys::new(secrets, "toporia_realtime control");
-        let topics = control_topics(&config);
+        let topics = ControlTopics::of(config.topics.prefix());
         let sender = Sender::start(&config);
         // The node is the record key that the sender uses.
         let hello = |issued_ms| wire::ControlRecord {
@@ -258,7 +255,7 @@ fn events_of_the_http_api_go_through_kafka() {
         // Accepted means that Kafka has them: nothing is waited for.
         let ends = |channel: &str| {
             let topic = config.topics.topic_for(channel).expect("a topic");
-            let partition = a.kafka.positions().find(&topic).map(|t| t.partitions());
+            let partition = a.kafka.positions.find(&topic).map(|t| t.partitions());
             partition.map_or(0, |partitions| {
                 partitions.iter().map(|p| p.next().max(0)).sum::<i64>()
             })
@@ -271,7 +268,7 @@ fn events_of_the_http_api_go_through_kafka() {
             if n % 10 == 0 {
                 let partitions = a
                     .kafka
-                    .positions()
+                    .positions
                     .find(&topic)
                     .expect("it is read")
                     .partitions();

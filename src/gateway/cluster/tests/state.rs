@@ -2,8 +2,9 @@
 
 use crate::config::gateway_settings::EventKind;
 use crate::config::gateway_settings::Settings;
-use crate::gateway::cluster::state::{ClusterState, Effect, Timing};
+use crate::gateway::cluster::state::ClusterState;
 use crate::gateway::cluster::wire::{Body, ControlRecord, PresenceMember};
+use crate::gateway::cluster::{Effect, Timing};
 use crate::gateway::protocol::frame::Member;
 
 /// A cluster state and the log that it reads.

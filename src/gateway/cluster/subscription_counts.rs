@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::socket_events::webhook_envelope;
-use super::Actor;
-use crate::config::gateway_settings::EventKind;
-use crate::config::gateway_settings::Settings;
+use super::control_producer::ControlProducer;
+use super::socket_events::webhook_envelope;
+use crate::config::gateway_settings::{EventKind, Settings};
+use crate::gateway::hub::Hub;
 use crate::ids::new_id;
 use crate::topic::socket_channel::{ChannelKind, Name};
 
@@ -43,7 +43,7 @@ impl SubscriptionCounts {
     }
 
     /// Takes the channels to send now, with their counts.
-    fn take_due(&mut self, now: u64, count: impl Fn(&str) -> usize) -> Vec<(String, usize)> {
+    pub fn take_due(&mut self, now: u64, count: impl Fn(&str) -> usize) -> Vec<(String, usize)> {
         let (mut send, mut wait) = (Vec::new(), HashSet::new());
         for channel in std::mem::take(&mut self.due) {
             let count = count(&channel);
@@ -62,33 +62,24 @@ impl SubscriptionCounts {
         self.due = wait;
         send
     }
-}
 
-impl Actor {
-    /// Sends the counts that are due to the subscribers of this gateway, and as the leader to the webhooks.
-    pub(super) fn send_subscription_counts(&mut self, now: u64) {
-        if self.counts.due.is_empty() {
-            return;
+    /// Sends a count to the subscribers of this gateway, and as the leader to the webhooks.
+    pub fn send(
+        &self,
+        channel: &str,
+        count: usize,
+        hub: &Hub,
+        producer: &mut ControlProducer,
+        is_leader: bool,
+    ) {
+        let data = format!("{{\"subscription_count\":{count}}}");
+        if self.tells_subscribers {
+            hub.send_to_members(channel, "pusher_internal:subscription_count", &data, None);
         }
-        let Some(hub) = self.hub.upgrade() else {
-            return;
-        };
-        let state = &self.state;
-        let due = self
-            .counts
-            .take_due(now, |channel| state.subscriptions(channel));
-        let has_webhook = self.counts.has_webhook && self.is_leader();
-        for (channel, count) in due {
-            let data = format!("{{\"subscription_count\":{count}}}");
-            if self.counts.tells_subscribers {
-                hub.send_to_members(&channel, "pusher_internal:subscription_count", &data, None);
-            }
-            if has_webhook {
-                let kind = EventKind::SubscriptionCount;
-                let value = webhook_envelope(&new_id(), kind, &channel, Some(data.as_bytes()));
-                let topic = self.topics.events.clone();
-                self.producer.send(&topic, &channel, &value);
-            }
+        if self.has_webhook && is_leader {
+            let kind = EventKind::SubscriptionCount;
+            let value = webhook_envelope(&new_id(), kind, channel, Some(data.as_bytes()));
+            producer.send_webhook(channel, &value);
         }
     }
 }

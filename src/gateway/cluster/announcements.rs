@@ -1,4 +1,4 @@
-//! Announcements of occupied and vacated channels to the other nodes, at a bounded rate.
+//! The members and occupied channels of this node, and their announcements to the other nodes at a bounded rate.
 //!
 //! The first change is announced immediately. Those that follow within [`INTERVAL`] wait for its end, and share one
 //! request to Kafka: sockets that subscribe one after the other, each to a channel of its own, would otherwise need one
@@ -8,6 +8,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::wire::{Body, PresenceMember};
+use crate::gateway::protocol::frame::Member;
+use crate::gateway::protocol::SocketId;
 use crate::gateway::session::limits::TokenBucket;
 
 /// Between two writes of announcements.
@@ -15,12 +18,18 @@ const INTERVAL: Duration = Duration::from_millis(25);
 const RATE: f64 = 200.0;
 /// Announcements in a burst, such as all channels of the clients that reconnect after a restart.
 const BURST: u32 = 5_000;
+/// Maximum members and channels in one part of a snapshot, and the bytes of user info after which a part is full.
+const MAX_PART_ENTRIES: usize = 400;
+const MAX_PART_BYTES: usize = 200 << 10;
 
 /// A channel and its number of sockets; 0 when it was vacated.
 type Announcement = (String, usize);
+/// A part of a snapshot: members and occupied channels.
+type Part = (Vec<PresenceMember>, Vec<(String, usize)>);
 
-/// Occupied channels of this node, and those that were announced.
-pub(super) struct ChannelAnnouncements {
+/// Members and occupied channels of this node, and the channels that were announced.
+pub(super) struct Announcements {
+    members: HashMap<String, HashMap<SocketId, Member>>,
     occupied: HashMap<String, usize>,
     announced: HashMap<String, usize>,
     /// Channels whose state differs from the announced one.
@@ -29,14 +38,29 @@ pub(super) struct ChannelAnnouncements {
     last: Option<Instant>,
 }
 
-impl ChannelAnnouncements {
+impl Announcements {
     pub fn new(now: Instant) -> Self {
         Self {
+            members: HashMap::new(),
             occupied: HashMap::new(),
             announced: HashMap::new(),
             waiting: HashSet::new(),
             rate: TokenBucket::new(RATE, BURST, now),
             last: None,
+        }
+    }
+
+    pub fn join(&mut self, channel: &str, socket: SocketId, member: Member) {
+        let channel_members = self.members.entry(channel.to_owned()).or_default();
+        channel_members.insert(socket, member);
+    }
+
+    pub fn leave(&mut self, channel: &str, socket: SocketId) {
+        if let Some(channel_members) = self.members.get_mut(channel) {
+            channel_members.remove(&socket);
+            if channel_members.is_empty() {
+                self.members.remove(channel);
+            }
         }
     }
 
@@ -93,18 +117,72 @@ impl ChannelAnnouncements {
         due
     }
 
-    /// All occupied channels, for a node that announces them for the first time.
-    pub fn announce_all(&mut self) -> Vec<Announcement> {
+    /// All members and occupied channels, for a node that announces them for the first time.
+    pub fn announce_all(&mut self) -> Vec<Body> {
         self.waiting.clear();
         self.announced.clone_from(&self.occupied);
-        let all = self.occupied.iter();
-        all.map(|(channel, sockets)| (channel.clone(), *sockets))
-            .collect()
+        let members = self.members.iter().flat_map(|(channel, channel_members)| {
+            channel_members.iter().map(|(socket, member)| {
+                Body::Join(PresenceMember {
+                    c: channel.clone(),
+                    s: *socket,
+                    m: member.clone(),
+                })
+            })
+        });
+        let channels = self.occupied.iter().map(|(c, n)| Body::Occupied {
+            c: c.clone(),
+            n: *n,
+        });
+        members.chain(channels).collect()
     }
 
-    /// The channels that the other nodes know.
-    pub fn announced(&self) -> &HashMap<String, usize> {
-        &self.announced
+    /// The numbers of members and of channels that the other nodes know.
+    pub fn heartbeat(&self) -> Body {
+        Body::Heartbeat {
+            m: self.members.values().map(HashMap::len).sum(),
+            c: self.announced.len(),
+        }
+    }
+
+    /// All members and announced channels, in the parts of a snapshot.
+    pub fn snapshot(&self) -> Vec<Body> {
+        let mut all: Vec<Part> = vec![Default::default()];
+        let mut bytes = 0;
+        for (channel, channel_members) in &self.members {
+            for (socket, member) in channel_members {
+                let is_full =
+                    |part: &Part| part.0.len() >= MAX_PART_ENTRIES || bytes >= MAX_PART_BYTES;
+                if all.last().is_some_and(is_full) {
+                    all.push(Default::default());
+                    bytes = 0;
+                }
+                bytes += member.user_id.len() + member.user_info.as_ref().map_or(0, String::len);
+                if let Some((members, _)) = all.last_mut() {
+                    members.push(PresenceMember {
+                        c: channel.clone(),
+                        s: *socket,
+                        m: member.clone(),
+                    });
+                }
+            }
+        }
+        for (channel, sockets) in &self.announced {
+            if all
+                .last()
+                .is_some_and(|part| part.1.len() >= MAX_PART_ENTRIES)
+            {
+                all.push(Default::default());
+            }
+            if let Some((_, channels)) = all.last_mut() {
+                channels.push((channel.clone(), *sockets));
+            }
+        }
+        let of = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let parts = (0..).zip(all);
+        parts
+            .map(|(part, (m, o))| Body::Snapshot { part, of, m, o })
+            .collect()
     }
 
     fn announce(&mut self, channel: String) -> Announcement {
@@ -125,7 +203,7 @@ mod tests {
     #[test]
     fn toggled_channels_are_announced_at_a_bounded_rate() {
         let start = Instant::now();
-        let mut channels = ChannelAnnouncements::new(start);
+        let mut channels = Announcements::new(start);
         let mut records = 0;
         // 200 sockets, each with 40 toggles a second, for 20 s.
         for step in 0..2_000_u64 {
@@ -150,7 +228,7 @@ mod tests {
     #[test]
     fn changes_in_quick_succession_are_announced_together() {
         let start = Instant::now();
-        let mut channels = ChannelAnnouncements::new(start);
+        let mut channels = Announcements::new(start);
         assert!(!channels.is_waiting() && channels.due_in(start).is_zero());
         let mut writes = Vec::new();
         for ms in 0..100 {
@@ -171,7 +249,7 @@ mod tests {
     #[test]
     fn an_unknown_channel_is_announced_before_its_first_member() {
         let now = Instant::now();
-        let mut channels = ChannelAnnouncements::new(now);
+        let mut channels = Announcements::new(now);
         assert_eq!(channels.take_first("a", now), None);
         channels.set("a".to_owned(), 1);
         channels.set("b".to_owned(), 1);
@@ -186,7 +264,7 @@ mod tests {
     #[test]
     fn a_single_change_is_announced_at_the_next_call() {
         let now = Instant::now();
-        let mut channels = ChannelAnnouncements::new(now);
+        let mut channels = Announcements::new(now);
         channels.set("a".to_owned(), 2);
         assert_eq!(channels.take_due(now), [("a".to_owned(), 2)]);
         assert_eq!(channels.take_due(now), []);
@@ -194,6 +272,6 @@ mod tests {
         channels.set("b".to_owned(), 1);
         channels.set("b".to_owned(), 0);
         assert_eq!(channels.take_due(now + INTERVAL), [("a".to_owned(), 0)]);
-        assert!(channels.announced().is_empty());
+        assert!(channels.announced.is_empty());
     }
 }
