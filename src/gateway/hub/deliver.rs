@@ -33,7 +33,7 @@ impl Hub {
         }
         self.cache_event(broadcast, Instant::now());
         let mut total = Delivery::default();
-        if self.sources.has(broadcast.hash()) {
+        if self.channels.may_reach(broadcast.hash()) {
             if !broadcast.has_json() {
                 self.count_rejected(broadcast, Reason::NotJson);
                 return total;
@@ -51,7 +51,7 @@ impl Hub {
         let counters = &self.counters;
         let mut total = Delivery::default();
         target_channels(broadcast.channel(), broadcast.exact, public, |name| {
-            if let Some(channel) = self.find(name) {
+            if let Some(channel) = self.channels.find(name) {
                 let reached = channel.deliver(broadcast);
                 total.sockets += reached.sockets;
                 total.overflows += reached.overflows;
@@ -185,7 +185,7 @@ impl Hub {
         data: &RawValue,
         user_id: Option<&str>,
     ) {
-        if let Some(found) = self.find(channel) {
+        if let Some(found) = self.channels.find(channel) {
             let frame = frame::event(event, channel, Some(data.get().as_bytes()), user_id);
             let reached = found.relay(&frame, None);
             self.counters.frames_queued.add(reached as u64);
@@ -200,7 +200,7 @@ impl Hub {
         data: &str,
         except: Option<crate::gateway::protocol::SocketId>,
     ) {
-        if let Some(found) = self.find(channel) {
+        if let Some(found) = self.channels.find(channel) {
             let frame = frame::event(event, channel, Some(&frame::quoted(data)), None);
             let reached = found.relay(&frame, except);
             self.counters.frames_queued.add(reached as u64);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use self::channel::{size, PresenceChannel, SocketKey};
-use super::hub::{Channel, Hub, JoinError, Joined};
+use super::hub::{Channel, Hub, JoinError};
 use super::protocol::frame::{quote_into, quoted, Member};
 use super::protocol::SocketId;
 use super::session::Socket;
@@ -232,7 +232,7 @@ impl Presence {
         name: &Name<'_>,
         member: &Member,
         holding: bool,
-    ) -> Result<Joined, JoinError> {
+    ) -> Result<Arc<Channel>, JoinError> {
         let mut channels = self.channels.lock();
         let key = (hub.node().clone(), socket.id);
         let presence_channel = channels.entry(name.full.to_owned()).or_default();

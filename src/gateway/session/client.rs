@@ -403,7 +403,7 @@ impl Session {
                 ),
                 JoinError::Closed => SubscribeError(410, "The connection is closing.".into()),
             })?;
-        self.recovery.subscribed(joined.channel, token);
+        self.recovery.subscribed(joined, token);
         Ok(())
     }
 

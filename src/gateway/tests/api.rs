@@ -7,6 +7,29 @@ use super::*;
 use crate::gateway::protocol::auth;
 use crate::gateway::server::api::signed_text;
 
+/// The parameters of a request with its signature.
+pub fn signed(
+    secret: &str,
+    method: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    body: Option<&String>,
+) -> Vec<(String, String)> {
+    let now = (crate::ids::unix_ms() / 1000).to_string();
+    let md5 = body.map(|body| hex::encode(Md5::digest(body.as_bytes())));
+    let own = [
+        ("auth_key", KEY),
+        ("auth_timestamp", &now),
+        ("auth_version", "1.0"),
+    ];
+    let md5 = md5.as_deref().map(|md5| ("body_md5", md5));
+    let all = parameters.iter().copied().chain(own).chain(md5);
+    let mut pairs: Vec<_> = all.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let signature = auth::signature(secret, &signed_text(method, path, &pairs));
+    pairs.push(("auth_signature".into(), signature));
+    pairs
+}
+
 /// Sends a signed request, after `modify` changed its parameters and body.
 pub fn call(
     gateway: &Gateway,
@@ -16,24 +39,9 @@ pub fn call(
     body: &str,
     modify: impl FnOnce(&mut Vec<(String, String)>, &mut String),
 ) -> (u16, Value) {
-    let now = (crate::ids::unix_ms() / 1000).to_string();
-    let mut pairs: Vec<(String, String)> = parameters
-        .iter()
-        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-        .collect();
-    for (name, value) in [
-        ("auth_key", KEY),
-        ("auth_timestamp", &now),
-        ("auth_version", "1.0"),
-    ] {
-        pairs.push((name.to_owned(), value.to_owned()));
-    }
     let mut body = body.to_owned();
-    if !body.is_empty() {
-        pairs.push(("body_md5".into(), hex::encode(Md5::digest(body.as_bytes()))));
-    }
-    let signature = auth::signature(SECRET, &signed_text(method, path, &pairs));
-    pairs.push(("auth_signature".into(), signature));
+    let with_md5 = Some(&body).filter(|body| !body.is_empty());
+    let mut pairs = signed(SECRET, method, path, parameters, with_md5);
     modify(&mut pairs, &mut body);
     let query: Vec<String> = pairs
         .iter()
@@ -45,6 +53,17 @@ pub fn call(
         &format!("{path}?{}", query.join("&")),
         &body,
     )
+}
+
+/// Sends a signed request.
+pub fn answer(
+    gateway: &Gateway,
+    method: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    body: &str,
+) -> (u16, Value) {
+    call(gateway, method, path, parameters, body, |_, _| {})
 }
 
 pub fn send(gateway: &Gateway, method: &str, target: &str, body: &str) -> (u16, Value) {
@@ -72,7 +91,7 @@ pub fn call_ok(
     parameters: &[(&str, &str)],
     body: &str,
 ) -> Value {
-    let (status, response) = call(gateway, method, path, parameters, body, |_, _| {});
+    let (status, response) = answer(gateway, method, path, parameters, body);
     assert_eq!(status, 200, "{method} {path}: {response}");
     response
 }
@@ -138,14 +157,7 @@ fn parameters_of_an_event_may_be_in_the_query() {
         json!({"channels": {"private-a": {"subscription_count": 1}}})
     );
     client.expect_silence();
-    let (status, why) = call(
-        &gateway,
-        "POST",
-        "/apps/app/events",
-        &query[..2],
-        "",
-        |_, _| {},
-    );
+    let (status, why) = answer(&gateway, "POST", "/apps/app/events", &query[..2], "");
     assert_eq!((status, why), (400, json!("name and data are required.")));
 }
 
@@ -155,23 +167,9 @@ fn a_chunked_body_is_read_within_its_bound() {
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-a", None);
     let body = json!({"name": "e", "channel": "private-a", "data": "{}"}).to_string();
-    let post = |body: &str, chunks: &str, with_md5: bool| {
-        let now = (crate::ids::unix_ms() / 1000).to_string();
-        let md5 = hex::encode(Md5::digest(body.as_bytes()));
-        let mut pairs = vec![
-            ("auth_key", KEY),
-            ("auth_timestamp", &now),
-            ("auth_version", "1.0"),
-        ];
-        if with_md5 {
-            pairs.push(("body_md5", &md5));
-        }
-        let mut pairs: Vec<(String, String)> = pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let signature = auth::signature(SECRET, &signed_text("POST", "/apps/app/events", &pairs));
-        pairs.push(("auth_signature".into(), signature));
+    let post = |body: &String, chunks: &str, with_md5: bool| {
+        let body = Some(body).filter(|_| with_md5);
+        let pairs = signed(SECRET, "POST", "/apps/app/events", &[], body);
         let query: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let mut raw = TestClient::raw(gateway.address());
         raw.write(
@@ -188,10 +186,8 @@ fn a_chunked_body_is_read_within_its_bound() {
     let chunks = format!("7\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", two.len());
     assert_eq!(post(&body, &chunks, true), 200);
     client.expect("e", "private-a");
-    assert_eq!(
-        post(&body, &chunks.replace("private-a", "private-b"), true),
-        401
-    );
+    let other = chunks.replace("private-a", "private-b");
+    assert_eq!(post(&body, &other, true), 401);
     assert_eq!(post(&body, &chunks, false), 401);
     assert_eq!(post(&body, "3e9\r\n", true), 413);
     assert_eq!(post(&body, "nonsense\r\n", true), 400);
@@ -234,18 +230,17 @@ fn invalid_events_are_rejected() {
         ("nonsense".to_owned(), 400),
     ];
     for (body, status) in cases {
-        let (got, response) = call(&gateway, "POST", "/apps/app/events", &[], &body, |_, _| {});
+        let (got, response) = answer(&gateway, "POST", "/apps/app/events", &[], &body);
         assert_eq!(got, status, "{} {response}", &body[..body.len().min(100)]);
     }
     let batch = json!({"batch": vec![json!({"name": "e", "channel": "a", "data": ""}); 11]});
     assert_eq!(
-        call(
+        answer(
             &gateway,
             "POST",
             "/apps/app/batch_events",
             &[],
-            &batch.to_string(),
-            |_, _| {}
+            &batch.to_string()
         )
         .0,
         400
@@ -281,13 +276,12 @@ fn channels_and_users_are_listed() {
         json!({"channels": {"presence-a": {"user_count": 1, "subscription_count": 2}}})
     );
     assert_eq!(
-        call(
+        answer(
             &gateway,
             "GET",
             "/apps/app/channels",
             &[("info", "user_count")],
-            "",
-            |_, _| {}
+            ""
         )
         .0,
         400
@@ -315,13 +309,12 @@ fn channels_and_users_are_listed() {
         json!({"users": [{"id": "x"}]})
     );
     assert_eq!(
-        call(
+        answer(
             &gateway,
             "GET",
             "/apps/app/channels/private-a/users",
             &[],
-            "",
-            |_, _| {}
+            ""
         )
         .0,
         400
@@ -407,7 +400,7 @@ fn info_of_events_is_answered_as_pushers_libraries_read_it() {
     b.subscribe("presence-a", Some(r#"{"user_id":"x"}"#));
     let post = |path: &str, body: Value| {
         let path = format!("/apps/app/{path}");
-        call(&gateway, "POST", &path, &[], &body.to_string(), |_, _| {})
+        answer(&gateway, "POST", &path, &[], &body.to_string())
     };
     let channels = ["private-a", "presence-a", "private-empty"];
     let event = json!({"name": "e", "channels": channels, "data": "1", "info": "user_count,subscription_count"});
@@ -467,43 +460,4 @@ fn info_of_a_cache_channel_has_its_last_event() {
     let ttl = response["cache"]["ttl"].as_u64().unwrap();
     assert!((1790..=1800).contains(&ttl), "{response}");
     assert_eq!(send_admin_request("private-a"), json!({"occupied": false}));
-}
-
-#[test]
-fn a_client_that_expects_100_continue_is_told_to_send_its_body() {
-    let gateway = gateway(|_| {});
-    let body = json!({"name": "e", "channel": "private-a", "data": "x".repeat(2000)}).to_string();
-    for (secret, expected) in [(SECRET, "HTTP/1.1 100"), ("guessed", "HTTP/1.1 401")] {
-        let now = (crate::ids::unix_ms() / 1000).to_string();
-        let md5 = hex::encode(Md5::digest(body.as_bytes()));
-        let pairs: Vec<(String, String)> = [
-            ("auth_key", KEY),
-            ("auth_timestamp", &now),
-            ("auth_version", "1.0"),
-            ("body_md5", &md5),
-        ]
-        .iter()
-        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-        .collect();
-        let text = signed_text("POST", "/apps/app/events", &pairs);
-        let signature = auth::signature(secret, &text);
-        let query: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        let mut client = TestClient::raw(gateway.address());
-        client.write(
-            format!(
-                "POST /apps/app/events?{}&auth_signature={signature} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\
-                 Expect: 100-continue\r\n\r\n",
-                query.join("&"),
-                body.len()
-            )
-            .as_bytes(),
-        );
-        let head = client.read_head();
-        assert!(head.starts_with(expected), "{head}");
-        if expected.ends_with("100") {
-            client.write(body.as_bytes());
-            let response = client.read_to_end();
-            assert!(response.starts_with("HTTP/1.1 200"), "{response}");
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! Authentication of the HTTP API.
 
-use super::api::{call, call_ok, send};
+use serde_json::json;
+
+use super::api::{answer, call, call_ok, send, signed};
 use super::*;
 use crate::gateway::protocol::auth;
 use crate::gateway::server::api::signed_text;
@@ -10,7 +12,7 @@ fn only_requests_with_a_valid_signature_are_accepted() {
     let gateway = gateway(|_| {});
     let body = r#"{"name":"e","channel":"a","data":"{}"}"#;
     let path = "/apps/app/events";
-    assert_eq!(call(&gateway, "POST", path, &[], body, |_, _| {}).0, 200);
+    assert_eq!(answer(&gateway, "POST", path, &[], body).0, 200);
     let set = |name: &'static str, value: String| {
         move |pairs: &mut Vec<(String, String)>, _: &mut String| {
             pairs.retain(|(n, _)| n != name);
@@ -56,11 +58,11 @@ fn only_requests_with_a_valid_signature_are_accepted() {
     assert_eq!(cased.0, 400);
     // Correctly signed, but for another application.
     assert_eq!(
-        call(&gateway, "POST", "/apps/other/events", &[], body, |_, _| {}).0,
+        answer(&gateway, "POST", "/apps/other/events", &[], body).0,
         404
     );
     assert_eq!(
-        call(&gateway, "GET", "/apps/other/channels", &[], "", |_, _| {}).0,
+        answer(&gateway, "GET", "/apps/other/channels", &[], "").0,
         404
     );
     // Correctly signed, but expired.
@@ -81,14 +83,8 @@ fn only_requests_with_a_valid_signature_are_accepted() {
     );
     assert_eq!(stale.0, 401);
     assert_eq!(send(&gateway, "GET", "/apps/app/channels", "").0, 401);
-    assert_eq!(
-        call(&gateway, "PUT", "/apps/app/events", &[], "", |_, _| {}).0,
-        405
-    );
-    assert_eq!(
-        call(&gateway, "GET", "/apps/app/nothing", &[], "", |_, _| {}).0,
-        404
-    );
+    assert_eq!(answer(&gateway, "PUT", "/apps/app/events", &[], "").0, 405);
+    assert_eq!(answer(&gateway, "GET", "/apps/app/nothing", &[], "").0, 404);
 }
 
 #[test]
@@ -99,7 +95,7 @@ fn the_api_can_have_a_port_of_its_own() {
         .unwrap();
     let gateway = gateway(|s| s.api_listen = Some(api.to_string()));
     assert_eq!(
-        call(&gateway, "GET", "/apps/app/channels", &[], "", |_, _| {}).0,
+        answer(&gateway, "GET", "/apps/app/channels", &[], "").0,
         404
     );
     let mut client = TestClient::raw(api);
@@ -116,4 +112,31 @@ fn every_listed_secret_is_accepted() {
     let gateway = gateway(|s| s.secrets = vec![old.into(), SECRET.into()]);
     TestClient::connect(&gateway).subscribe("private-a", None);
     call_ok(&gateway, "GET", "/apps/app/channels", &[], "");
+}
+
+#[test]
+fn a_client_that_expects_100_continue_is_told_to_send_its_body() {
+    let gateway = gateway(|_| {});
+    let body = json!({"name": "e", "channel": "private-a", "data": "x".repeat(2000)}).to_string();
+    for (secret, expected) in [(SECRET, "HTTP/1.1 100"), ("guessed", "HTTP/1.1 401")] {
+        let pairs = signed(secret, "POST", "/apps/app/events", &[], Some(&body));
+        let query: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let mut client = TestClient::raw(gateway.address());
+        client.write(
+            format!(
+                "POST /apps/app/events?{} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\
+                 Expect: 100-continue\r\n\r\n",
+                query.join("&"),
+                body.len()
+            )
+            .as_bytes(),
+        );
+        let head = client.read_head();
+        assert!(head.starts_with(expected), "{head}");
+        if expected.ends_with("100") {
+            client.write(body.as_bytes());
+            let response = client.read_to_end();
+            assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        }
+    }
 }

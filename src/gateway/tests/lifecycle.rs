@@ -1,4 +1,4 @@
-//! Start and stop of a gateway: ports, rejected settings, draining.
+//! Start and stop of a gateway: settings, ports, draining.
 
 use super::*;
 use crate::gateway::testing::single_node;
@@ -200,4 +200,60 @@ fn the_listeners_of_a_gateway_need_ports_of_their_own() {
         let error = single_node(settings).err().unwrap();
         assert!(error.message().contains("a port of its own"), "{error}");
     }
+}
+
+#[test]
+fn missing_and_weak_secrets_are_rejected() {
+    assert!(super::settings().validate().is_ok());
+    let weak = [
+        "",
+        "short",
+        &"a".repeat(64),
+        "0123456789abcdef0123456789abcdef",
+        &"x".repeat(31),
+    ];
+    for secret in weak {
+        let settings = Settings {
+            secrets: vec![secret.into()],
+            ..super::settings()
+        };
+        assert!(settings.validate().is_err(), "{secret}");
+        // Also behind a strong first secret.
+        let settings = Settings {
+            secrets: vec![super::settings().secrets[0].clone(), secret.into()],
+            ..super::settings()
+        };
+        assert!(settings.validate().is_err(), "{secret}");
+    }
+    assert!(Settings {
+        secrets: vec![],
+        ..super::settings()
+    }
+    .validate()
+    .is_err());
+    assert!(Settings {
+        key: String::new(),
+        ..super::settings()
+    }
+    .validate()
+    .is_err());
+    assert!(Settings {
+        app_id: "a/b".into(),
+        ..super::settings()
+    }
+    .validate()
+    .is_err());
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let s = Settings::default();
+    assert_eq!(s.host, "127.0.0.1");
+    assert_eq!(s.ops_listen.as_deref(), Some("127.0.0.1:6900"));
+    assert!(s.is_public("public.news") && !s.is_public("user.1") && !s.public_by_mark);
+    assert_eq!(
+        (s.max_message, s.max_depth, s.max_queue),
+        (16_384, 32, 1_048_576)
+    );
+    assert!(s.serves("anything"));
 }

@@ -3,7 +3,6 @@
 mod api;
 mod api_auth;
 mod attacks;
-mod bootstrap;
 mod channels;
 mod event_stream;
 mod frames;
@@ -13,11 +12,9 @@ mod kafka;
 mod large_pages;
 mod lifecycle;
 mod memory;
-mod nodes;
 mod presence;
 mod recovery;
 mod send_queue;
-mod settings;
 pub(crate) mod test_brokers;
 mod test_client;
 

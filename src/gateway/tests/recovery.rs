@@ -90,6 +90,17 @@ fn event(offset: i64, id: &str) -> Arc<Broadcast> {
     Arc::new(broadcast)
 }
 
+/// Resumes private-a with a token.
+fn resume(client: &mut TestClient, token: &str) {
+    client.send("realtime:resume", &json!({ "private-a": token }));
+    client.subscribe("private-a", None);
+}
+
+fn expect_recovered(client: &mut TestClient, recovered: bool) {
+    let result = client.expect("realtime:recovered", "private-a");
+    assert_eq!(result, json!({ "recovered": recovered }));
+}
+
 /// Delivers an event as the feed does.
 fn live(gateway: &Gateway, history: &ScriptedHistory, offset: i64, id: &str) {
     gateway.hub().deliver(&event(offset, id));
@@ -101,8 +112,7 @@ fn recovery_order_is_success_replay_recovered_live() {
     let (gateway, history) = start();
     let replay = history.expect();
     let mut client = TestClient::connect(&gateway);
-    client.send("realtime:resume", &json!({"private-a": "private-a@5"}));
-    client.subscribe("private-a", None);
+    resume(&mut client, "private-a@5");
     eventually("the replay was requested", || {
         history.calls.lock().len() == 1
     });
@@ -124,10 +134,7 @@ fn recovery_order_is_success_replay_recovered_live() {
         .unwrap();
     client.expect("e5", "private-a");
     client.expect("e6", "private-a");
-    assert_eq!(
-        client.expect("realtime:recovered", "private-a"),
-        json!({"recovered": true})
-    );
+    expect_recovered(&mut client, true);
     // 7 and 8 lie below the position that the replay covers, so they are not delivered again.
     live(&gateway, &history, 8, "id8");
     live(&gateway, &history, 9, "id9");
@@ -150,14 +157,10 @@ fn a_failed_recovery_is_reported_and_live_events_continue() {
     let (gateway, history) = start();
     let replay = history.expect();
     let mut client = TestClient::connect(&gateway);
-    client.send("realtime:resume", &json!({"private-a": "old"}));
-    client.subscribe("private-a", None);
+    resume(&mut client, "old");
     live(&gateway, &history, 3, "id3");
     drop(replay);
-    assert_eq!(
-        client.expect("realtime:recovered", "private-a"),
-        json!({"recovered": false})
-    );
+    expect_recovered(&mut client, false);
     client.expect("e3", "private-a");
     // A token is used once.
     client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
@@ -341,12 +344,8 @@ fn repeated_resume_sends_positions_once() {
 fn without_history_recovered_is_false() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
-    client.send("realtime:resume", &json!({"private-a": "token"}));
-    client.subscribe("private-a", None);
-    assert_eq!(
-        client.expect("realtime:recovered", "private-a"),
-        json!({"recovered": false})
-    );
+    resume(&mut client, "token");
+    expect_recovered(&mut client, false);
     gateway.broadcast_locally("a", "e", b"1", None).unwrap();
     client.expect("e", "private-a");
     client.expect_silence();
@@ -358,8 +357,7 @@ fn a_replay_larger_than_the_queue_is_not_recovered() {
     let (gateway, history) = start();
     let replay = history.expect();
     let mut client = TestClient::connect(&gateway);
-    client.send("realtime:resume", &json!({"private-a": "t"}));
-    client.subscribe("private-a", None);
+    resume(&mut client, "t");
     let large = |offset: i64| {
         let data = format!("\"{}\"", "x".repeat(200 << 10));
         let mut large = Broadcast::new("a", "e", &offset.to_string(), &data);
@@ -373,10 +371,7 @@ fn a_replay_larger_than_the_queue_is_not_recovered() {
         scanned: false,
     });
     assert!(sent.is_ok());
-    assert_eq!(
-        client.expect("realtime:recovered", "private-a"),
-        json!({"recovered": false})
-    );
+    expect_recovered(&mut client, false);
     assert_eq!(gateway.hub().counters().slow_clients.get(), 0);
 }
 
@@ -394,8 +389,7 @@ fn events_that_exclude_the_previous_socket_are_withheld_while_held_back_and_live
     let mut client = TestClient::connect(&gateway);
     let mut witness = TestClient::connect(&gateway);
     witness.subscribe("private-a", None);
-    client.send("realtime:resume", &json!({"private-a": "t"}));
-    client.subscribe("private-a", None);
+    resume(&mut client, "t");
     gateway.hub().deliver(&excluding(1));
     let sent = replay.send(Replay {
         recovered: true,
@@ -403,10 +397,7 @@ fn events_that_exclude_the_previous_socket_are_withheld_while_held_back_and_live
         ..Replay::default()
     });
     assert!(sent.is_ok());
-    assert_eq!(
-        client.expect("realtime:recovered", "private-a"),
-        json!({"recovered": true})
-    );
+    expect_recovered(&mut client, true);
     gateway.hub().deliver(&excluding(2));
     live(&gateway, &history, 3, "id3");
     let mut next = client.event();
@@ -434,10 +425,8 @@ fn a_failed_recovery_of_a_cache_channel_sends_the_last_event_or_a_cache_miss() {
     ] {
         drop(history.expect());
         client.subscribe(channel, None);
-        assert_eq!(
-            client.expect("realtime:recovered", channel),
-            json!({"recovered": false})
-        );
+        let result = client.expect("realtime:recovered", channel);
+        assert_eq!(result, json!({"recovered": false}));
         client.expect(sent, channel);
         loop {
             if client.event()["event"] == "realtime:position" {
