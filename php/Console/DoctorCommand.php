@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Console;
 
 use Symfony\Component\Console\Attribute\AsCommand;
+use Symfony\Component\Console\Input\ArgvInput;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
@@ -24,6 +25,12 @@ use Toporia\Realtime\Worker\UsageError;
 final class DoctorCommand extends Command
 {
     public const NAME = 'realtime:doctor';
+
+    /** True if this process runs the doctor, which a refused configuration must not stop. Any other command it must. */
+    public static function isCalled(): bool
+    {
+        return (new ArgvInput())->getFirstArgument() === self::NAME;
+    }
 
     protected function configure(): void
     {

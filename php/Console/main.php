@@ -61,7 +61,7 @@ return (static function (): int {
         return (new Application(PlainHost::in($directory)))->run();
     } catch (ConfigurationException $e) {
         // The doctor diagnoses a rejected configuration too.
-        if (in_array(DoctorCommand::NAME, $_SERVER['argv'], true)) {
+        if (DoctorCommand::isCalled()) {
             return (new Application(PlainHost::forDoctor($directory, $e)))->run();
         }
         fwrite(STDERR, 'Error: ' . $e->getMessage() . "\n");

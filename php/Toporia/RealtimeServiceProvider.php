@@ -7,6 +7,7 @@ namespace Toporia\Realtime\Toporia;
 use Throwable;
 use Toporia\Framework\Console\Application as ConsoleApplication;
 use Toporia\Framework\Foundation\ServiceProvider;
+use Toporia\Realtime\Console\DoctorCommand;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Realtime;
 
@@ -41,7 +42,7 @@ final class RealtimeServiceProvider extends ServiceProvider
             self::configure($host->realtime(), $host->logger());
         } catch (ConfigurationException $e) {
             // Continue: the doctor reports this error and others.
-            if (!in_array('realtime:doctor', $_SERVER['argv'] ?? [], true)) {
+            if (!DoctorCommand::isCalled()) {
                 throw $e;
             }
         }

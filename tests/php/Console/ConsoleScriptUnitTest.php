@@ -111,6 +111,17 @@ final class ConsoleScriptUnitTest extends TestCase
         ];
     }
 
+    public function testOnlyTheDoctorRunsWithARefusedConfiguration(): void
+    {
+        $this->configure('5');
+        $this->console(['--ansi', 'realtime:doctor', '--timeout=100'])->assertExit(1);
+        // Its settings are those of another Kafka: the environment and the defaults.
+        foreach ([['realtime:kafka:publish', 'user.1', 'realtime:doctor'], ['realtime:restart', 'realtime:doctor']] as $other) {
+            $result = $this->console($other)->assertExit(2);
+            self::assertStringContainsString('must return an array', $result->stderr);
+        }
+    }
+
     public function testWrongUsageGoesToStandardError(): void
     {
         $result = $this->console(['realtime:kafka:consume', '--channels'])->assertExit(2);

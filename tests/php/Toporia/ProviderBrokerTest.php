@@ -221,6 +221,10 @@ final class ProviderBrokerTest extends ToporiaTestCase
         $report = new DoctorReport($this->boot($generation, $run, $wrong, $options)->wait(40.0));
         $report->expect('error', 'configuration', "/unknown setting 'topic_prefx' in realtime\\.brokers\\.kafka/", "/'topic_prefix'/");
         self::assertSame(1, $report->result->exitCode);
+        $options = ['args' => ['app:report', 'realtime:doctor']];
+        $result = $this->boot($generation, $run, $wrong, $options)->wait(40.0);
+        self::assertStringContainsString("Unknown setting 'topic_prefx'", $result->stderr . $result->stdout);
+        self::assertNotSame(0, $result->exitCode);
     }
 
     /** @param array<string, mixed> $options */
