@@ -4,12 +4,15 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
 
+use ReflectionClass;
+use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\ArgvInput;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Output\BufferedOutput;
 use Symfony\Component\Console\Output\ConsoleOutput;
 use Toporia\Framework\Console\Command;
 use Toporia\Realtime\Console\Application;
+use Toporia\Realtime\Console\CommandList;
 
 /**
  * Adapts one of this package's commands to Toporia's console. Uses the original command line: the framework's parser
@@ -17,6 +20,14 @@ use Toporia\Realtime\Console\Application;
  */
 abstract class BridgedCommand extends Command
 {
+    /** Read only when it is shown: the older generation creates every command each time its console starts. */
+    public function getDescription(): string
+    {
+        $class = new ReflectionClass(CommandList::CLASSES[$this->getName()]);
+
+        return $class->getAttributes(AsCommand::class)[0]->getArguments()[1];
+    }
+
     public function handle(): int
     {
         $application = new Application(ToporiaHost::current());

@@ -4,8 +4,6 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Toporia;
 
-use ReflectionClass;
-use Symfony\Component\Console\Attribute\AsCommand;
 use Toporia\Realtime\Console\CommandList;
 
 /**
@@ -15,7 +13,7 @@ use Toporia\Realtime\Console\CommandList;
  * not use Kafka load nothing.
  *
  * It also declares the classes of our commands in the framework, which makes commands by their class name and gives them
- * nothing that tells which one is meant. These classes differ in name and description only.
+ * nothing that tells which one is meant. These classes differ in name only.
  */
 final class DropIn
 {
@@ -58,12 +56,9 @@ final class DropIn
     {
         $name = array_search($class, self::commands(), true);
         if ($name !== false) {
-            $attribute = (new ReflectionClass(CommandList::CLASSES[$name]))->getAttributes(AsCommand::class)[0];
-            $description = var_export($attribute->getArguments()[1], true);
             // The engine has no other way to declare a class with a given name.
             eval('namespace ' . rtrim(self::COMMANDS, '\\') . '; final class ' . substr((string) strrchr($class, '\\'), 1)
-                . ' extends \\' . BridgedCommand::class
-                . "{protected string \$signature='$name';protected string \$description=$description;}");
+                . ' extends \\' . BridgedCommand::class . "{protected string \$signature='$name';}");
         }
     }
 }

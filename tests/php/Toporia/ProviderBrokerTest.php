@@ -210,6 +210,14 @@ final class ProviderBrokerTest extends ToporiaTestCase
 
     /** @dataProvider generations */
     #[DataProvider('generations')]
+    public function testStartingTheConsoleLoadsNoCommand(string $generation): void
+    {
+        $code = 'echo json_encode(class_exists(Symfony\Component\Console\Command\Command::class, false));';
+        self::assertFalse($this->boot($generation, $code)->wait()->json());
+    }
+
+    /** @dataProvider generations */
+    #[DataProvider('generations')]
     public function testTheDoctorChecksTheFrameworksConfigurationEvenIfItIsRefused(string $generation): void
     {
         $report = new DoctorReport($this->console($generation, 'realtime:doctor --json', ''));
