@@ -70,7 +70,7 @@ unsafe extern "C" {
     safe fn rd_kafka_ConfigResource_new(
         kind: Resource,
         name: Text<'_>,
-    ) -> Owned<'static, sys::rd_kafka_ConfigResource_t>;
+    ) -> Option<Owned<'static, sys::rd_kafka_ConfigResource_t>>;
     safe fn rd_kafka_list_groups(
         client: &NativeClient,
         group: Option<Text<'_>>,
@@ -309,11 +309,13 @@ impl<'a> AdminRequests<'a> {
         self.send(&delete, false);
     }
 
+    /// There is no response for an empty name.
     pub fn describe_topic_config(&self, topic: &str) {
         let topic = c_string(topic);
         let kind = Resource::RD_KAFKA_RESOURCE_TOPIC;
-        let resource = rd_kafka_ConfigResource_new(kind, Text::from(&topic));
-        self.send(&resource, false);
+        if let Some(resource) = rd_kafka_ConfigResource_new(kind, Text::from(&topic)) {
+            self.send(&resource, false);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use rdkafka::error::IsError;
@@ -10,6 +11,7 @@ use rdkafka_sys as sys;
 
 use super::handle::{Client, NativeClient};
 use super::message::NativeMessage;
+use super::owned::Text;
 
 const NO_ERROR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 
@@ -21,7 +23,32 @@ pub(crate) trait OnResponse: Send + Sync + 'static {
 
 /// Called for every message that is acknowledged or has failed.
 pub(in crate::kafka) trait OnAcknowledgement: Send + Sync + 'static {
-    fn on_acknowledgement(&self, client: &NativeClient, message: &NativeMessage);
+    fn on_acknowledgement(&self, client: &NativeClient, message: &ProducedMessage);
+}
+
+/// A message whose acknowledgement is being handled.
+#[repr(transparent)]
+pub(in crate::kafka) struct ProducedMessage(NativeMessage);
+
+// SAFETY: as librdkafka has it. Only messages of a producer have the text, which lives as long as the response.
+unsafe extern "C" {
+    safe fn rd_kafka_message_produce_errstr(message: &ProducedMessage) -> Option<Text<'_>>;
+}
+
+impl ProducedMessage {
+    /// The broker's own text for the refusal of the message.
+    pub fn refusal_text(&self) -> Option<String> {
+        rd_kafka_message_produce_errstr(self).map(|refusal| refusal.to_string())
+    }
+}
+
+impl Deref for ProducedMessage {
+    type Target = NativeMessage;
+
+    #[inline]
+    fn deref(&self) -> &NativeMessage {
+        &self.0
+    }
 }
 
 impl Client {
@@ -95,7 +122,7 @@ unsafe extern "C" fn on_acknowledgement<T: OnAcknowledgement>(
     message: *mut sys::rd_kafka_message_t,
     to: *mut c_void,
 ) -> RDKafkaRespErr {
-    if let Some(message) = message.cast::<NativeMessage>().as_ref() {
+    if let Some(message) = message.cast::<ProducedMessage>().as_ref() {
         let client = NativeClient::from_raw(client);
         (*to.cast_const().cast::<T>()).on_acknowledgement(client, message);
     }

@@ -52,7 +52,6 @@ unsafe impl Native for NativeMessage {
 unsafe extern "C" {
     fn rd_kafka_message_destroy(message: *mut NativeMessage);
     safe fn rd_kafka_message_errstr(message: &NativeMessage) -> *const c_char;
-    safe fn rd_kafka_message_produce_errstr(message: &NativeMessage) -> Option<Text<'_>>;
     safe fn rd_kafka_message_timestamp(
         message: &NativeMessage,
         kind: Option<&mut TimestampType>,
@@ -80,11 +79,6 @@ impl NativeMessage {
     pub(in crate::kafka) fn error_text(&self) -> String {
         // SAFETY: the text of a live message.
         unsafe { copied(rd_kafka_message_errstr(self)) }
-    }
-
-    /// The broker's own text for the refusal of the message; only while its acknowledgement is handled.
-    pub(in crate::kafka) fn refusal_text(&self) -> Option<String> {
-        rd_kafka_message_produce_errstr(self).map(|refusal| refusal.to_string())
     }
 
     /// Identifies the topic, see `TopicHandle::address()`.

@@ -49,7 +49,7 @@ pub use errors::{describe, error_names, is_permanent, is_refused, is_undeliverab
 use errors::{raw_code, take_error};
 pub use handle::{Client, NativeClient};
 pub(in crate::kafka) use handle::{IMMEDIATE, NO_CONSUMER_CLOSE};
-pub(in crate::kafka) use interceptors::OnAcknowledgement;
+pub(in crate::kafka) use interceptors::{OnAcknowledgement, ProducedMessage};
 pub(in crate::kafka) use membership::ConsumerEvents;
 pub use message::{KafkaMessage, NativeMessage, NativeMessageId};
 pub(crate) use metadata::{

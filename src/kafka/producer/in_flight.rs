@@ -14,7 +14,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::topic_gate;
 use super::PINNED;
 use crate::ids::ID_LEN;
-use crate::kafka::client::{NativeClient, NativeMessage, OnAcknowledgement, REFUSED_BATCH};
+use crate::kafka::client::{NativeClient, OnAcknowledgement, ProducedMessage, REFUSED_BATCH};
 use crate::process::ProcessCounters;
 use crate::spool::Journal;
 
@@ -309,7 +309,7 @@ impl InFlightSlot {
 
 impl OnAcknowledgement for InFlight {
     #[inline]
-    fn on_acknowledgement(&self, client: &NativeClient, message: &NativeMessage) {
+    fn on_acknowledgement(&self, client: &NativeClient, message: &ProducedMessage) {
         let opaque = message.opaque();
         let failed = !message.is_record();
         let mut code = Code::NoError;
