@@ -173,6 +173,15 @@ impl Admin {
         let call = AdminCall::new(poll_interrupts);
         let names = distinct(groups, action)?;
         let every = self.every_partition(&call, action)?;
+        if every.as_ref().is_some_and(|list| list.count() == 0) {
+            // librdkafka refuses an empty list. Without topics nothing is committed.
+            let none = names.into_iter().map(|group| GroupOffsets {
+                group: group.to_owned(),
+                error: None,
+                commits: Vec::new(),
+            });
+            return Ok(none.collect());
+        }
         let mut results: Vec<Option<GroupOffsets>> = vec![None; names.len()];
         let mut unsent: VecDeque<usize> = (0..names.len()).collect();
         let mut in_flight = 0;

@@ -202,6 +202,10 @@ fn a_call_can_be_interrupted_and_the_error_names_the_unreachable_broker() {
 #[test]
 fn the_embedded_broker_describes_cluster_topics_and_committed_offsets() {
     let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
+    let without_topics = Admin::start(&config(kafka.address())).expect("a client");
+    let none = without_topics.group_offsets("nobody", &keep_waiting);
+    assert!(none.expect("no offsets").is_empty());
+    drop(without_topics);
     for (topic, partitions) in [("one", 1), ("two", 2)] {
         kafka.create_topic(topic, partitions).expect("a topic");
     }
