@@ -162,23 +162,40 @@ where
 
 /// Runs `run` with all signals blocked; threads started by it inherit the mask.
 pub fn without_signals<R>(run: impl FnOnce() -> R) -> R {
-    /// Restores the signal mask of the thread, also after a panic.
-    struct Mask(libc::sigset_t);
-    impl Drop for Mask {
-        fn drop(&mut self) {
-            // SAFETY: reads local memory only.
-            unsafe {
-                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
-            };
+    let _blocked = BlockedSignals::block(&[]);
+    run()
+}
+
+/// Blocks signals on this thread until it is dropped, also after a panic; those that arrived are delivered then.
+pub struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    /// Blocks these signals, without any given all signals.
+    #[must_use]
+    pub fn block(signals: &[libc::c_int]) -> Self {
+        // SAFETY: changes local memory and the mask of this thread.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            let mut before = std::mem::zeroed();
+            if signals.is_empty() {
+                libc::sigfillset(&raw mut set);
+            } else {
+                libc::sigemptyset(&raw mut set);
+            }
+            for signal in signals {
+                libc::sigaddset(&raw mut set, *signal);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
+            Self(before)
         }
     }
-    // SAFETY: reads and writes local memory only.
-    let _before = unsafe {
-        let mut all = std::mem::zeroed();
-        let mut before = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        Mask(before)
-    };
-    run()
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: reads local memory only.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
+        };
+    }
 }

@@ -7,8 +7,7 @@ use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::Zval;
 
 use super::arguments::CallError;
-use super::broker::Broker;
-use super::consume::abort;
+use super::broker::{place, Broker};
 use super::handler::PhpHandler;
 use super::message::Message;
 use super::poll::{self, isolate_refused};
@@ -40,19 +39,11 @@ struct Call<'a> {
 /// `Broker::ack()`. A message whose partition was reassigned is left to the new owner. Where Kafka refuses a result of
 /// the message for good, that is its permanent failure.
 pub fn ack(broker: &Broker, this: &Zval, message: &Message) -> Result<(), CallError> {
-    let origin = origin_of(message, "ack")?;
-    let Some(consumer) = consumer(broker) else {
+    let Some(call) = Call::of(broker, this, message, "ack")? else {
         return Err(Error::configuration(
             "Broker::ack(): this broker is not consuming; the message was received by another Broker.",
         )
         .into());
-    };
-    let call = Call {
-        broker,
-        this,
-        message,
-        origin,
-        consumer,
     };
     closing_later(broker, || match call.results()? {
         Results::Refused(error) => call.undelivered(error),
@@ -68,20 +59,9 @@ pub fn nack(
     message: &Message,
     why: Option<&Zval>,
 ) -> Result<(), CallError> {
-    let origin = origin_of(message, "nack")?;
-    let open = consumer(broker).filter(|consumer| {
-        consumer.is_in_progress(&origin.topic, origin.partition, origin.offset)
-            && !consumer.waits_for_retry(&origin.topic, origin.partition, origin.offset)
-    });
-    let Some(consumer) = open else {
+    let call = Call::of(broker, this, message, "nack")?;
+    let Some(call) = call.filter(Call::is_open) else {
         return Ok(());
-    };
-    let call = Call {
-        broker,
-        this,
-        message,
-        origin,
-        consumer,
     };
     closing_later(broker, || {
         // The results of an attempt that failed do not count.
@@ -91,9 +71,9 @@ pub fn nack(
         let why = why.map(Zval::dereference).filter(|why| why.is_object());
         let config = &broker.config;
         let decision = match why {
-            Some(why) => retry::decide(broker, &message.inner, why).map_err(abort)?,
+            Some(why) => retry::decide(broker, &message.inner, why)?,
             None => Decision {
-                wait: retry::configured(config).delay(origin.counted_attempt()),
+                wait: retry::configured(config).delay(call.origin.counted_attempt()),
                 ..Decision::give_up(FailureKind::Other)
             },
         };
@@ -113,20 +93,6 @@ fn closing_later<T>(broker: &Broker, call: impl FnOnce() -> T) -> T {
     result
 }
 
-fn origin_of<'a>(message: &'a Message, method: &str) -> Result<&'a Origin, Error> {
-    message.inner.origin.as_ref().ok_or_else(|| {
-        Error::configuration(format!(
-            "Broker::{method}(): this message was not received from Kafka; there is nothing \
-            to acknowledge."
-        ))
-    })
-}
-
-fn consumer(broker: &Broker) -> Option<Rc<Consumer>> {
-    let consumer = broker.consumer.borrow().clone();
-    consumer.filter(|consumer| !consumer.is_inherited())
-}
-
 enum Results {
     /// Acknowledged, or not known to belong to this message: the commit waits for them.
     Accepted,
@@ -136,14 +102,44 @@ enum Results {
     Closed,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// `None` where the broker is not consuming.
+    fn of(
+        broker: &'a Broker,
+        this: &'a Zval,
+        message: &'a Message,
+        method: &str,
+    ) -> Result<Option<Self>, Error> {
+        let origin = message.inner.origin.as_ref().ok_or_else(|| {
+            Error::configuration(format!(
+                "Broker::{method}(): this message was not received from Kafka; there is nothing to acknowledge."
+            ))
+        })?;
+        let consumer = broker.consumer.borrow().clone();
+        let consumer = consumer.filter(|consumer| !consumer.is_inherited());
+        Ok(consumer.map(|consumer| Self {
+            broker,
+            this,
+            message,
+            origin,
+            consumer,
+        }))
+    }
+
+    /// It has no result yet, and does not wait for its redelivery.
+    fn is_open(&self) -> bool {
+        let (topic, partition, offset) = &place(self.origin);
+        self.consumer.is_in_progress(topic, *partition, *offset)
+            && !self.consumer.waits_for_retry(topic, *partition, *offset)
+    }
+
     fn is_isolated(&self) -> bool {
-        poll::is_isolated(&self.consumer, &poll::place(self.origin))
+        poll::is_isolated(&self.consumer, &place(self.origin))
     }
 
     /// The results of a message that was handed out alone.
     fn results(&self) -> Result<Results, CallError> {
-        let place = poll::place(self.origin);
+        let place = place(self.origin);
         let (topic, partition, offset) = &place;
         let isolated = self.is_isolated();
         let alone = isolated || self.broker.polled.borrow().is_single(&place);
@@ -173,12 +169,12 @@ impl Call<'_> {
                 }
                 Ok(false) => {}
             }
-            php.poll_interrupts(clock::coarse_ms()).map_err(abort)?;
+            php.poll_interrupts(clock::coarse_ms())?;
             if self.broker.closing.get() {
                 return Ok(Results::Closed);
             }
             self.consumer.keep_alive(clock::coarse_ms());
-            self.consumer.serve_events(&php).map_err(abort)?;
+            self.consumer.serve_events(&php)?;
         }
     }
 
@@ -251,7 +247,7 @@ impl Call<'_> {
                 Results::Accepted => {}
                 Results::Closed => return Ok(()),
                 Results::Refused(error) => {
-                    let (topic, partition, offset) = poll::place(origin);
+                    let (topic, partition, offset) = place(origin);
                     let place = (topic.to_string(), partition, offset);
                     return Err(refused_dead_letter(&place, &error).into());
                 }
@@ -262,7 +258,7 @@ impl Call<'_> {
     }
 
     fn complete(&self) -> Result<(), CallError> {
-        let (topic, partition, offset) = &poll::place(self.origin);
+        let (topic, partition, offset) = &place(self.origin);
         let was_handled = self.consumer.was_handled(topic, *partition, *offset);
         if self.consumer.acknowledge(topic, *partition, *offset) {
             if !was_handled {

@@ -1,15 +1,14 @@
-//! Arguments as PHP users pass them: numbers and Stringables where a string is expected, arrays of headers,
-//! configuration arrays.
+//! Arguments as PHP users pass them: numbers and Stringables where a string is expected, arrays of headers.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::flags::DataType;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::ce;
 
-use super::{arrays, token, zend};
-use crate::config::Value;
+use super::zend;
 use crate::envelope::headers;
 use crate::error::Error;
 use crate::message::Header;
@@ -30,6 +29,23 @@ impl From<PhpException> for CallError {
 impl From<Error> for CallError {
     fn from(error: Error) -> Self {
         Self::Throw(error.into())
+    }
+}
+
+/// Why consuming has to stop.
+pub enum Abort {
+    /// An exception (or `exit`) is pending in the engine.
+    Pending,
+    /// An error of the core, not thrown yet.
+    Error(Error),
+}
+
+impl From<Abort> for CallError {
+    fn from(abort: Abort) -> Self {
+        match abort {
+            Abort::Pending => Self::Pending,
+            Abort::Error(error) => error.into(),
+        }
     }
 }
 
@@ -168,7 +184,7 @@ fn headers_but(
     // SAFETY: the array belongs to the caller's argument, which outlives this call.
     let table = unsafe { &*table };
     let mut list = Vec::with_capacity(table.len());
-    for (name, value) in arrays::entries(table) {
+    for (name, value) in entries(table) {
         let Some(name) = name.text().filter(|name| !name.is_empty()) else {
             return Err(Error::configuration(format!(
                 "Toporia\\Realtime\\{place}: \"{name}\" is not a header name. It must be UTF-8 text and not empty."
@@ -179,7 +195,7 @@ fn headers_but(
             continue;
         }
         if let Some(several) = value.array() {
-            for (_, one) in arrays::entries(several) {
+            for (_, one) in entries(several) {
                 list.push((name.clone(), header_value(&one, &name, place)?));
             }
         } else {
@@ -195,69 +211,58 @@ fn header_value(value: &Zval, name: &str, place: &str) -> Result<Option<Vec<u8>>
     })
 }
 
-/// Deeper configuration arrays are refused: an array that contains itself by reference has no end.
-const MAX_CONFIGURATION_DEPTH: usize = 64;
-
-/// A configuration array, without the comments of environment variables that it reads. Objects (closures among the
-/// handlers, for example) are reduced to their class name.
-///
-/// # Errors
-/// Configuration: a key or a text is not UTF-8, or the array is nested too deeply.
-pub fn configuration(value: &Zval) -> Result<Value, Error> {
-    let mut value = read_configuration(value, "", 0)?;
-    crate::config::remove_comments(&mut value, "", &super::state::PhpEnvironment);
-    Ok(value)
+/// The key of an array entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    Int(i64),
+    Bytes(Vec<u8>),
 }
 
-fn read_configuration(value: &Zval, path: &str, depth: usize) -> Result<Value, Error> {
-    let value = value.dereference();
-    if path.ends_with("security.token.") {
-        return token::setting(value);
-    }
-    if let Some(table) = value.array() {
-        if depth >= MAX_CONFIGURATION_DEPTH {
-            return Err(Error::configuration(format!(
-                "The configuration is nested more than {MAX_CONFIGURATION_DEPTH} levels deep at \"{}…\". Does \
-                 the array \
-                 contain a reference to itself?",
-                path.chars().take(60).collect::<String>()
-            )));
+impl Key {
+    /// The key as UTF-8 text; `None` if its bytes are not UTF-8.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Int(number) => Some(number.to_string()),
+            Self::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
         }
-        let entries = arrays::entries(table);
-        let is_list = arrays::is_list(&entries);
-        let mut map = Vec::with_capacity(entries.len());
-        for (key, value) in &entries {
-            let Some(name) = key.text() else {
-                return Err(Error::configuration(format!(
-                    "A key of the configuration is not valid UTF-8: \"{path}{key}\"."
-                )));
-            };
-            let inside = read_configuration(value, &format!("{path}{name}."), depth + 1)?;
-            map.push((name, inside));
-        }
-        return Ok(if is_list {
-            Value::List(map.into_iter().map(|(_, value)| value).collect())
-        } else {
-            Value::Map(map)
-        });
     }
-    if let Some(object) = value.object() {
-        return Ok(Value::Str(zend::class_name(object)));
-    }
-    Ok(match value.get_type() {
-        DataType::True => Value::Bool(true),
-        DataType::False => Value::Bool(false),
-        DataType::Long => Value::Int(value.long().unwrap_or(0)),
-        DataType::Double => Value::Float(value.double().unwrap_or(0.0)),
-        DataType::String => match value.string() {
-            Some(text) => Value::Str(text),
-            None => {
-                return Err(Error::configuration(format!(
-                    "The configuration value \"{}\" is not valid UTF-8.",
-                    path.trim_end_matches('.')
-                )))
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Bytes(bytes) => {
+                write!(f, "{}", String::from_utf8_lossy(bytes).escape_debug())
             }
-        },
-        _ => Value::Null,
-    })
+        }
+    }
+}
+
+/// The entries of an array in their order, without references around the values.
+///
+/// The values are counted copies: reading one may run PHP code (`__toString()`), which may change the array.
+pub fn entries(table: &ZendHashTable) -> Vec<(Key, Zval)> {
+    let mut entries = Vec::with_capacity(table.len());
+    let mut iterator = table.iter();
+    while let Some((key, value)) = iterator.next_zval() {
+        let key = match key.long() {
+            Some(number) => Key::Int(number),
+            None => Key::Bytes(
+                key.zend_str()
+                    .map(|text| text.as_bytes().to_vec())
+                    .unwrap_or_default(),
+            ),
+        };
+        entries.push((key, value.dereference().shallow_clone()));
+    }
+    entries
+}
+
+/// True if the keys are 0, 1, 2 … in this order.
+pub fn is_list(entries: &[(Key, Zval)]) -> bool {
+    entries
+        .iter()
+        .zip(0..)
+        .all(|((key, _), index)| *key == Key::Int(index))
 }

@@ -1,4 +1,4 @@
-//! `Toporia\Realtime\Broker`: its configuration, its clients, and how it leaves the consumer group.
+//! `Toporia\Realtime\Broker`: its configuration, clients and subscriptions, and how it leaves the consumer group.
 
 mod methods;
 
@@ -11,20 +11,26 @@ use std::time::Duration;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::Zval;
 
-use super::callback::Callback;
-use super::hooks::Hooks;
-use super::poll::Polled;
-use super::{interfaces, metrics};
+use super::arguments::CallError;
+use super::callback::{Callback, Hooks};
+use super::{arguments, signatures, OpenObjects};
 use crate::config::{BrokerConfig, Delivery};
-use crate::dispatch::Subscriptions;
+use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction::TransactionalProducer;
+use crate::log::Level;
+use crate::message::Origin;
 use crate::process;
 use crate::publish::Sender;
-use crate::worker::consumers::ConsumerMetrics;
+use crate::worker::consumers::{ConsumerMetrics, CONSUMERS};
 use crate::worker::{StopSignal, WorkerCounters};
 pub use methods::METHODS;
+
+thread_local! {
+    /// Brokers with a consumer.
+    static OPEN: OpenObjects<Broker> = const { OpenObjects::new() };
+}
 
 /// A Kafka broker as an application sees it. Connects on first use.
 ///
@@ -32,8 +38,8 @@ pub use methods::METHODS;
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Broker")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
-#[php(implements(ce = interfaces::publisher, stub = "\\Toporia\\Realtime\\Contract\\Publisher"))]
-#[php(implements(ce = interfaces::consumer, stub = "\\Toporia\\Realtime\\Contract\\Consumer"))]
+#[php(implements(ce = signatures::publisher, stub = "\\Toporia\\Realtime\\Contract\\Publisher"))]
+#[php(implements(ce = signatures::consumer, stub = "\\Toporia\\Realtime\\Contract\\Consumer"))]
 pub struct Broker {
     pub(super) config: Arc<BrokerConfig>,
     sender: RefCell<Option<Sender>>,
@@ -141,9 +147,75 @@ impl Broker {
         let filters = self.subscriptions.borrow().filters(&self.config.topics);
         let consumer = Rc::new(Consumer::start(&self.config, &filters, sees_ends)?);
         *self.consumer.borrow_mut() = Some(Rc::clone(&consumer));
-        metrics::register(self, &consumer);
+        *self.series.borrow_mut() = Some(CONSUMERS.current().register(
+            &self.config.consumer_group,
+            self.counters.clone(),
+            consumer.stats.clone(),
+        ));
         self.resubscribe()?;
         Ok(consumer)
+    }
+
+    /// Has it closed at the end of the request.
+    pub(super) fn register(&self) {
+        OPEN.with(|open| open.add(self));
+    }
+
+    pub(super) fn add(
+        &self,
+        target: Target,
+        style: Style,
+        callback: Option<&Zval>,
+        place: &str,
+    ) -> Result<(), CallError> {
+        let callback = match arguments::optional(callback, |value| {
+            Callback::new(value)
+                .ok_or_else(|| arguments::type_error(place, "callable", value).into())
+        })? {
+            Some(callback) => Some(callback),
+            None if style == Style::Pull => None,
+            None => return Err(arguments::type_error(place, "callable", &Zval::null()).into()),
+        };
+        let subscription = Subscription::new(target, style, callback);
+        self.subscriptions.borrow_mut().add(subscription)?;
+        self.resubscribe()?;
+        Ok(())
+    }
+
+    /// Passes changed subscriptions to a running consumer.
+    pub(super) fn resubscribe(&self) -> Result<()> {
+        let consumer = self.consumer.borrow().clone();
+        if let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) {
+            let (filters, fingerprint) = {
+                let subscriptions = self.subscriptions.borrow();
+                (
+                    subscriptions.filters(&self.config.topics),
+                    subscriptions.fingerprint(),
+                )
+            };
+            consumer.subscribe(filters, fingerprint)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscribe_channel(
+        &self,
+        channel: &Zval,
+        style: Style,
+        callback: Option<&Zval>,
+        method: &str,
+    ) -> Result<(), CallError> {
+        let channel = arguments::channel(
+            channel,
+            &format!("Broker::{method}(): Argument #1 ($channel)"),
+        )?;
+        let target = dispatch::channels(&channel, &self.config.topics)?;
+        self.add(
+            target,
+            style,
+            callback,
+            &format!("Broker::{method}(): Argument #2 ($callback)"),
+        )
     }
 
     /// Commits handled records and leaves the group.
@@ -156,11 +228,12 @@ impl Broker {
             }
             consumer.requeue_all();
             if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
-                process::current()
-                    .log
-                    .write(crate::log::Level::Error, error.message());
+                process::current().log.write(Level::Error, error.message());
             }
-            metrics::unregister(self);
+            let series = self.series.borrow_mut().take();
+            if let Some(series) = series {
+                CONSUMERS.current().unregister(&series);
+            }
             consumer.close();
         }
         let transaction = self.transaction.borrow_mut().take();
@@ -176,7 +249,64 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        super::lifecycle::unregister_broker(self);
+        OPEN.with(|open| open.remove(self));
         self.leave();
+    }
+}
+
+/// Closes the brokers that are still open at the end of a request.
+pub fn leave_all() {
+    OPEN.with(|open| open.close(Broker::leave));
+}
+
+/// With a callback or for `poll()`.
+pub fn style(callback: Option<&Zval>) -> Style {
+    match callback.map(Zval::dereference) {
+        Some(value) if !value.is_null() => Style::Single,
+        _ => Style::Pull,
+    }
+}
+
+pub type Place = (Rc<str>, i32, i64);
+
+pub fn place(origin: &Origin) -> Place {
+    (Rc::clone(&origin.topic), origin.partition, origin.offset)
+}
+
+/// The messages that the caller of `poll()` has.
+#[derive(Default)]
+pub struct Polled {
+    /// An isolated message: no other is handed out before its acknowledgement.
+    pub isolated: Option<Place>,
+    /// The log says that it is waited for.
+    is_reported: bool,
+    /// The only message since the last commit, handed out when all results before it were acknowledged: a result that
+    /// is refused is one of its own.
+    pub single: Option<Place>,
+}
+
+impl Polled {
+    pub fn is_single(&self, place: &Place) -> bool {
+        self.single.as_ref() == Some(place)
+    }
+
+    pub fn open(&mut self, isolated: Option<Place>) {
+        self.isolated = isolated;
+        self.is_reported = false;
+    }
+
+    pub fn report_open(&mut self) {
+        let Some((topic, partition, offset)) = &self.isolated else {
+            return;
+        };
+        if !std::mem::replace(&mut self.is_reported, true) {
+            process::current().log.write(
+                Level::Warning,
+                format!(
+                    "Broker::poll() waits for ack() or nack() of the message in topic \"{topic}\" partition \
+                     {partition} offset {offset}: Kafka refused a result, so messages are handed out one by one."
+                ),
+            );
+        }
     }
 }

@@ -1,20 +1,34 @@
 //! The replacement for Kafka after `Realtime::fake()` or `swap()`: a broker's calls are forwarded to it with the same
 //! arguments.
 
+use std::cell::Cell;
+
 use ext_php_rs::convert::IntoZvalDyn;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::arguments::{finish, CallError};
 use super::broker::Broker;
-use super::{interfaces, state, zend};
+use super::{signatures, state, zend};
 
 /// The class of `Realtime::fake()`.
 pub const FAKE: &str = "Toporia\\Realtime\\Testing\\RealtimeFake";
 
-/// The replacement publisher, unless it is running itself.
+thread_local! {
+    static IN_PUBLISHER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// At the end of a request: a fatal error may have jumped out of the replacement.
+pub fn reset() {
+    IN_PUBLISHER.set(false);
+}
+
+/// The replacement publisher. `None` while it is running itself, as it may publish through a broker.
 pub fn publisher() -> Option<Zval> {
-    state::is_swapped().then(state::fake_publisher).flatten()
+    if IN_PUBLISHER.get() {
+        return None;
+    }
+    state::publisher()
 }
 
 /// The replacement, if it is a consumer too, as the fake is. With a real broker given to `swap()`, messages are
@@ -22,7 +36,7 @@ pub fn publisher() -> Option<Zval> {
 pub fn consumer() -> Option<Zval> {
     publisher().filter(|object| {
         object.object().is_some_and(|object| {
-            object.instance_of(interfaces::consumer()) && !object.is_instance::<Broker>()
+            object.instance_of(signatures::consumer()) && !object.is_instance::<Broker>()
         })
     })
 }
@@ -38,18 +52,28 @@ pub fn is_fake(object: &Zval) -> bool {
         .is_some_and(|object| object.get_class_name().is_ok_and(|name| name == FAKE))
 }
 
-pub fn int(value: i64) -> Zval {
-    let mut zval = Zval::new();
-    zval.set_long(value);
-    zval
+/// Calls a method of the publisher.
+///
+/// # Errors
+/// An exception is pending.
+pub fn call_directly(
+    publisher: &Zval,
+    method: &str,
+    arguments: Vec<&dyn IntoZvalDyn>,
+) -> Result<Zval, CallError> {
+    let outer = IN_PUBLISHER.replace(true);
+    let result = publisher.try_call_method(method, arguments);
+    IN_PUBLISHER.set(outer);
+    if zend::has_exception() {
+        return Err(CallError::Pending);
+    }
+    Ok(result.unwrap_or_else(|_| Zval::null()))
 }
 
 /// Calls `method` of the replacement. Missing arguments are null; the fourth is always an array of headers, so it
 /// becomes an empty array.
 pub fn call(object: &Zval, method: &str, args: &[Option<&Zval>]) -> PhpResult<Zval> {
-    with_arguments(args, |arguments| {
-        state::call_publisher(object, method, arguments)
-    })
+    with_arguments(args, |arguments| call_directly(object, method, arguments))
 }
 
 /// The same for a method that runs the application's callbacks: messages they publish go to the replacement too.

@@ -5,14 +5,14 @@ use std::rc::Rc;
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::{ZendHashTable, Zval};
 
+use super::arguments::Abort;
 use super::broker::Broker;
-use super::callback::{self, Callback};
-use super::hooks::call_hook;
+use super::callback::{self, call_hook, Callback};
 use super::message::Message;
-use super::received::ReceivedMessages;
+use super::received::{message, origin, ReceivedMessages};
 use super::retry::{Decision, FailureKind};
 use super::signals::{self, Delivered};
-use super::{lifecycle, retry, shutdown, tracing, zend};
+use super::{logging, retry, shutdown, stats, tracing, zend};
 use crate::config::Delivery;
 use crate::dead_letter::{self, DeadLetter};
 use crate::dispatch::Subscription;
@@ -22,17 +22,9 @@ use crate::kafka::consumer::assignment::{RebalanceListener, TopicPartition};
 use crate::kafka::consumer::{MessageId, Record};
 use crate::loop_guard::HandlingGuard;
 use crate::message::Header;
-use crate::message::{Message as Inner, Origin};
+use crate::message::Message as Inner;
 use crate::process;
 use crate::worker::{Handler, Outcome};
-
-/// Why consuming has to stop.
-pub enum Abort {
-    /// An exception (or `exit`) is pending in the engine.
-    Pending,
-    /// An error of the core, not thrown yet.
-    Error(Error),
-}
 
 /// How often PHP's signal handlers run and log lines are delivered.
 const INTERRUPT_INTERVAL_MS: u64 = 50;
@@ -46,34 +38,6 @@ pub struct PhpHandler<'a> {
     /// It consumes in a Fiber that was being destroyed already.
     in_destroyed_fiber: bool,
     received: ReceivedMessages,
-}
-
-/// The message of a record.
-pub fn message(record: &Record, envelope: Option<&Scanned<'_>>, origin: Origin) -> Rc<Inner> {
-    Rc::new(Inner::from_record(
-        record.value(),
-        record.key(),
-        record.headers(),
-        envelope,
-        origin,
-    ))
-}
-
-/// The origin of a record.
-pub fn origin(record: &Record, envelope: Option<&Scanned<'_>>) -> Origin {
-    Origin {
-        topic: Rc::clone(&record.topic),
-        partition: record.partition,
-        offset: record.offset,
-        attempt: record.attempt,
-        transient: record.transient,
-        transient_since: record.transient_since,
-        timestamp_ms: if envelope.is_some() {
-            -1
-        } else {
-            record.timestamp_ms()
-        },
-    }
 }
 
 impl<'a> PhpHandler<'a> {
@@ -464,8 +428,8 @@ impl Handler<MessageId> for PhpHandler<'_> {
             if zend::has_exception() {
                 return Err(Abort::Pending);
             }
-            lifecycle::deliver_log();
-            super::metrics::loop_tick(self.broker, now);
+            logging::deliver();
+            stats::loop_tick(self.broker, now);
             self.tick(now)?;
         }
         if let Some(abort) = self.fork_error() {

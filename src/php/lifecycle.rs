@@ -1,60 +1,23 @@
 //! Startup and shutdown of requests and of the process, and the messages that are flushed, spooled or reported there.
 
-use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ext_php_rs::types::ZendCallable;
 use ext_php_rs::zend::try_catch;
 
-use super::broker::Broker;
-use super::{debug_info, gc, logging, native, signals, signatures, state, token, zend};
+use super::{
+    broker, fakes, logging, native, object_handlers, signals, signatures, state, token, zend,
+};
 use crate::fiber::Fibers;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::{embedded, transaction};
 use crate::log::Level;
 use crate::monitoring::MONITORING;
-use crate::process::termination;
-use crate::{clock, fiber, loop_guard, process};
-
-thread_local! {
-    /// Brokers with a consumer. They are closed at the end of the request even if a fatal error left their objects
-    /// behind.
-    static BROKERS: RefCell<Vec<*const Broker>> = const { RefCell::new(Vec::new()) };
-}
-
-pub fn register_broker(broker: &Broker) {
-    BROKERS.with(|brokers| {
-        let mut brokers = brokers.borrow_mut();
-        let pointer = std::ptr::from_ref(broker);
-        if !brokers.contains(&pointer) {
-            brokers.push(pointer);
-        }
-    });
-}
-
-pub fn unregister_broker(broker: &Broker) {
-    BROKERS.with(|brokers| {
-        brokers
-            .borrow_mut()
-            .retain(|known| *known != std::ptr::from_ref(broker));
-    });
-}
-
-/// Writes pending log lines to the host's log. Only on PHP's own thread.
-pub fn deliver_log() {
-    logging::deliver();
-}
-
-/// True for the command line, false for SAPIs that serve requests.
-pub fn is_command_line() -> bool {
-    matches!(
-        ext_php_rs::zend::php_sapi_name().as_deref(),
-        Some("cli" | "phpdbg" | "micro")
-    )
-}
+use crate::process::{self, termination, BlockedSignals};
+use crate::{fiber, loop_guard};
 
 /// The thread that started the module.
 static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
@@ -68,7 +31,7 @@ fn this_thread() -> usize {
 }
 
 pub fn module_startup() {
-    if !is_command_line() {
+    if !zend::is_command_line() {
         termination::set_serves_requests();
     }
     FIRST_THREAD.store(this_thread(), Ordering::Relaxed);
@@ -78,7 +41,7 @@ pub fn module_startup() {
 /// True if the end of this request is the end of the process: on the command line, but not in the additional threads of
 /// a ZTS build.
 fn is_whole_process() -> bool {
-    is_command_line() && this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
+    zend::is_command_line() && this_thread() == FIRST_THREAD.load(Ordering::Relaxed)
 }
 
 fn php_version() -> Option<String> {
@@ -92,8 +55,7 @@ pub extern "C" fn request_startup(_kind: i32, _number: i32) -> i32 {
     let _ = catch_unwind(|| {
         FIRST.call_once(|| {
             signatures::apply();
-            gc::install();
-            debug_info::install();
+            object_handlers::install();
             native::install();
             signals::watch_pcntl();
             fiber::install(Fibers {
@@ -118,11 +80,7 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
         logging::reset();
         loop_guard::clear();
         transaction::clear();
-        let brokers = BROKERS.with(|brokers| std::mem::take(&mut *brokers.borrow_mut()));
-        for broker in brokers {
-            // SAFETY: a broker unregisters itself when it is dropped.
-            unsafe { (*broker).leave() };
-        }
+        broker::leave_all();
         // First the port: a scrape must not read clients that are closed below.
         write_final_metrics();
         super::gateway::close_all();
@@ -143,9 +101,10 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
             drop(try_catch(logging::deliver));
         }
         state::reset();
+        fakes::reset();
         token::request_shutdown();
         logging::deliver_rest(false);
-        RESPONSE_FINISHED.set(false);
+        logging::set_response_finished(false);
     });
     0
 }
@@ -167,15 +126,6 @@ fn write_final_metrics() {
     }
 }
 
-thread_local! {
-    static RESPONSE_FINISHED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// True at the end of a request whose response has been sent.
-pub fn is_response_finished() -> bool {
-    RESPONSE_FINISHED.get()
-}
-
 /// Sends the response to the client before waiting for Kafka. While Kafka is known to be unreachable, the messages are
 /// secured before that: PHP-FPM may kill the process immediately afterwards.
 fn flush_request() {
@@ -185,7 +135,7 @@ fn flush_request() {
     }
     // A reload sends SIGTERM to the workers, whose default action would kill this one during the flush: it is blocked
     // until then, and ends the flush.
-    let _handling = BlockedSignals::block();
+    let _handling = BlockedSignals::block(&[libc::SIGTERM, libc::SIGQUIT]);
     for client in &clients {
         if client.is_known_unreachable() && client.waiting() > 0 {
             client.secure_queue();
@@ -194,7 +144,7 @@ fn flush_request() {
     drop(try_catch(logging::deliver));
     for name in ["fastcgi_finish_request", "litespeed_finish_request"] {
         if let Ok(function) = ZendCallable::try_from_name(name) {
-            RESPONSE_FINISHED.set(function.try_call(vec![]).is_ok());
+            logging::set_response_finished(function.try_call(vec![]).is_ok());
         }
     }
     for client in clients {
@@ -204,24 +154,6 @@ fn flush_request() {
 
 fn close_clients() {
     PRODUCERS.current().close();
-}
-
-/// Sends, spools or logs what is queued, as at the end of the process. The clients stay open: `pcntl_exec()` may fail.
-pub fn flush_before_exec() {
-    let clients = PRODUCERS.current().all();
-    let waiting = clients.iter().filter(|client| client.waiting() > 0);
-    let Some(bound) = waiting
-        .map(|client| client.config().shutdown_flush_ms)
-        .max()
-    else {
-        return;
-    };
-    clock::begin_shutdown_within(Duration::from_millis(bound));
-    PRODUCERS
-        .current()
-        .drain(Instant::now(), Duration::from_secs(2));
-    clock::cancel_shutdown();
-    deliver_log();
 }
 
 /// `MSHUTDOWN`: PHP-FPM recycles a worker, or the command line ends.
@@ -234,39 +166,4 @@ pub extern "C" fn module_shutdown(_kind: i32, _number: i32) -> i32 {
         embedded::stop_all();
     });
     0
-}
-
-// Blocks SIGTERM and SIGQUIT while a request is flushed.
-
-/// Blocks SIGTERM and SIGQUIT on this thread until dropped.
-pub struct BlockedSignals {
-    previous: libc::sigset_t,
-}
-
-impl BlockedSignals {
-    pub fn block() -> Self {
-        // SAFETY: plain signal-mask calls on local memory.
-        unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            let mut previous: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, libc::SIGTERM);
-            libc::sigaddset(&raw mut set, libc::SIGQUIT);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut previous);
-            Self { previous }
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        // SAFETY: restores the previous mask; signals that arrived in between are delivered now.
-        unsafe {
-            libc::pthread_sigmask(
-                libc::SIG_SETMASK,
-                &raw const self.previous,
-                std::ptr::null_mut(),
-            )
-        };
-    }
 }

@@ -1,16 +1,18 @@
 //! Writes the log of the process: to the application's logger, else standard error, else PHP's error log.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::rc::Rc;
 
 use ext_php_rs::types::{ZendHashTable, Zval};
 use parking_lot::Mutex;
 
 use super::arguments::CallError;
 use super::callback::Callback;
-use super::{binary, lifecycle, state, zend};
-use crate::config::LogConfig;
+use super::configuration::PhpEnvironment;
+use super::{binary, zend};
+use crate::config::{LogConfig, Value};
 use crate::error::Error;
 use crate::log::{self, Level, Line};
 use crate::process;
@@ -91,7 +93,7 @@ impl Logger {
                 context: Vec::new(),
                 from_librdkafka: false,
             };
-            plain_as(&line, state::log_config());
+            plain_as(&line, config());
         }
         false
     }
@@ -102,6 +104,46 @@ thread_local! {
     static WRITING: Cell<bool> = const { Cell::new(false) };
     /// The settings used last, for the end of the process, when the configuration is gone.
     static LAST: Cell<Option<LogConfig>> = const { Cell::new(None) };
+    /// Those of this request.
+    static CONFIG: Cell<Option<LogConfig>> = const { Cell::new(None) };
+    static LOGGER: RefCell<Option<Rc<Logger>>> = const { RefCell::new(None) };
+    /// The response of this request has been sent.
+    static RESPONSE_FINISHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets settings and logger of this request.
+///
+/// # Errors
+/// Configuration.
+pub fn configure(settings: &Value, logger: Option<&Zval>) -> Result<(), Error> {
+    let config = LogConfig::resolve(Some(settings), &PhpEnvironment)?;
+    let logger = logger.map(Logger::of).transpose()?.flatten().map(Rc::new);
+    CONFIG.set(Some(config));
+    LAST.set(Some(config));
+    // Dropped outside the borrow: it may run PHP code.
+    let old = LOGGER.replace(logger);
+    drop(old);
+    Ok(())
+}
+
+/// Clears what belongs to the request.
+pub fn forget() {
+    CONFIG.set(None);
+    drop(LOGGER.take());
+}
+
+/// The log settings. `configure()` refuses invalid values from the environment; without configure() they count as
+/// unset.
+fn config() -> LogConfig {
+    let config = CONFIG
+        .get()
+        .unwrap_or_else(|| LogConfig::resolve(None, &PhpEnvironment).unwrap_or_default());
+    CONFIG.set(Some(config));
+    config
+}
+
+pub fn set_response_finished(is_finished: bool) {
+    RESPONSE_FINISHED.set(is_finished);
 }
 
 /// Writes pending lines. Only on PHP's own thread.
@@ -137,10 +179,6 @@ pub fn deliver_rest(is_last: bool) {
     }
 }
 
-pub fn remember(config: LogConfig) {
-    LAST.set(Some(config));
-}
-
 /// At the begin and end of a request: a fatal error may have jumped out of a logger.
 pub fn reset() {
     WRITING.set(false);
@@ -152,9 +190,9 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
     }
     let lines = take(&process::current().log);
     if !lines.is_empty() {
-        let config = state::log_config();
+        let config = config();
         LAST.set(Some(config));
-        let logger = state::logger();
+        let logger = LOGGER.with(|logger| logger.borrow().clone());
         // A pending exception is saved, because PHP runs no code while one is pending. An exit cannot be saved.
         let waits = logger.is_some() && zend::has_exception() && !zend::is_exiting();
         let pending = waits.then(zend::pending_object).flatten();
@@ -180,11 +218,11 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
 
 /// Without a logger: standard error on the command line unless php.ini sets `error_log`, PHP's error log otherwise.
 fn plain_as(line: &Line, config: LogConfig) {
-    if lifecycle::is_command_line() && zend::ini("error_log").is_none() {
+    if zend::is_command_line() && zend::ini("error_log").is_none() {
         write_to_standard_error(line, config);
         return;
     }
-    if lifecycle::is_response_finished() && zend::ini("error_log").is_none() {
+    if RESPONSE_FINISHED.get() && zend::ini("error_log").is_none() {
         // PHP-FPM would write it to the connection with the web server, which is closed.
         zend::syslog(&plain(line), line.level.severity());
         return;
@@ -205,10 +243,10 @@ static TARGET: Mutex<Option<(LogTarget, LogConfig)>> = Mutex::new(None);
 pub fn remember_target() {
     let target = match zend::ini("error_log") {
         Some(file) if file != "syslog" => LogTarget::File(file),
-        None if lifecycle::is_command_line() => LogTarget::StandardError,
+        None if zend::is_command_line() => LogTarget::StandardError,
         _ => LogTarget::Syslog,
     };
-    *TARGET.lock() = Some((target, state::log_config()));
+    *TARGET.lock() = Some((target, config()));
 }
 
 /// Writes pending lines in a thread without PHP, because the process ends: not with the application's logger.

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! realtime broker message embedded admin gateway metrics    one file (or folder) for each class
-//! interfaces exceptions signatures      interfaces, the exception family, the types that Reflection shows
-//! publish route batch             sending, for Broker and Realtime
-//! subscriptions consume handler received hooks retry position shutdown stats    the rest of Broker
-//! state lifecycle fakes                 state of one request, startup and shutdown, fake() and swap()
+//! exceptions signatures                 the exception family; interfaces, and the types that Reflection shows
+//! publish                               sending, for Broker and Realtime
+//! consume handler received poll acknowledge retry shutdown stats    the rest of Broker
+//! configuration state lifecycle fakes   settings, the state of one request, startup and shutdown, fake() and swap()
 //! signals                               signal handlers while consuming
 //! token                                 OAUTHBEARER tokens from PHP code
 //! logging tracing                       where log lines are written; trace context into records and around callbacks
-//! arguments arrays callback debug_info gc json native zend    the values and the engine of PHP
+//! arguments callback json native object_handlers zend   the values and the engine of PHP
 //! ```
 #![allow(unsafe_code, missing_docs)]
 // PHP's argument names are the Rust ones.
@@ -18,28 +18,23 @@
 mod acknowledge;
 mod admin;
 mod arguments;
-mod arrays;
-mod batch;
 mod broker;
 mod callback;
+mod configuration;
 mod consume;
-mod debug_info;
 mod embedded;
 mod exceptions;
 mod fakes;
 mod gateway;
-mod gc;
 mod handler;
-mod hooks;
-mod interfaces;
 pub mod json;
 mod lifecycle;
 mod logging;
 mod message;
 mod metrics;
 mod native;
+mod object_handlers;
 mod poll;
-mod position;
 mod publish;
 mod realtime;
 mod received;
@@ -50,10 +45,11 @@ mod signals;
 mod signatures;
 mod state;
 mod stats;
-mod subscriptions;
 mod token;
 mod tracing;
 mod zend;
+
+use std::cell::RefCell;
 
 use ext_php_rs::boxed::ZBox;
 use ext_php_rs::class::RegisteredClass;
@@ -117,6 +113,12 @@ fn binary(bytes: &[u8]) -> Zval {
     value
 }
 
+fn int(value: i64) -> Zval {
+    let mut zval = Zval::new();
+    zval.set_long(value);
+    zval
+}
+
 /// A new object of one of our classes.
 fn object<T: RegisteredClass>(value: T) -> Zval {
     ZendClassObject::new(value)
@@ -129,12 +131,44 @@ fn object_to_zval(object: ZBox<ZendObject>) -> Zval {
     object.into_zval(false).unwrap_or_else(|_| Zval::null())
 }
 
+/// Objects that are closed at the end of the request, also those that a fatal error left behind.
+struct OpenObjects<T>(RefCell<Vec<*const T>>);
+
+impl<T> OpenObjects<T> {
+    const fn new() -> Self {
+        Self(RefCell::new(Vec::new()))
+    }
+
+    fn add(&self, object: &T) {
+        let mut open = self.0.borrow_mut();
+        let object = std::ptr::from_ref(object);
+        if !open.contains(&object) {
+            open.push(object);
+        }
+    }
+
+    /// An object calls it at the latest when it is dropped.
+    fn remove(&self, object: &T) {
+        let object = std::ptr::from_ref(object);
+        self.0.borrow_mut().retain(|known| *known != object);
+    }
+
+    fn close(&self, close: impl Fn(&T)) {
+        for object in self.0.take() {
+            // SAFETY: an object that is dropped removes itself.
+            close(unsafe { &*object });
+        }
+    }
+}
+
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
     crate::process::install_fork_handler();
     lifecycle::module_startup();
     match exceptions::register()
-        .and_then(|()| interfaces::register())
+        .and_then(|()| {
+            signatures::register_interfaces(broker::Broker::method_builders, broker::METHODS)
+        })
         .and_then(|()| retry::register())
     {
         Ok(()) => 0,

@@ -16,7 +16,7 @@ use ext_php_rs::zend::ce;
 use super::arguments::CallError;
 use super::message::Message;
 use super::realtime::{self, Realtime};
-use super::{binary, json, zend};
+use super::{binary, int, json, zend};
 
 /// A getter; `None` where the generated function is to throw.
 type Getter = fn(&Message) -> Option<Zval>;
@@ -37,7 +37,7 @@ const GETTERS: [(&str, Getter); COUNT] = [
     }),
     ("getdata", |message| message.data().ok()),
     ("gettimestamp", |message| {
-        Some(long(message.inner.timestamp()))
+        Some(int(message.inner.timestamp()))
     }),
     ("getkey", |message| {
         Some(message.inner.key().map_or_else(Zval::null, binary))
@@ -48,15 +48,15 @@ const GETTERS: [(&str, Getter); COUNT] = [
     }),
     ("getpartition", |message| {
         let origin = message.inner.origin.as_ref();
-        Some(origin.map_or_else(Zval::null, |origin| long(origin.partition.into())))
+        Some(origin.map_or_else(Zval::null, |origin| int(origin.partition.into())))
     }),
     ("getoffset", |message| {
         let origin = message.inner.origin.as_ref();
-        Some(origin.map_or_else(Zval::null, |origin| long(origin.offset)))
+        Some(origin.map_or_else(Zval::null, |origin| int(origin.offset)))
     }),
     ("getattempt", |message| {
         let origin = message.inner.origin.as_ref();
-        Some(long(origin.map_or(1, |origin| origin.attempt.into())))
+        Some(int(origin.map_or(1, |origin| origin.attempt.into())))
     }),
 ];
 
@@ -74,12 +74,6 @@ static GENERATED: [AtomicUsize; COUNT] = [const { AtomicUsize::new(0) }; COUNT];
 /// A name, most often one that was returned before.
 fn name(text: Option<&[u8]>) -> Zval {
     text.map_or_else(Zval::null, json::name)
-}
-
-fn long(value: i64) -> Zval {
-    let mut zval = Zval::new();
-    zval.set_long(value);
-    zval
 }
 
 /// The generated `Realtime::broadcast()`.

@@ -1,4 +1,4 @@
-//! `poll()` of a broker, and the messages that its caller has.
+//! `poll()` of a broker.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -6,71 +6,26 @@ use std::time::{Duration, Instant};
 use ext_php_rs::types::Zval;
 
 use super::arguments::CallError;
-use super::broker::Broker;
-use super::consume::{abort, check};
-use super::handler::{self, PhpHandler};
+use super::broker::{Broker, Place};
+use super::consume::check;
+use super::handler::PhpHandler;
 use super::message::Message;
+use super::received;
 use crate::clock;
 use crate::dispatch::Route;
 use crate::error::Error;
 use crate::kafka::consumer::records::Attempt;
 use crate::kafka::consumer::{Consumer, Record};
-use crate::log::Level;
 use crate::loop_guard;
-use crate::message::{Message as Inner, Origin};
+use crate::message::Message as Inner;
 use crate::metrics::number::SingleWriterCounter;
-use crate::process;
 use crate::worker::{log_isolation, Handler};
 
 /// `poll()` lets signal handlers run at this interval.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// The messages that the caller of `poll()` has.
-#[derive(Default)]
-pub struct Polled {
-    /// An isolated message: no other is handed out before its acknowledgement.
-    pub isolated: Option<Place>,
-    /// The log says that it is waited for.
-    is_reported: bool,
-    /// The only message since the last commit, handed out when all results before it were acknowledged: a result that
-    /// is refused is one of its own.
-    single: Option<Place>,
-}
-
-pub type Place = (Rc<str>, i32, i64);
-
-pub fn place(origin: &Origin) -> Place {
-    (Rc::clone(&origin.topic), origin.partition, origin.offset)
-}
-
 pub fn is_isolated(consumer: &Consumer, (topic, partition, offset): &Place) -> bool {
     consumer.is_isolated(topic, *partition, *offset)
-}
-
-impl Polled {
-    pub fn is_single(&self, place: &Place) -> bool {
-        self.single.as_ref() == Some(place)
-    }
-
-    fn open(&mut self, isolated: Option<Place>) {
-        self.isolated = isolated;
-        self.is_reported = false;
-    }
-
-    fn report_open(&mut self) {
-        let Some((topic, partition, offset)) = &self.isolated else {
-            return;
-        };
-        if !std::mem::replace(&mut self.is_reported, true) {
-            process::current().log.write(
-                Level::Warning,
-                format!(
-                    "Broker::poll() waits for ack() or nack() of the message in topic \"{topic}\" partition \
-                     {partition} offset {offset}: Kafka refused a result, so messages are handed out one by one."
-                ),
-            );
-        }
-    }
 }
 
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
@@ -92,7 +47,7 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
     }
     let consumer = broker.consumer(false)?;
     if first {
-        super::lifecycle::register_broker(broker);
+        broker.register();
     }
     let php = PhpHandler::new(broker, this);
     let until = Instant::now() + timeout;
@@ -101,11 +56,11 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
     loop {
         let round = clock::coarse_ms();
         broker.counters.timing.liveness.loop_tick(round);
-        php.poll_interrupts(round).map_err(abort)?;
+        php.poll_interrupts(round)?;
         if broker.closing.get() {
             return Ok(None);
         }
-        consumer.serve_events(&php).map_err(abort)?;
+        consumer.serve_events(&php)?;
         if broker.closing.get() {
             return Ok(None);
         }
@@ -243,8 +198,8 @@ fn take(
     match route {
         Route::To(_, envelope) => {
             // With Kafka's timestamp: a dead letter has it.
-            let origin = handler::origin(record, None);
-            let message = handler::message(record, envelope.as_ref(), origin);
+            let origin = received::origin(record, None);
+            let message = received::message(record, envelope.as_ref(), origin);
             consumer.await_ack(record);
             return Ok(Some(message));
         }

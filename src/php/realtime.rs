@@ -13,7 +13,9 @@ use super::arguments::{self, finish, CallError};
 use super::broker::Broker;
 use super::message::{encode_data, Message};
 use super::state::Begun;
-use super::{arrays, binary, fakes, interfaces, json, logging, publish, state, tracing, zend};
+use super::{
+    binary, configuration, fakes, json, logging, publish, signatures, state, tracing, zend,
+};
 use crate::envelope::headers;
 use crate::error::Error;
 use crate::kafka::producer::pool::kind_name;
@@ -44,7 +46,7 @@ fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
             Error::channel("Realtime::broadcast() was given an empty list of channels.").into(),
         );
     }
-    arrays::entries(list)
+    arguments::entries(list)
         .iter()
         .map(|(_, one)| Ok(Cow::Owned(arguments::channel(one, CHANNEL)?.into_owned())))
         .collect()
@@ -183,7 +185,7 @@ fn broadcast_to_publisher(
         let message = super::object(Message::new(inner));
         if is_fake {
             let name = binary(channel.as_bytes());
-            let same = state::call_publisher(&publisher, "repeats", vec![&name, &message])?;
+            let same = fakes::call_directly(&publisher, "repeats", vec![&name, &message])?;
             if same.is_true() {
                 continue;
             }
@@ -199,7 +201,7 @@ fn broadcast_to_publisher(
         table_value.set_hashtable(table);
         let channel = binary(channel.as_bytes());
         let key = key.map_or_else(Zval::null, binary);
-        state::call_publisher(
+        fakes::call_directly(
             &publisher,
             "publish",
             vec![&channel, &message, &key, &table_value],
@@ -236,7 +238,7 @@ fn instantiate(class: &str, argument: Option<&Zval>) -> Result<Zval, CallError> 
 fn fake(fake: Option<&Zval>) -> Result<Zval, CallError> {
     let publisher = fake.map(Zval::dereference).filter(|fake| !fake.is_null());
     if let Some(publisher) = publisher {
-        interfaces::check_publisher(publisher, "Realtime::fake(): Argument #1 ($fake)")?;
+        signatures::check_publisher(publisher, "Realtime::fake(): Argument #1 ($fake)")?;
     }
     let object = match publisher.filter(|publisher| fakes::is_fake(publisher)) {
         Some(publisher) => publisher.shallow_clone(),
@@ -339,7 +341,7 @@ impl Realtime {
         finish(
             arguments::array(config, "Realtime::configure(): Argument #1 ($config)").and_then(
                 |settings| {
-                    state::configure(arguments::configuration(config)?, settings.get("logger"))?;
+                    state::configure(configuration::read(config)?, settings.get("logger"))?;
                     tracing::configure(settings.get("tracing"))
                 },
             ),
@@ -382,7 +384,7 @@ impl Realtime {
     #[php(defaults(timeoutMs = 10000))]
     pub fn flush(timeoutMs: i64) -> PhpResult<()> {
         let timeout = Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
-        super::lifecycle::deliver_log();
+        logging::deliver();
         finish(flush_all(timeout))
     }
 
@@ -410,7 +412,7 @@ impl Realtime {
     /// Broadcasts are sent to another publisher.
     pub fn swap(publisher: &Zval) -> PhpResult<()> {
         finish(
-            interfaces::check_publisher(publisher, "Realtime::swap(): Argument #1 ($publisher)")
+            signatures::check_publisher(publisher, "Realtime::swap(): Argument #1 ($publisher)")
                 .map(|()| {
                     state::swap(Some(publisher.dereference().shallow_clone()));
                 }),

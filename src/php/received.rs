@@ -7,11 +7,10 @@ use std::rc::Rc;
 use ext_php_rs::ffi::zend_object;
 use ext_php_rs::types::{ZendClassObject, Zval};
 
-use super::handler::origin;
 use super::message::Message;
 use crate::envelope::Scanned;
 use crate::kafka::consumer::Record;
-use crate::message::Message as Inner;
+use crate::message::{Message as Inner, Origin};
 
 /// The bits of a counted value that hold its type and flags; the garbage collector uses those above.
 const TYPE_AND_FLAGS: u32 = (1 << 10) - 1;
@@ -33,7 +32,7 @@ impl ReceivedMessages {
                 return (object, message);
             }
         }
-        let message = super::handler::message(record, envelope, origin(record, envelope));
+        let message = message(record, envelope, origin(record, envelope));
         let object = super::object(Message::new(Rc::clone(&message)));
         if let Some(pointer) = pointer(&object) {
             self.flags.set(flags(pointer));
@@ -58,6 +57,34 @@ impl ReceivedMessages {
             }
             self.spare.set(Some(object));
         }
+    }
+}
+
+/// The message of a record.
+pub fn message(record: &Record, envelope: Option<&Scanned<'_>>, origin: Origin) -> Rc<Inner> {
+    Rc::new(Inner::from_record(
+        record.value(),
+        record.key(),
+        record.headers(),
+        envelope,
+        origin,
+    ))
+}
+
+/// The origin of a record.
+pub fn origin(record: &Record, envelope: Option<&Scanned<'_>>) -> Origin {
+    Origin {
+        topic: Rc::clone(&record.topic),
+        partition: record.partition,
+        offset: record.offset,
+        attempt: record.attempt,
+        transient: record.transient,
+        transient_since: record.transient_since,
+        timestamp_ms: if envelope.is_some() {
+            -1
+        } else {
+            record.timestamp_ms()
+        },
     }
 }
 

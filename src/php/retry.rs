@@ -10,11 +10,11 @@ use ext_php_rs::flags::{ClassFlags, DataType, MethodFlags};
 use ext_php_rs::types::{ZendClassObject, Zval};
 use ext_php_rs::zend::ClassEntry;
 
+use super::arguments::Abort;
 use super::broker::Broker;
 use super::exceptions::Class;
-use super::handler::Abort;
 use super::message::Message;
-use super::{arguments, fakes, retry, zend};
+use super::{arguments, int, retry, zend};
 use crate::config::BrokerConfig;
 use crate::message::{Message as Inner, Origin};
 use crate::retry::{ExponentialBackoff, RetryStrategy};
@@ -140,7 +140,7 @@ fn time_left(config: &BrokerConfig, origin: Option<&Origin>) -> Option<Duration>
 fn ask(strategy: &Zval, message: &Rc<Inner>, cause: &Zval) -> Result<Option<Duration>, Abort> {
     let attempt = message.origin.as_ref().map_or(1, |origin| origin.attempt);
     let message = super::object(Message::new(Rc::clone(message)));
-    let attempt = fakes::int(i64::from(attempt));
+    let attempt = int(i64::from(attempt));
     let result = strategy.try_call_method("delay", vec![&message, cause, &attempt]);
     if zend::has_exception() {
         return Err(Abort::Pending);

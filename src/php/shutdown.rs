@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::arguments::CallError;
 use super::broker::Broker;
-use super::zend;
+use super::{logging, zend};
+use crate::clock;
 use crate::config::Delivery;
 use crate::dead_letter::{self, DeadLetter, FailedRecord};
 use crate::error::{Error, Kind, Result};
@@ -135,4 +136,22 @@ pub fn close(broker: &Broker) -> std::result::Result<(), CallError> {
         }
     }
     Ok(())
+}
+
+/// Sends, spools or logs what is queued, as at the end of the process. The clients stay open: `pcntl_exec()` may fail.
+pub fn flush_before_exec() {
+    let clients = PRODUCERS.current().all();
+    let waiting = clients.iter().filter(|client| client.waiting() > 0);
+    let Some(bound) = waiting
+        .map(|client| client.config().shutdown_flush_ms)
+        .max()
+    else {
+        return;
+    };
+    clock::begin_shutdown_within(Duration::from_millis(bound));
+    PRODUCERS
+        .current()
+        .drain(Instant::now(), Duration::from_secs(2));
+    clock::cancel_shutdown();
+    logging::deliver();
 }

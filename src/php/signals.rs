@@ -16,7 +16,7 @@ use ext_php_rs::types::{ZendCallable, Zval};
 use once_cell::sync::Lazy;
 
 use super::signal_timer::SignalTimer;
-use super::{lifecycle, logging, zend};
+use super::{logging, shutdown, zend};
 use crate::clock;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::process;
@@ -149,12 +149,12 @@ extern "C" fn on_signal(
     context: *mut libc::c_void,
 ) {
     // SAFETY: the thread's own errno, which the interrupted code may be about to read.
-    let errno = unsafe { errno_location() };
-    // SAFETY: as above.
-    let before = unsafe { *errno };
-    receive(signal, info, context);
-    // SAFETY: as above.
-    unsafe { *errno = before };
+    unsafe {
+        let errno = errno_location();
+        let before = *errno;
+        receive(signal, info, context);
+        *errno = before;
+    }
 }
 
 fn receive(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -326,7 +326,7 @@ unsafe extern "C" fn pcntl_signal(call: *mut ffi::zend_execute_data, result: *mu
 
 /// Another program takes the place of this process, whose threads and memory end without a shutdown.
 unsafe extern "C" fn pcntl_exec(call: *mut ffi::zend_execute_data, result: *mut Zval) {
-    lifecycle::flush_before_exec();
+    shutdown::flush_before_exec();
     call_native(&PCNTL_EXEC, call, result);
 }
 
@@ -407,7 +407,7 @@ pub fn prepare_end() {
 
 fn arm() {
     // PHP-FPM sends SIGKILL one second after the SIGTERM of a reload, and the disk must be written by then.
-    let (bound, unreachable) = if lifecycle::is_command_line() {
+    let (bound, unreachable) = if zend::is_command_line() {
         (clock::SHUTDOWN_GRACE, Duration::from_secs(2))
     } else {
         (Duration::from_millis(300), Duration::from_millis(200))

@@ -5,10 +5,15 @@
 //! signatures, and a test compares both.
 
 use std::ffi::{c_void, CString};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-use ext_php_rs::ffi::{zend_function, zend_internal_arg_info, zend_type};
-use ext_php_rs::types::ZendStr;
+use ext_php_rs::builders::{ClassBuilder, FunctionBuilder};
+use ext_php_rs::ffi::{zend_class_entry, zend_function, zend_internal_arg_info, zend_type};
+use ext_php_rs::flags::{ClassFlags, MethodFlags};
+use ext_php_rs::types::{ZendStr, Zval};
 use ext_php_rs::zend::ClassEntry;
+
+use super::arguments::{self, CallError};
 
 /// `class::method(parameters): return`, as in the stubs.
 const SIGNATURES: &[&str] = &[
@@ -254,4 +259,66 @@ fn set_type(slot: &mut zend_type, text: &str) {
     // Passing by reference and variadics are kept in higher bits; none of our methods has them.
     slot.ptr = class;
     slot.type_mask = mask;
+}
+
+static PUBLISHER: AtomicPtr<zend_class_entry> = AtomicPtr::new(std::ptr::null_mut());
+static CONSUMER: AtomicPtr<zend_class_entry> = AtomicPtr::new(std::ptr::null_mut());
+
+pub fn publisher() -> &'static ClassEntry {
+    // SAFETY: set while the module starts, valid until the process ends.
+    unsafe { &*PUBLISHER.load(Ordering::Acquire) }
+}
+
+pub fn consumer() -> &'static ClassEntry {
+    // SAFETY: as above.
+    unsafe { &*CONSUMER.load(Ordering::Acquire) }
+}
+
+/// A method, and how it is declared.
+pub type Method = (FunctionBuilder<'static>, MethodFlags);
+
+fn interface(name: &str, methods: Vec<Method>, names: &[&str]) -> ClassBuilder {
+    let wanted = interface_methods(name);
+    let mut builder =
+        ClassBuilder::new(format!("Toporia\\Realtime\\{name}")).flags(ClassFlags::Interface);
+    for ((method, _), name) in methods.into_iter().zip(names) {
+        if wanted.contains(name) {
+            builder = builder.method(method, MethodFlags::Public | MethodFlags::Abstract);
+        }
+    }
+    builder
+}
+
+/// Registers both. Called once, while the module starts, before `Broker`, with its methods and their names.
+///
+/// # Errors
+/// The engine refuses them.
+pub fn register_interfaces(
+    methods: fn() -> Vec<Method>,
+    names: &[&str],
+) -> ext_php_rs::error::Result<()> {
+    interface("Contract\\Publisher", methods(), names)
+        .registration(|entry, tables| {
+            PUBLISHER.store(entry, Ordering::Release);
+            std::mem::forget(tables);
+        })
+        .register()?;
+    interface("Contract\\Consumer", methods(), names)
+        .registration(|entry, tables| {
+            CONSUMER.store(entry, Ordering::Release);
+            std::mem::forget(tables);
+        })
+        .register()
+}
+
+/// A TypeError if the value is not a publisher.
+pub fn check_publisher(value: &Zval, place: &str) -> Result<(), CallError> {
+    let value = value.dereference();
+    if value
+        .object()
+        .is_some_and(|object| object.instance_of(publisher()))
+    {
+        return Ok(());
+    }
+    Err(arguments::type_error(place, "Toporia\\Realtime\\Contract\\Publisher", value).into())
 }

@@ -1,92 +1,17 @@
 //! State of one request: the array given to `configure()`, the configurations resolved from it, and a fake publisher.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use ext_php_rs::convert::IntoZvalDyn;
-use ext_php_rs::types::{ZendCallable, ZendHashTable, Zval};
+use ext_php_rs::types::Zval;
 
-use super::arguments::CallError;
-use super::logging::Logger;
-use super::{arrays, token, tracing, zend};
-use crate::config::{self, BrokerConfig, Environment, Layers, LogConfig, Value};
+use super::configuration::PhpEnvironment;
+use super::{logging, token, tracing};
+use crate::config::{self, BrokerConfig, Layers, Value};
 use crate::error::Result;
 use crate::log::Level;
 use crate::process;
 use crate::publish::{LastBroadcast, Sender};
-
-/// PHP's view of the environment: `$_ENV`, `$_SERVER`, `getenv()`. PHP-FPM clears libc's own.
-pub struct PhpEnvironment;
-
-impl Environment for PhpEnvironment {
-    fn raw_var(&self, name: &str) -> Option<String> {
-        for superglobal in ["_ENV", "_SERVER"] {
-            let value = zend::superglobal(superglobal)
-                .and_then(Zval::array)
-                .and_then(|table| table.get(name));
-            // A web server puts request headers into $_SERVER as HTTP_…; none of our names has that prefix.
-            if let Some(text) = value
-                .map(Zval::dereference)
-                .and_then(Zval::coerce_to_string)
-                .filter(|text| !text.trim().is_empty())
-            {
-                return Some(text);
-            }
-        }
-        let value = ZendCallable::try_from_name("getenv")
-            .ok()?
-            .try_call(vec![&name])
-            .ok()?;
-        value.is_string().then(|| value.string()).flatten()
-    }
-
-    fn variables(&self) -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        for superglobal in ["_ENV", "_SERVER"] {
-            if let Some(table) = zend::superglobal(superglobal).and_then(Zval::array) {
-                add_variables(table, &mut all);
-            }
-        }
-        let system = ZendCallable::try_from_name("getenv").ok();
-        let system = system.and_then(|getenv| getenv.try_call(Vec::new()).ok());
-        if let Some(table) = system.as_ref().and_then(Zval::array) {
-            add_variables(table, &mut all);
-        }
-        all
-    }
-
-    fn warn_of_comment(&self, name: &str) {
-        process::current().log.write_once(
-            Level::Warning,
-            &format!(
-                "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the comment \
-                 to a line of its own, or quote a value that contains it."
-            ),
-        );
-    }
-
-    fn ini(&self, name: &str) -> Option<String> {
-        zend::ini(&format!("toporia_realtime.{name}"))
-    }
-}
-
-fn add_variables(table: &ZendHashTable, all: &mut Vec<(String, String)>) {
-    for (name, value) in arrays::entries(table) {
-        let name = name.text().filter(|name| !is_of_request(name));
-        if let Some((name, text)) = name.zip(value.dereference().string()) {
-            all.push((name, text));
-        }
-    }
-}
-
-/// True for entries of `$_SERVER`, and of `getenv()` in PHP-FPM, that come from the request.
-fn is_of_request(name: &str) -> bool {
-    const PREFIXES: [&str; 9] = [
-        "HTTP_", "PATH_", "QUERY_", "REQUEST_", "ORIG_", "SCRIPT_", "PHP_", "REMOTE_", "CONTENT_",
-    ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
 
 #[derive(Default)]
 struct Request {
@@ -98,13 +23,10 @@ struct Request {
     publisher: Option<Zval>,
     /// The results of `Realtime::broker()`, by the name in the configuration.
     objects: Vec<(String, Zval)>,
-    logger: Option<Rc<Logger>>,
-    log: Option<LogConfig>,
 }
 
 thread_local! {
     static REQUEST: RefCell<Request> = RefCell::default();
-    static IN_PUBLISHER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Sets the configuration of this request, after checking all that does not depend on the broker that will be used.
@@ -113,21 +35,14 @@ thread_local! {
 /// Configuration.
 pub fn configure(value: Value, logger: Option<&Zval>) -> Result<()> {
     config::application_config(Some(&value), &PhpEnvironment)?;
-    let log = LogConfig::resolve(Some(&value), &PhpEnvironment)?;
-    let logger = logger.map(Logger::of).transpose()?.flatten().map(Rc::new);
+    logging::configure(&value, logger)?;
     let old = REQUEST.with(|request| {
         let mut request = request.borrow_mut();
         request.configured = Some(value);
         request.epoch += 1;
         request.brokers.clear();
         let last = request.last.take();
-        request.log = Some(log);
-        super::logging::remember(log);
-        (
-            last,
-            std::mem::take(&mut request.objects),
-            std::mem::replace(&mut request.logger, logger),
-        )
+        (last, std::mem::take(&mut request.objects))
     });
     // Dropped outside the borrow: destroying a Broker runs PHP code.
     drop(old);
@@ -271,33 +186,6 @@ pub fn is_swapped() -> bool {
     REQUEST.with(|request| request.borrow().publisher.is_some())
 }
 
-/// The publisher that replaces Kafka for a publishing broker. `None` while that publisher itself is running, as it may
-/// publish through a broker.
-pub fn fake_publisher() -> Option<Zval> {
-    if IN_PUBLISHER.get() {
-        return None;
-    }
-    publisher()
-}
-
-/// Calls a method of the publisher.
-///
-/// # Errors
-/// An exception is pending.
-pub fn call_publisher(
-    publisher: &Zval,
-    method: &str,
-    arguments: Vec<&dyn IntoZvalDyn>,
-) -> std::result::Result<Zval, CallError> {
-    let outer = IN_PUBLISHER.replace(true);
-    let result = publisher.try_call_method(method, arguments);
-    IN_PUBLISHER.set(outer);
-    if zend::has_exception() {
-        return Err(CallError::Pending);
-    }
-    Ok(result.unwrap_or_else(|_| Zval::null()))
-}
-
 /// Replaces the publisher; `None` restores Kafka.
 pub fn swap(publisher: Option<Zval>) {
     let old =
@@ -324,30 +212,8 @@ pub fn keep_broker_object(name: &str, object: &Zval) {
 
 /// Clears all state at the end of the request.
 pub fn reset() {
-    IN_PUBLISHER.set(false);
     tracing::reset();
+    logging::forget();
     let old = REQUEST.with(|request| std::mem::take(&mut *request.borrow_mut()));
     drop(old);
-}
-
-pub fn logger() -> Option<Rc<Logger>> {
-    REQUEST.with(|request| request.borrow().logger.clone())
-}
-
-/// The log settings. `configure()` refuses invalid values from the environment; without configure() they count as
-/// unset.
-pub fn log_config() -> LogConfig {
-    if let Some(config) = REQUEST.with(|request| request.borrow().log) {
-        return config;
-    }
-    let config = LogConfig::resolve(None, &PhpEnvironment).unwrap_or_default();
-    REQUEST.with(|request| request.borrow_mut().log = Some(config));
-    config
-}
-
-/// True if the environment turns tracing off.
-pub fn is_tracing_off() -> bool {
-    PhpEnvironment
-        .var("REALTIME_TRACING")
-        .is_some_and(|word| tracing::is_off(&word))
 }

@@ -1,4 +1,4 @@
-//! `Broker::stats()`: the counters and the state of a consumer as an array.
+//! The figures of a consumer: `Broker::stats()`, and the metrics that its loop updates.
 
 use std::time::Duration;
 
@@ -7,6 +7,11 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use super::binary;
 use super::broker::Broker;
 use crate::kafka::consumer::Consumer;
+use crate::monitoring::MONITORING;
+
+/// Milliseconds between two updates of the group statistics; longer with very many partitions.
+const GROUP_STATS_INTERVAL_MS: u64 = 500;
+const PARTITIONS_PER_INTERVAL: u64 = 1000;
 
 fn text(value: Option<String>) -> Zval {
     value.map_or_else(Zval::null, |text| binary(text.as_bytes()))
@@ -143,4 +148,60 @@ fn assignment_list(
         list.push(entry)?;
     }
     Ok(list)
+}
+
+/// Updates the consumer's position and lag, read by scrapes until the next update.
+pub fn update_group_stats(broker: &Broker, with_lag: bool) {
+    let series = broker.series.borrow().clone();
+    let consumer = broker.consumer.borrow().clone();
+    if let (Some(series), Some(consumer)) = (series, consumer) {
+        if !consumer.is_inherited() {
+            let mut stats = consumer.group_stats(with_lag);
+            let open = broker.subscriptions.try_borrow();
+            stats.open_circuits = open.map_or(0, |all| all.open_circuits().len() as u64);
+            series.update(stats);
+        }
+    }
+}
+
+/// Records one iteration of the consume loop, about every 50 ms; `now` in ms.
+pub fn loop_tick(broker: &Broker, now: u64) {
+    let monitoring = MONITORING.current();
+    let due = broker.next_report_ms.get();
+    if now >= due {
+        let with_lag = monitoring.is_exported();
+        update_group_stats(broker, with_lag);
+        let partitions = broker
+            .consumer
+            .borrow()
+            .as_ref()
+            .map_or(0, |consumer| consumer.partition_count() as u64);
+        // One interval more for every thousand partitions.
+        broker
+            .next_report_ms
+            .set(now + GROUP_STATS_INTERVAL_MS * (1 + partitions / PARTITIONS_PER_INTERVAL));
+    }
+    monitoring.loop_tick(now, true, &|| status(broker));
+}
+
+/// One line for systemd.
+fn status(broker: &Broker) -> String {
+    let consumer = broker.consumer.borrow().clone();
+    let Some(consumer) = consumer else {
+        return String::new();
+    };
+    let waiting = consumer.waiting_for();
+    let state = if !consumer.is_connected() {
+        "Kafka does not respond".to_owned()
+    } else if !waiting.is_empty() {
+        format!("waiting for {} topic(s) that do not exist", waiting.len())
+    } else {
+        format!("{} partition(s)", consumer.partition_count())
+    };
+    format!(
+        "group {}: {state}, {} handled, {} failed",
+        broker.config.consumer_group,
+        broker.counters.handled.get(),
+        broker.counters.failures.get()
+    )
 }

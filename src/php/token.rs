@@ -14,7 +14,7 @@ use ext_php_rs::ffi::{self, zend_execute_data};
 use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::callback::Callback;
-use super::{arguments, arrays, binary, lifecycle, zend};
+use super::{arguments, binary, logging, zend};
 use crate::config::{BrokerConfig, TokenSource, Value, CALLABLE};
 use crate::error::{Error, Result};
 use crate::kafka::oauth::TOKENS;
@@ -147,7 +147,7 @@ pub fn serve() {
         if let Err(error) = tokens.provide(&name, outcome) {
             process::current().log.write(Level::Error, error.message());
         }
-        lifecycle::deliver_log();
+        logging::deliver();
         if zend::has_exception() {
             // exit() in the callable.
             return;
@@ -236,7 +236,7 @@ fn read(result: &Zval) -> std::result::Result<Token, String> {
         extensions: Vec::new(),
     };
     let mut expires_ms = None;
-    for (key, value) in arrays::entries(table) {
+    for (key, value) in arguments::entries(table) {
         let value = value.dereference();
         let text = || value.coerce_to_string().unwrap_or_default();
         let seconds = || value.coerce_to_double().filter(|seconds| *seconds > 0.0);
@@ -254,7 +254,7 @@ fn read(result: &Zval) -> std::result::Result<Token, String> {
                 expires_ms = seconds().map(|seconds| now.saturating_add(to_ms(seconds)));
             }
             Some("extensions") => {
-                for (name, value) in value.array().into_iter().flat_map(arrays::entries) {
+                for (name, value) in value.array().into_iter().flat_map(arguments::entries) {
                     let name = name.text().unwrap_or_default();
                     let value = value.coerce_to_string().unwrap_or_default();
                     token.extensions.push((name, value));

@@ -9,7 +9,9 @@ use ext_php_rs::zend::ClassEntry;
 
 use super::arguments::CallError;
 use super::callback::Callback;
-use super::{arrays, binary, exceptions, state, zend};
+use super::configuration::PhpEnvironment;
+use super::{arguments, binary, exceptions, zend};
+use crate::config::Environment as _;
 use crate::envelope::headers;
 use crate::error::{Error, Result};
 use crate::message::Header;
@@ -180,7 +182,10 @@ fn detect(classes: u32) -> bool {
     if !zend::loaded_class(OPEN_TELEMETRY) {
         return false;
     }
-    if state::is_tracing_off() {
+    if PhpEnvironment
+        .var("REALTIME_TRACING")
+        .is_some_and(|word| is_off(&word))
+    {
         MODE.set(Mode::Off);
         return false;
     }
@@ -271,7 +276,7 @@ pub fn send_traced(
     }
     let mut own_headers = Zval::new();
     own_headers.set_hashtable(own);
-    let number = |number: Option<i64>| number.map_or_else(Zval::null, super::fakes::int);
+    let number = |number: Option<i64>| number.map_or_else(Zval::null, super::int);
     let size = message
         .value
         .and_then(|value| i64::try_from(value.len()).ok());
@@ -323,7 +328,7 @@ fn add(list: &mut Vec<Header>, result: &Zval, is_forwarded: bool) {
         list.retain(|(name, _)| !is_trace_header(name));
     }
     let before = list.len();
-    for (name, value) in arrays::entries(table) {
+    for (name, value) in arguments::entries(table) {
         let Some(name) = name.text() else {
             continue;
         };

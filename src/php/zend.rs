@@ -487,3 +487,9 @@ pub fn loaded_class(name: &str) -> bool {
             .is_null()
     }
 }
+
+/// True for the command line, false for SAPIs that serve requests.
+pub fn is_command_line() -> bool {
+    let name = ext_php_rs::zend::php_sapi_name();
+    matches!(name.as_deref(), Some("cli" | "phpdbg" | "micro"))
+}

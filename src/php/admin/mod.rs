@@ -1,7 +1,5 @@
 //! `Toporia\Realtime\Admin`: inspects and changes a cluster.
 
-mod args;
-mod call;
 mod results;
 mod session;
 
@@ -15,15 +13,15 @@ use ext_php_rs::types::Zval;
 
 use super::arguments::{self, finish};
 use super::callback::Callback;
-use super::{position, state, zend};
+use super::{configuration, consume, state, zend, OpenObjects};
 use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::kafka::admin::{self as core, NewTopic};
-use call::Call;
+use session::Call;
 
 thread_local! {
-    /// Objects with a client. They are closed at the end of the request even if a fatal error left them behind.
-    static OPEN: RefCell<Vec<*const Admin>> = const { RefCell::new(Vec::new()) };
+    /// Objects with a client.
+    static OPEN: OpenObjects<Admin> = const { OpenObjects::new() };
 }
 
 /// Inspects a cluster and changes its topics. Connects on first use.
@@ -47,11 +45,7 @@ impl Drop for Admin {
 
 /// Closes all clients at the end of the request, including those of unreachable objects.
 pub fn close_all() {
-    let open = OPEN.with(|open| std::mem::take(&mut *open.borrow_mut()));
-    for admin in open {
-        // SAFETY: an Admin removes itself from the list when it is dropped.
-        unsafe { (*admin).leave() };
-    }
+    OPEN.with(|open| open.close(Admin::leave));
 }
 
 #[php_impl]
@@ -62,7 +56,7 @@ impl Admin {
         zend::refuse_second_construction::<Self>()?;
         let read = arguments::optional(config, |config| {
             arguments::array(config, "Admin::__construct(): Argument #1 ($config)")?;
-            Ok(arguments::configuration(config)?)
+            Ok(configuration::read(config)?)
         });
         let config = finish(read)?.filter(
             |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),
@@ -90,7 +84,7 @@ impl Admin {
     pub fn probe(&self, address: &Zval, timeoutMs: i64) -> PhpResult<Zval> {
         self.run(|call| {
             let address = arguments::text(address, "Admin::probe(): Argument #1 ($address)")?;
-            let timeout = args::integer(timeoutMs, 100, "probe(): $timeoutMs")?;
+            let timeout = session::integer(timeoutMs, 100, "probe(): $timeoutMs")?;
             let timeout = Duration::from_millis(u64::from(timeout.unsigned_abs()));
             let found = core::probe(&self.config, &address, timeout, &|| call.poll_interrupts());
             session::array_result(results::probe(&found.map_err(Call::error)?))
@@ -132,7 +126,7 @@ impl Admin {
     pub fn group(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                Ok(admin.group(&args::group(group, "group")?, poll_interrupts))
+                Ok(admin.group(&session::group(group, "group")?, poll_interrupts))
             },
             results::group,
         )
@@ -142,7 +136,7 @@ impl Admin {
     pub fn describe_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let groups = args::names(groups, "describeGroups", "groups")?;
+                let groups = session::names(groups, "describeGroups", "groups")?;
                 Ok(admin.describe_groups(&groups, poll_interrupts))
             },
             |groups| results::all_groups(groups),
@@ -153,7 +147,7 @@ impl Admin {
     pub fn group_offsets(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let group = args::group(group, "groupOffsets")?;
+                let group = session::group(group, "groupOffsets")?;
                 Ok(admin.group_offsets(&group, poll_interrupts))
             },
             |commits| results::commits(commits),
@@ -164,7 +158,7 @@ impl Admin {
     pub fn subscriptions(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let group = args::group(group, "subscriptions")?;
+                let group = session::group(group, "subscriptions")?;
                 Ok(admin.subscriptions(&group, poll_interrupts))
             },
             results::subscriptions,
@@ -175,7 +169,7 @@ impl Admin {
     pub fn offsets_of_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let groups = args::names(groups, "offsetsOfGroups", "groups")?;
+                let groups = session::names(groups, "offsetsOfGroups", "groups")?;
                 Ok(admin.offsets_of_groups(&groups, poll_interrupts))
             },
             |commits| results::all_commits(commits),
@@ -186,7 +180,7 @@ impl Admin {
     pub fn topic_config(&self, topic: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topic = args::topic(topic, "topicConfig")?;
+                let topic = session::topic(topic, "topicConfig")?;
                 Ok(admin.topic_config(&topic, poll_interrupts))
             },
             |settings| results::settings(settings),
@@ -197,7 +191,7 @@ impl Admin {
     pub fn operations(&self, topics: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topics = args::names(topics, "operations", "topics")?;
+                let topics = session::names(topics, "operations", "topics")?;
                 Ok(admin.authorized_operations(&topics, poll_interrupts))
             },
             |operations| results::operations(operations),
@@ -219,13 +213,13 @@ impl Admin {
             let replication = if replication == -1 {
                 -1
             } else {
-                args::integer(replication, 1, "createTopic(): $replication")?
+                session::integer(replication, 1, "createTopic(): $replication")?
             };
             let new = NewTopic {
-                name: args::topic(topic, "createTopic")?,
-                partitions: args::integer(partitions, 1, "createTopic(): $partitions")?,
+                name: session::topic(topic, "createTopic")?,
+                partitions: session::integer(partitions, 1, "createTopic(): $partitions")?,
                 replication,
-                config: args::settings(config)?,
+                config: session::settings(config)?,
                 validate_only: validateOnly,
             };
             self.client()?
@@ -237,8 +231,8 @@ impl Admin {
     /// Increases the number of partitions of a topic.
     pub fn create_partitions(&self, topic: &Zval, total: i64) -> PhpResult<()> {
         self.run(|call| {
-            let topic = args::topic(topic, "createPartitions")?;
-            let total = args::integer(total, 1, "createPartitions(): $total")?;
+            let topic = session::topic(topic, "createPartitions")?;
+            let total = session::integer(total, 1, "createPartitions(): $total")?;
             self.client()?
                 .create_partitions(&topic, total, &|| call.poll_interrupts())
                 .map_err(Call::error)
@@ -248,7 +242,7 @@ impl Admin {
     /// Deletes a topic and all its records.
     pub fn delete_topic(&self, topic: &Zval) -> PhpResult<()> {
         self.run(|call| {
-            let topic = args::topic(topic, "deleteTopic")?;
+            let topic = session::topic(topic, "deleteTopic")?;
             self.client()?
                 .delete_topic(&topic, &|| call.poll_interrupts())
                 .map_err(Call::error)
@@ -259,7 +253,7 @@ impl Admin {
     pub fn offsets(&self, topic: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topic = args::topic(topic, "offsets")?;
+                let topic = session::topic(topic, "offsets")?;
                 Ok(admin.offsets(&topic, poll_interrupts))
             },
             |offset_ranges| results::offset_ranges(offset_ranges),
@@ -270,7 +264,7 @@ impl Admin {
     pub fn offsets_of_topics(&self, topics: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topics = args::names(topics, "offsetsOfTopics", "topics")?;
+                let topics = session::names(topics, "offsetsOfTopics", "topics")?;
                 Ok(admin.offsets_of(&topics, poll_interrupts))
             },
             |topics| results::all_offset_ranges(topics),
@@ -281,8 +275,8 @@ impl Admin {
     pub fn offsets_at(&self, topic: &Zval, time: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topic = args::topic(topic, "offsetsAt")?;
-                let ms = position::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
+                let topic = session::topic(topic, "offsetsAt")?;
+                let ms = consume::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
                 Ok(admin.offsets_at(&topic, ms, poll_interrupts))
             },
             |found| results::by_partition(found.iter().copied()),
@@ -293,11 +287,11 @@ impl Admin {
     #[php(optional = from)]
     pub fn read(&self, topic: &Zval, callback: &Zval, from: Option<&Zval>) -> PhpResult<i64> {
         self.run(|call| {
-            let topic = args::topic(topic, "read")?;
+            let topic = session::topic(topic, "read")?;
             let place = "Admin::read(): Argument #2 ($callback)";
             let callback = Callback::new(callback)
                 .ok_or_else(|| arguments::type_error(place, "callable", callback))?;
-            let from = args::offsets(from, "Admin::read(): Argument #3 ($from)")?;
+            let from = session::offsets(from, "Admin::read(): Argument #3 ($from)")?;
             if self.reading.replace(true) {
                 return Err(Error::configuration(
                     "Admin::read(): this Admin is reading already. Use a second Admin inside the callback.",
@@ -313,10 +307,10 @@ impl Admin {
     /// Deletes the records before these offsets.
     pub fn delete_records(&self, topic: &Zval, before: &Zval) -> PhpResult<()> {
         self.run(|call| {
-            let topic = args::topic(topic, "deleteRecords")?;
+            let topic = session::topic(topic, "deleteRecords")?;
             let place = "Admin::deleteRecords(): Argument #2 ($before)";
             arguments::array(before, place)?;
-            let before = args::offsets(Some(before), place)?;
+            let before = session::offsets(Some(before), place)?;
             self.client()?
                 .delete_records(&topic, &before, &|| call.poll_interrupts())
                 .map_err(Call::error)

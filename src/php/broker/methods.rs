@@ -7,14 +7,13 @@ use std::time::Duration;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendClassObject, Zval};
 
-use super::Broker;
+use super::{style, Broker};
 use crate::dispatch::{self, Style};
 use crate::error::Error;
 use crate::php::arguments::{self, finish, CallError};
 use crate::php::message::Message;
-use crate::php::subscriptions::style;
 use crate::php::{
-    acknowledge, batch, binary, consume, fakes, json, logging, poll, position, publish, retry,
+    acknowledge, binary, configuration, consume, fakes, int, json, logging, poll, publish, retry,
     shutdown, state, stats, zend,
 };
 use crate::worker::Limits;
@@ -58,7 +57,7 @@ impl Broker {
         zend::refuse_second_construction::<Self>()?;
         let read = arguments::optional(config, |config| {
             arguments::array(config, "Broker::__construct(): Argument #1 ($config)")?;
-            Ok(arguments::configuration(config)?)
+            Ok(configuration::read(config)?)
         });
         let config = match read {
             Ok(config) => config.filter(
@@ -132,10 +131,10 @@ impl Broker {
             return fakes::call(
                 &publisher,
                 "publishBatch",
-                &[Some(messages), Some(&fakes::int(flushTimeoutMs))],
+                &[Some(messages), Some(&int(flushTimeoutMs))],
             );
         }
-        finish(batch::publish(self, messages, milliseconds(flushTimeoutMs)).map(Some))
+        finish(publish::publish_batch(self, messages, milliseconds(flushTimeoutMs)).map(Some))
             .map(|totals| totals.unwrap_or_else(Zval::null))
     }
 
@@ -150,7 +149,7 @@ impl Broker {
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
         if let Some(publisher) = fakes::publisher() {
-            let partition = partition.map(fakes::int);
+            let partition = partition.map(int);
             return fakes::call(
                 &publisher,
                 "send",
@@ -298,7 +297,7 @@ impl Broker {
         if let Some(fake) = fakes::consumer() {
             let mut empty = Zval::new();
             empty.set_bool(stopWhenEmpty);
-            let numbers = [timeoutMs, batchSize, maxMessages].map(fakes::int);
+            let numbers = [timeoutMs, batchSize, maxMessages].map(int);
             let [timeout, batch, most] = &numbers;
             let args = [Some(timeout), Some(batch), Some(most), Some(&empty)];
             return fakes::run(&fake, "consume", &args).map(|handled| handled.long().unwrap_or(0));
@@ -388,7 +387,7 @@ impl Broker {
         topic: Option<&Zval>,
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
-        finish(position::set_paused(self_, topic, partition, true, "pause"))?;
+        finish(consume::set_paused(self_, topic, partition, true, "pause"))?;
         Ok(zend::this())
     }
 
@@ -399,7 +398,7 @@ impl Broker {
         topic: Option<&Zval>,
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
-        finish(position::set_paused(
+        finish(consume::set_paused(
             self_, topic, partition, false, "resume",
         ))?;
         Ok(zend::this())
@@ -412,7 +411,7 @@ impl Broker {
         partition: i64,
         position: &Zval,
     ) -> PhpResult<Zval> {
-        finish(position::seek(self_, topic, partition, position))?;
+        finish(consume::seek(self_, topic, partition, position))?;
         Ok(zend::this())
     }
 
@@ -420,7 +419,7 @@ impl Broker {
     #[php(defaults(timeoutMs = 1000))]
     pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
         if let Some(fake) = fakes::consumer() {
-            return fakes::run(&fake, "poll", &[Some(&fakes::int(timeoutMs))]);
+            return fakes::run(&fake, "poll", &[Some(&int(timeoutMs))]);
         }
         let this = zend::this();
         finish(poll::poll(self_, &this, milliseconds(timeoutMs)).map(Some))

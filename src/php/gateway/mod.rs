@@ -1,6 +1,5 @@
 //! `Toporia\Realtime\Gateway`.
 
-mod methods;
 mod sign;
 
 use std::cell::{Cell, RefCell};
@@ -13,12 +12,14 @@ use ext_php_rs::types::{ZendClassObject, Zval};
 use ext_php_rs::zend::{bailout, try_catch, CatchError};
 
 use super::arguments::{self, finish, CallError};
-use super::{binary, json, lifecycle, signals, state, zend};
+use super::{binary, configuration, json, logging, signals, state, zend, OpenObjects};
 use crate::config::{BrokerConfig, GatewayConfig, Value};
+use crate::encryption;
 use crate::error::{Error, Kind};
 use crate::gateway as core;
-use crate::gateway::api_client::host_port;
-use crate::gateway::backend::AdminRequest;
+use crate::gateway::api_client::{host_port, ApiClient};
+use crate::gateway::backend::{AdminRequest, ConnectionInfo};
+use crate::gateway::protocol::SocketId;
 use crate::process;
 use crate::topic::socket_channel::Name;
 
@@ -30,9 +31,7 @@ const SHUTDOWN_DRAIN: Duration = Duration::from_secs(1);
 const MAX_DRAIN_MS: i64 = 600_000;
 
 thread_local! {
-    /// Running gateways, to be stopped at the end of the request, also after a fatal error that left their objects
-    /// alive.
-    static RUNNING: RefCell<Vec<*const Gateway>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: OpenObjects<Gateway> = const { OpenObjects::new() };
 }
 
 /// The WebSocket gateway. It runs in native threads; PHP only starts and stops it.
@@ -52,7 +51,7 @@ pub struct Gateway {
 pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, CallError> {
     let given = arguments::optional(config, |config| {
         arguments::array(config, place)?;
-        Ok(arguments::configuration(config)?)
+        Ok(configuration::read(config)?)
     })?;
     let given = given.filter(|config| !matches!(config, Value::List(list) if list.is_empty()));
     Ok(state::gateway_config(given.as_ref())?)
@@ -88,20 +87,13 @@ impl Gateway {
         })?;
         *self.running.borrow_mut() = Some(Arc::new(gateway));
         self.generation.set(process::generation());
-        RUNNING.with(|open| {
-            let mut open = open.borrow_mut();
-            let this = std::ptr::from_ref(self);
-            if !open.contains(&this) {
-                open.push(this);
-            }
-        });
+        RUNNING.with(|open| open.add(self));
         Ok(())
     }
 
     /// Stops the gateway; in a forked child only forgets it.
     fn shut_down(&self, drain: Duration) {
-        let this = std::ptr::from_ref(self);
-        RUNNING.with(|open| open.borrow_mut().retain(|known| *known != this));
+        RUNNING.with(|open| open.remove(self));
         // A second signal ends the process immediately, without waiting for the drain.
         self.handlers.borrow_mut().take();
         let gateway = self.running.borrow_mut().take();
@@ -130,11 +122,7 @@ impl Drop for Gateway {
 
 /// Stops all running gateways at the end of the request or of the process.
 pub fn close_all() {
-    let open = RUNNING.with(|open| std::mem::take(&mut *open.borrow_mut()));
-    for gateway in open {
-        // SAFETY: a Gateway removes itself from the list when it is dropped.
-        unsafe { (*gateway).shut_down(SHUTDOWN_DRAIN) };
-    }
+    RUNNING.with(|open| open.close(|gateway| gateway.shut_down(SHUTDOWN_DRAIN)));
 }
 
 /// Handles signals, time limits and the log. A fatal error in a PHP handler continues from here; no Rust value is held.
@@ -142,7 +130,7 @@ fn poll_interrupts() -> bool {
     let served = try_catch(AssertUnwindSafe(|| {
         zend::serve_interrupt();
         signals::dispatch();
-        lifecycle::deliver_log();
+        logging::deliver();
     }));
     if matches!(served, Err(CatchError::Bailout)) {
         // SAFETY: continues the engine's bailout; no value in this frame needs to be dropped.
@@ -180,7 +168,7 @@ impl Gateway {
     /// Opens the port and serves clients until `stop()` or the end of the process.
     pub fn start(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
         self_.open()?;
-        lifecycle::deliver_log();
+        logging::deliver();
         Ok(zend::this())
     }
 
@@ -199,7 +187,7 @@ impl Gateway {
         };
         self.current()?;
         self.shut_down(Duration::from_millis(drain));
-        lifecycle::deliver_log();
+        logging::deliver();
         Ok(())
     }
 
@@ -323,4 +311,152 @@ impl Gateway {
         finish(sign::authenticate(socketId, userData, config).map(Some))
             .map(Option::unwrap_or_default)
     }
+}
+
+impl Gateway {
+    fn deliver(
+        &self,
+        channel: &Zval,
+        event: &Zval,
+        data: Option<&Zval>,
+        except: Option<&Zval>,
+    ) -> Result<i64, CallError> {
+        let place = |text: &str| format!("Gateway::broadcastLocally(): Argument {text}");
+        let channel = arguments::channel(channel, &place("#1 ($channel)"))?;
+        let event = arguments::event(event, &place("#2 ($event)"))?;
+        if event.is_empty() {
+            return Err(Error::configuration(
+                "Gateway::broadcastLocally(): the event name is empty.",
+            )
+            .into());
+        }
+        let except = arguments::optional(except, |except| {
+            let text = arguments::text(except, &place("#4 ($except)"))?;
+            text.parse::<SocketId>().map_err(|_| {
+                Error::configuration(format!(
+                    "\"{}\" is not a socket id. pusher-js and Echo.socketId() return two numbers separated by a dot.",
+                    text.escape_debug()
+                ))
+                .into()
+            })
+        })?;
+        if Name::parse(&channel).is_none() {
+            return Err(Error::channel(format!(
+                "\"{}\" is not a valid socket channel: at most 164 letters, digits and -_=@,.; or \
+                 #server-to-user- and a user id.",
+                channel.escape_debug()
+            ))
+            .into());
+        }
+        json::with_buffer(|bytes| {
+            let has_data = super::message::encode_data(data, bytes)?;
+            let plain = has_data.then_some(bytes.as_slice());
+            let settings = &self.config.settings;
+            let key = settings
+                .encryption_master_key
+                .as_ref()
+                .or(self.broker.encryption.as_ref());
+            let encrypted = if encryption::is_encrypted_channel(&channel) {
+                Some(encryption::encrypt(key, &channel, plain)?)
+            } else {
+                None
+            };
+            let json = encrypted.as_deref().or(plain).unwrap_or(b"null");
+            let gateway = self.current()?.ok_or_else(|| {
+                Error::connection(
+                    "The gateway is not running: call start() before broadcastLocally().",
+                )
+            })?;
+            let reached = gateway.broadcast_locally(&channel, &event, json, except)?;
+            Ok(i64::try_from(reached).unwrap_or(i64::MAX))
+        })
+    }
+
+    /// Sends a request to all gateways: through the one running in this process, else through the HTTP API of another
+    /// process.
+    fn admin_request(
+        &self,
+        path: &str,
+        request: AdminRequest,
+        body: &serde_json::Value,
+    ) -> Result<i64, Error> {
+        if let Some(gateway) = self.current()? {
+            let count = gateway.send_admin_request(request).count;
+            return Ok(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        sign::check(&self.config.settings, true)?;
+        let response =
+            ApiClient::new(&self.config.settings).post(path, body.to_string().as_bytes())?;
+        let response: serde_json::Value = serde_json::from_slice(&response).unwrap_or_default();
+        response["sockets"].as_i64().ok_or_else(unexpected_response)
+    }
+
+    fn list_connections(&self, r#where: Option<&Zval>) -> Result<Vec<u8>, CallError> {
+        let (target, body) =
+            arguments::optional(r#where, |list| sign::target(list, "connections"))?
+                .unwrap_or_default();
+        let encoded = |bytes: serde_json::Result<Vec<u8>>| {
+            bytes.map_err(|error| Error::encoding(error.to_string()).into())
+        };
+        if let Some(gateway) = self.current()? {
+            let response = gateway.send_admin_request(AdminRequest::Connections { target });
+            let rows: Vec<_> = response.connections.iter().map(connection_json).collect();
+            return encoded(serde_json::to_vec(&rows));
+        }
+        sign::check(&self.config.settings, true)?;
+        let query: Vec<(&str, &str)> = body
+            .iter()
+            .filter_map(|(name, text)| Some((name.as_str(), text.as_str()?)))
+            .collect();
+        let response = ApiClient::new(&self.config.settings).get("/connections", &query)?;
+        let response: serde_json::Value = serde_json::from_slice(&response).unwrap_or_default();
+        encoded(serde_json::to_vec(
+            response["connections"]
+                .as_array()
+                .ok_or_else(unexpected_response)?,
+        ))
+    }
+
+    /// The statistics; all zero when the gateway is not running.
+    fn stats_json(&self) -> Result<serde_json::Value, Error> {
+        let gateway = self.current()?;
+        let running = gateway.as_ref().is_some_and(|gateway| gateway.is_running());
+        let stats = match gateway {
+            Some(gateway) => gateway.stats(),
+            None => core::Stats {
+                ready: false,
+                not_ready: Some("the gateway is not running".to_owned()),
+                address: self.listen_address()?,
+                node: String::new(),
+                counters: crate::metrics::gateway_counters::Counters::default()
+                    .all()
+                    .into_iter()
+                    .map(|(name, _, _, value)| (name, value))
+                    .collect(),
+            },
+        };
+        let mut all =
+            serde_json::to_value(stats).map_err(|error| Error::encoding(error.to_string()))?;
+        all["running"] = running.into();
+        Ok(all)
+    }
+}
+
+/// A connection in the format of the HTTP API.
+fn connection_json(connection: &ConnectionInfo) -> serde_json::Value {
+    serde_json::json!({
+        "socket_id": connection.socket,
+        "user": connection.user,
+        "channels": connection.channels,
+        "address": connection.address,
+        "node": connection.node,
+        "seconds": connection.seconds,
+        "queued": connection.queued,
+    })
+}
+
+fn unexpected_response() -> Error {
+    Error::connection(
+        "Unexpected response of the gateway. Do both processes use the same version of the extension?",
+    )
 }

@@ -9,8 +9,7 @@ use crate::error::{Error, Kind};
 use crate::gateway::backend::Target;
 use crate::gateway::protocol::auth;
 use crate::gateway::protocol::SocketId;
-use crate::php::arguments::{self, CallError};
-use crate::php::arrays::{self, Key};
+use crate::php::arguments::{self, CallError, Key};
 use crate::php::{binary, json};
 use crate::topic::socket_channel::is_user_id;
 
@@ -66,7 +65,7 @@ fn member(presence: &Zval, most: usize) -> Result<String, CallError> {
     let place = "Gateway::authorize(): Argument #3 ($presence)";
     let table = arguments::array(presence, place)?;
     let known = |key: &Key| matches!(key.text().as_deref(), Some("user_id" | "user_info"));
-    let entries = arrays::entries(table);
+    let entries = arguments::entries(table);
     if let Some((key, _)) = entries.iter().find(|(key, _)| !known(key)) {
         return Err(encoding(format!(
             "{place} may contain user_id and user_info, not '{key}'."
@@ -176,7 +175,7 @@ pub(super) fn target(
     let table = arguments::array(r#where, &place)?;
     let mut target = Target::default();
     let mut body = serde_json::Map::new();
-    for (key, value) in arrays::entries(table) {
+    for (key, value) in arguments::entries(table) {
         let key = key.to_string();
         let text = arguments::channel(&value, &format!("{place}['{key}']"))?.into_owned();
         if text.is_empty() {

@@ -2,14 +2,12 @@
 
 use std::cell::Cell;
 
+use ext_php_rs::ffi;
 use ext_php_rs::types::Zval;
 
-use super::build;
-use super::decode_error::{ParseError, ParseErrorKind};
 use super::key_cache::KeyCache;
-use super::memory;
-use super::scan::PADDING;
-use super::zend::{self, kind, Value};
+use super::text::PADDING;
+use super::zend::{self, kind, Table, Value};
 use crate::error::Error;
 
 /// `json_decode` with its default depth refuses the 512th nested array.
@@ -57,7 +55,7 @@ pub fn decode(json: &[u8]) -> Result<Zval, Error> {
         length: json.len(),
         at: 0,
         depth: 0,
-        next_memory_check: memory::CHECK_INTERVAL_BYTES,
+        next_memory_check: CHECK_INTERVAL_BYTES,
         buffers: &mut buffers,
         keys: KeyCache::of_this_thread(),
     }
@@ -110,8 +108,8 @@ impl Parser<'_> {
     /// Parses the value at the current position, onto the stack of values.
     fn value(&mut self) -> Result<(), ParseError> {
         if self.at >= self.next_memory_check {
-            self.next_memory_check = self.at + memory::CHECK_INTERVAL_BYTES;
-            self.check_memory(memory::is_within_limit())?;
+            self.next_memory_check = self.at + CHECK_INTERVAL_BYTES;
+            self.check_memory(is_within_limit())?;
         }
         match self.byte(self.at) {
             b'"' => self.string(),
@@ -128,7 +126,7 @@ impl Parser<'_> {
     fn array(&mut self) -> Result<(), ParseError> {
         self.enter()?;
         if self.closes(b']', b'}')? {
-            self.buffers.values.push(build::empty());
+            self.buffers.values.push(empty());
             return Ok(());
         }
         let base = self.buffers.values.len();
@@ -140,10 +138,10 @@ impl Parser<'_> {
                 self.skip_whitespace();
             } else if self.closes(b']', b'}')? {
                 let count = self.buffers.values.len() - base;
-                self.check_memory(memory::fits_in_limit(build::list_bytes(count)))?;
+                self.check_memory(fits_in_limit(list_bytes(count)))?;
                 let values = &mut self.buffers.values;
                 // SAFETY: the values are taken from the stack, so they have one owner.
-                let list = unsafe { build::list(&values[base..]) };
+                let list = unsafe { list(&values[base..]) };
                 values.truncate(base);
                 values.push(list);
                 return Ok(());
@@ -156,7 +154,7 @@ impl Parser<'_> {
     fn object(&mut self) -> Result<(), ParseError> {
         self.enter()?;
         if self.closes(b'}', b']')? {
-            self.buffers.values.push(build::empty());
+            self.buffers.values.push(empty());
             return Ok(());
         }
         let base = self.buffers.values.len();
@@ -178,10 +176,10 @@ impl Parser<'_> {
                 self.skip_whitespace();
             } else if self.closes(b'}', b']')? {
                 let count = (self.buffers.values.len() - base) / 2;
-                self.check_memory(memory::fits_in_limit(build::map_bytes(count)))?;
+                self.check_memory(fits_in_limit(map_bytes(count)))?;
                 let values = &mut self.buffers.values;
                 // SAFETY: keys and values are taken from the stack, so they have one owner.
-                let map = unsafe { build::map(&mut values[base..]) };
+                let map = unsafe { map(&mut values[base..]) };
                 values.truncate(base);
                 values.push(map);
                 return Ok(());
@@ -284,4 +282,162 @@ impl Drop for Parser<'_> {
             unsafe { zend::drop_value(&raw mut value) };
         }
     }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct ParseError {
+    pub kind: ParseErrorKind,
+    pub at: usize,
+}
+
+/// The reasons of `json_last_error_msg()`, and one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseErrorKind {
+    Syntax,
+    /// `]` for `}` or the reverse.
+    Mismatch,
+    /// A control byte; PHP reports the same for an unterminated string.
+    Control,
+    Utf8,
+    /// Half of a `\uXXXX\uXXXX` pair.
+    Surrogate,
+    Depth,
+    /// PHP's `memory_limit`. `json_decode` ends the script there; here it is an error like the others.
+    Memory,
+}
+
+impl ParseError {
+    /// The error for the caller; `length` is the length of the document.
+    #[cold]
+    pub fn into_error(self, length: usize) -> Error {
+        let why = match self.kind {
+            ParseErrorKind::Syntax => "Syntax error",
+            ParseErrorKind::Mismatch => "State mismatch (invalid or malformed JSON)",
+            ParseErrorKind::Control => "Control character error, possibly incorrectly encoded",
+            ParseErrorKind::Utf8 => "Malformed UTF-8 characters, possibly incorrectly encoded",
+            ParseErrorKind::Surrogate => "Single unpaired UTF-16 surrogate in unicode escape",
+            ParseErrorKind::Depth => "Maximum stack depth exceeded",
+            ParseErrorKind::Memory => {
+                return Error::encoding(format!(
+                    "Cannot decode JSON: the values of its {length} bytes need more memory than memory_limit \
+                     allows. Raise memory_limit, or send less in one message."
+                ));
+            }
+        };
+        let at = self.at;
+        let place = if at >= length {
+            format!("at the end (byte {at})")
+        } else {
+            format!("at byte {at} of {length}")
+        };
+        Error::encoding(format!(
+            "Cannot decode JSON: {why}, {place}. Check the data that the sender wrote there."
+        ))
+    }
+}
+
+/// The array of the values in `items`; takes ownership of them.
+pub unsafe fn list(items: &[Value]) -> Value {
+    let table = zend::new_array(items.len() as u32);
+    zend::zend_hash_real_init_packed(table);
+    if zend::PACKED_VALUES {
+        std::ptr::copy_nonoverlapping(items.as_ptr(), (*table).data.cast::<Value>(), items.len());
+    } else {
+        for (index, item) in items.iter().enumerate() {
+            let bucket = (*table).data.cast::<zend::Bucket>().add(index);
+            (*bucket).value = *item;
+            (*bucket).h = index as u64;
+            (*bucket).key = std::ptr::null_mut();
+        }
+    }
+    (*table).used = items.len() as u32;
+    (*table).elements = items.len() as u32;
+    (*table).next_free = items.len() as i64;
+    array_value(table)
+}
+
+/// The array of `members`, alternating keys (strings or integers) and values; takes ownership of them. A repeated key
+/// replaces the value and keeps its position.
+pub unsafe fn map(members: &mut [Value]) -> Value {
+    let table = zend::new_array((members.len() / 2) as u32);
+    zend::zend_hash_real_init_mixed(table);
+    for pair in members.chunks_exact_mut(2) {
+        let [key, value] = pair else { continue };
+        if zend::kind_of(key) == kind::LONG {
+            zend::hash_index_update(table, key.payload.long as u64, value);
+        } else if !zend::append(table, key, value) {
+            zend::hash_update(table, key.payload.string.cast(), value);
+            zend::drop_value(key);
+        }
+    }
+    array_value(table)
+}
+
+/// The engine's shared empty array.
+pub fn empty() -> Value {
+    let mut value = zend::undef();
+    value.payload.table = (&raw const ext_php_rs::ffi::zend_empty_array)
+        .cast_mut()
+        .cast();
+    value.type_info = u32::from(kind::ARRAY);
+    value
+}
+
+fn array_value(table: *mut Table) -> Value {
+    let mut value = zend::undef();
+    value.payload.table = table;
+    value.type_info = zend::ARRAY_EX;
+    value
+}
+
+/// Size in bytes of the data block of a list with `count` values.
+pub fn list_bytes(count: usize) -> usize {
+    let each = if zend::PACKED_VALUES {
+        size_of::<Value>()
+    } else {
+        size_of::<zend::Bucket>()
+    };
+    count.next_power_of_two() * each
+}
+
+/// Size in bytes of the data block of a map with `count` members: a bucket and a hash slot each.
+pub fn map_bytes(count: usize) -> usize {
+    count.next_power_of_two() * (size_of::<zend::Bucket>() + size_of::<u32>())
+}
+
+/// Bytes of JSON between two checks: the smallest arrays take some 50 bytes per byte of JSON, so this is less than one
+/// megabyte.
+pub const CHECK_INTERVAL_BYTES: usize = 16 * 1024;
+
+/// From this size on the allocator takes memory from the system for a single block.
+const HUGE: usize = 2 * 1024 * 1024 - 4096;
+
+extern "C" {
+    fn zend_memory_usage(real: bool) -> usize;
+}
+
+/// False if the limit is exceeded.
+#[cold]
+#[inline(never)]
+pub fn is_within_limit() -> bool {
+    fits(0)
+}
+
+/// False if a single block of `bytes` would exceed the limit. Smaller blocks always fit: they are checked by
+/// [`is_within_limit`].
+#[inline]
+pub fn fits_in_limit(bytes: usize) -> bool {
+    bytes < HUGE || fits(bytes)
+}
+
+fn fits(bytes: usize) -> bool {
+    // SAFETY: reads two numbers of this thread.
+    let (limit, used) = unsafe {
+        (
+            (*ffi::ext_php_rs_process_globals()).memory_limit,
+            zend_memory_usage(true),
+        )
+    };
+    // A negative limit means no limit.
+    usize::try_from(limit).map_or(true, |limit| used.saturating_add(bytes) <= limit)
 }

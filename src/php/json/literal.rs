@@ -1,10 +1,8 @@
 //! Strings and numbers of the parser.
 
-use super::decode::Parser;
-use super::decode_error::{ParseError, ParseErrorKind};
+use super::decode::{fits_in_limit, ParseError, ParseErrorKind, Parser};
 use super::key_cache::MAX_CACHED_KEY_LEN;
-use super::memory;
-use super::scan;
+use super::text;
 use super::zend::{self, kind, Value};
 
 /// The text between two quotes.
@@ -36,7 +34,7 @@ impl Parser<'_> {
     #[inline]
     fn push_string(&mut self, text: &Text) -> Result<(), ParseError> {
         let text = self.bytes(text);
-        self.check_memory(memory::fits_in_limit(text.len()))?;
+        self.check_memory(fits_in_limit(text.len()))?;
         // SAFETY: creates a string of this request.
         let value = unsafe { zend::string_value(text) };
         self.buffers.values.push(value);
@@ -76,7 +74,7 @@ impl Parser<'_> {
     fn text(&mut self) -> Result<Text, ParseError> {
         let start = self.at + 1;
         // SAFETY: the document is padded, and the quote is in it.
-        let at = unsafe { scan::padded(self.text, start) };
+        let at = unsafe { text::padded(self.text, start) };
         if self.byte(at) == b'"' {
             self.at = at + 1;
             return Ok(Text::Plain(start, at));
@@ -110,7 +108,7 @@ impl Parser<'_> {
                     });
                 }
             }
-            at = scan::plain::<false>(self.json(), at);
+            at = text::plain::<false>(self.json(), at);
         }
         self.check_utf8(start, at, ascii)?;
         self.at = at + 1;
@@ -145,7 +143,7 @@ impl Parser<'_> {
                     let mut end = at;
                     let mut ascii = true;
                     loop {
-                        end = scan::plain::<false>(self.json(), end);
+                        end = text::plain::<false>(self.json(), end);
                         if !matches!(self.json().get(end), Some(0x80..)) {
                             break;
                         }

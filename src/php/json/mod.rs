@@ -7,17 +7,11 @@
 //! |---|---|
 //! | `encode.rs` | the writer: scalars and arrays |
 //! | `object.rs` | objects: properties, `jsonSerialize()`, enums, hooks, lazy objects |
-//! | `object_handlers.rs` | what the engine tells about an object |
 //! | `text.rs` | strings with PHP's escapes |
 //! | `number.rs` | integers and floats as PHP spells them |
-//! | `encode_error.rs` | why a value was refused, and where in it |
 //! | `decode.rs` | the parser |
-//! | `decode_error.rs` | why and where a document was refused |
 //! | `literal.rs` | strings and numbers of the parser |
-//! | `build.rs` | PHP arrays out of parsed values |
-//! | `memory.rs` | stops the parser at `memory_limit` |
 //! | `key_cache.rs` | the cache of key strings |
-//! | `scan.rs` | finds the next byte that is not plain text, sixteen at a time |
 //! | `zend.rs` | the engine's structures, as far as the others need them |
 //!
 //! Both run on the thread of the PHP request. `encode` runs user code (`jsonSerialize()`, property hooks, destructors),
@@ -32,18 +26,12 @@
     clippy::cast_sign_loss
 )]
 
-mod build;
 mod decode;
-mod decode_error;
 mod encode;
-mod encode_error;
 mod key_cache;
 mod literal;
-mod memory;
 pub(crate) mod number;
 mod object;
-mod object_handlers;
-mod scan;
 mod text;
 mod zend;
 

@@ -1,11 +1,14 @@
 //! Objects as `json_encode` sees them: `jsonSerialize()`, enum values, otherwise the public properties.
 
+use std::ffi::c_void;
+use std::sync::OnceLock;
+
 use ext_php_rs::ffi;
 
-use super::encode::Writer;
-use super::encode_error::{EncodeErrorKind, Step, WriteError, WriteResult};
-use super::object_handlers;
-use super::zend::{self, kind, zend_class_entry, zend_object, Counted, Str, Table, HOOKS};
+use super::encode::{EncodeErrorKind, Step, WriteError, WriteResult, Writer};
+use super::zend::{
+    self, add_ref, kind, undef, zend_class_entry, zend_object, Counted, Str, Table, Value, HOOKS,
+};
 
 /// Limit of nested `jsonSerialize()` results: each takes native stack.
 const MAX_JSON_SERIALIZE_DEPTH: u32 = 1024;
@@ -17,7 +20,7 @@ const GUARD_JSON: u32 = if HOOKS { 1 << 7 } else { 1 << 6 };
 impl Writer<'_> {
     pub unsafe fn object(&mut self, object: *mut zend_object) -> WriteResult {
         // User code may drop the last other reference to it.
-        zend::add_ref(object.cast());
+        add_ref(object.cast());
         let written = if is_serializable((*object).ce) {
             self.serializable(object)
         } else if (*(*object).ce).ce_flags & ffi::ZEND_ACC_ENUM == ffi::ZEND_ACC_ENUM {
@@ -40,7 +43,7 @@ impl Writer<'_> {
         }
         self.value(
             (&raw const (*object).properties_table)
-                .cast::<zend::Value>()
+                .cast::<Value>()
                 .add(1),
         )
     }
@@ -111,7 +114,7 @@ impl Writer<'_> {
 
     /// Properties as the object's handlers return them: dynamic ones, those of internal classes, hooked and lazy ones.
     unsafe fn property_table(&mut self, object: *mut zend_object) -> WriteResult {
-        let table = object_handlers::properties_for_json(object);
+        let table = properties_for_json(object);
         if zend::exception_pending() {
             if !table.is_null() {
                 zend::release(table.cast());
@@ -126,7 +129,7 @@ impl Writer<'_> {
         }
         // As PHP does: the mark is on the table, so that it is seen wherever the same table is reached, except where
         // the table is created for each call.
-        let marked: *mut Counted = if object_handlers::has_hooks_or_is_lazy(object) {
+        let marked: *mut Counted = if has_hooks_or_is_lazy(object) {
             object.cast()
         } else {
             table.cast()
@@ -159,8 +162,7 @@ impl Writer<'_> {
                 self.member(key, index, value, &mut first)?;
                 continue;
             }
-            let Some(mut result) = object_handlers::read_hooked(object, (*value).payload.ptr)
-            else {
+            let Some(mut result) = read_hooked(object, (*value).payload.ptr) else {
                 continue;
             };
             let written = if zend::exception_pending() {
@@ -188,7 +190,7 @@ struct Guard {
 impl Guard {
     /// `None` if the object is being written already.
     unsafe fn enter(object: *mut zend_object) -> Option<Self> {
-        let word = object_handlers::recursion_guard(object);
+        let word = recursion_guard(object);
         if !word.is_null() {
             let free = *word & GUARD_JSON == 0;
             *word |= GUARD_JSON;
@@ -198,7 +200,7 @@ impl Guard {
                 table: std::ptr::null_mut(),
             });
         }
-        let table = object_handlers::properties_of(object);
+        let table = properties_of(object);
         if !zend::protect(object.cast()) {
             return None;
         }
@@ -207,7 +209,7 @@ impl Guard {
                 zend::unprotect(object.cast());
                 return None;
             }
-            zend::add_ref(table.cast());
+            add_ref(table.cast());
         }
         Some(Self {
             object,
@@ -239,7 +241,7 @@ unsafe fn is_serializable(class: *const zend_class_entry) -> bool {
 }
 
 /// Calls the method; `result` stays undefined if it threw.
-unsafe fn call_json_serialize(object: *mut zend_object, result: &mut zend::Value) {
+unsafe fn call_json_serialize(object: *mut zend_object, result: &mut Value) {
     const NAME: &[u8] = b"jsonserialize";
     let class = (*object).ce;
     let method = ffi::zend_hash_str_find(
@@ -270,11 +272,102 @@ unsafe fn has_plain_slots(object: *const zend_object) -> bool {
         && (*handlers)
             .get_properties
             .is_some_and(|get| get as usize == ffi::zend_std_get_properties as *const () as usize)
-        && !object_handlers::has_hooks_or_is_lazy(object)
+        && !has_hooks_or_is_lazy(object)
 }
 
 /// Private and protected properties have names that begin with a zero byte.
 #[inline]
 unsafe fn is_hidden(name: *const Str) -> bool {
     zend::bytes(name).first() == Some(&0)
+}
+
+extern "C" {
+    fn zend_get_properties_for(object: *mut Value, purpose: u32) -> *mut Table;
+    fn zend_read_property_ex(
+        scope: *mut zend_class_entry,
+        object: *mut zend_object,
+        name: *mut Str,
+        silent: bool,
+        rv: *mut Value,
+    ) -> *mut Value;
+}
+
+/// The properties `json_encode` would see. To be passed to [`release`]; may run user code (lazy objects).
+pub unsafe fn properties_for_json(object: *mut zend_object) -> *mut Table {
+    const PURPOSE_JSON: u32 = 4;
+    let mut value = object_value(object);
+    zend_get_properties_for(&raw mut value, PURPOSE_JSON)
+}
+
+/// The property table as the object's handler returns it, without a reference; null if there is none. Runs no user
+/// code.
+pub unsafe fn properties_of(object: *mut zend_object) -> *mut Table {
+    match (*(*object).handlers).get_properties {
+        Some(get) => get(object).cast(),
+        None => std::ptr::null_mut(),
+    }
+}
+
+/// `object` as a value that does not own it.
+unsafe fn object_value(object: *mut zend_object) -> Value {
+    let mut value = undef();
+    value.payload.object = object;
+    value.type_info = u32::from(kind::OBJECT) | 1 << 8 | 1 << 9;
+    value
+}
+
+/// Reads a property that has hooks; `None` for a write-only one. The caller drops the value. `info` is the property's
+/// description, in the layout it has since PHP 8.4.
+pub unsafe fn read_hooked(object: *mut zend_object, info: *const c_void) -> Option<Value> {
+    #[repr(C)]
+    struct Info {
+        offset: u32,
+        flags: u32,
+        name: *mut Str,
+        doc_comment: *mut Str,
+        attributes: *mut Table,
+        scope: *mut zend_class_entry,
+        type_: [u64; 2],
+        prototype: *const c_void,
+        hooks: *const *const c_void,
+    }
+    const VIRTUAL: u32 = 1 << 9;
+    let info = info.cast::<Info>();
+    if (*info).flags & VIRTUAL != 0 && (*(*info).hooks).is_null() {
+        return None;
+    }
+    let mut value = undef();
+    let found = zend_read_property_ex((*info).scope, object, (*info).name, true, &raw mut value);
+    if found != &raw mut value {
+        // The property itself, not a result: add a reference, so that the caller may drop it.
+        if (*found).type_info & 0xff00 != 0 {
+            add_ref((*found).payload.counted.cast());
+        }
+        value = *found;
+    }
+    Some(value)
+}
+
+/// True if the class or the object needs more than reading its property slots (hooks, lazy objects).
+#[inline]
+pub unsafe fn has_hooks_or_is_lazy(object: *const zend_object) -> bool {
+    if !HOOKS {
+        return false;
+    }
+    // `num_hooked_props` follows `num_traits`, `extra_flags` follows `handle`; the bindings of older versions lack
+    // both.
+    let hooked = *(&raw const (*(*object).ce).num_traits).add(1);
+    let extra = *(&raw const (*object).handle).add(1);
+    hooked != 0 || extra != 0
+}
+
+/// The flag word that guards `jsonSerialize()` against recursion, where PHP has one per object (8.3 on).
+pub unsafe fn recursion_guard(object: *mut zend_object) -> *mut u32 {
+    type Find = unsafe extern "C" fn(*mut zend_object) -> *mut u32;
+    static FIND: OnceLock<Option<Find>> = OnceLock::new();
+    let find = FIND.get_or_init(|| {
+        let symbol = libc::dlsym(libc::RTLD_DEFAULT, c"zend_get_recursion_guard".as_ptr());
+        (!symbol.is_null()).then(|| std::mem::transmute::<*mut c_void, Find>(symbol))
+    });
+    find.map_or(std::ptr::null_mut(), |find| find(object))
 }
