@@ -185,6 +185,20 @@ final class Gateway
     }
 
     /**
+     * Returns the effective settings: Realtime::configure(), environment, defaults. Opens no port.
+     *
+     * @return array{app_id: string, key: string, secret: string, host: string, port: int, ops_listen: ?string,
+     *     allowed_origins: list<string>, trusted_proxies: list<string>, webhook_urls: list<string>,
+     *     max_connections: int} empty strings: not set; secret: the one that signs; ops_listen: null if it is off
+     *
+     * @throws ConfigurationException an unknown setting or a wrong value
+     */
+    public static function configuration(): array
+    {
+        throw Support\ExtensionMissing::exception('Gateway::configuration()');
+    }
+
+    /**
      * Signs a subscription: the response of the endpoint /broadcasting/auth after the application has authorized it.
      *
      *     echo json_encode(Gateway::authorize($_POST['socket_id'], $_POST['channel_name'], ['user_id' => $user->id]));

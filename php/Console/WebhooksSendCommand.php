@@ -9,7 +9,7 @@ use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
 use Toporia\Realtime\Admin;
-use Toporia\Realtime\Diagnostics\GatewaySettings;
+use Toporia\Realtime\Gateway;
 use Toporia\Realtime\Metrics;
 use Toporia\Realtime\Support\StopFlag;
 use Toporia\Realtime\Webhooks\Endpoint;
@@ -62,10 +62,9 @@ final class WebhooksSendCommand extends Command
         $raw = $input->getOptions();
         $config = $this->host->config();
         $broker = OptionValue::text('--broker', $raw['broker']) ?? 'kafka';
-        $gateway = new GatewaySettings($config);
         $prefix = (new Admin(['broker' => $broker]))->configuration()['topic_prefix'];
         $retry = OptionValue::int('--retry', $raw['retry'], 0, 86400);
-        $endpoints = self::endpoints($gateway, $raw['url']);
+        $endpoints = self::endpoints($raw['url']);
         $reporter = new Reporter(new Terminal($output), (bool) $raw['json']);
         [$maxTime, $maxMemory] = RunOptions::limits($raw);
         RunOptions::start($raw, $reporter->event(...));
@@ -101,11 +100,10 @@ final class WebhooksSendCommand extends Command
      *
      * @return list<Endpoint>
      */
-    private static function endpoints(GatewaySettings $gateway, array $given): array
+    private static function endpoints(array $given): array
     {
-        $urls = $given === [] ? $gateway->texts('webhook_urls') : $given;
-        $key = $gateway->texts('key')[0] ?? '';
-        $secret = $gateway->texts('secrets')[0] ?? '';
+        ['key' => $key, 'secret' => $secret, 'webhook_urls' => $urls] = Gateway::configuration();
+        $urls = $given === [] ? $urls : $given;
         if ($urls === []) {
             throw new UsageError('No receiver: set REALTIME_WEBHOOK_URLS (gateway.webhook_urls) or --url.');
         }

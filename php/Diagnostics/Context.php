@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Admin;
+use Toporia\Realtime\Gateway;
 
 /** State shared by the checks: configuration, connections, and results of earlier checks. */
 final class Context
@@ -31,6 +32,8 @@ final class Context
 
     private ?Admin $admin = null;
     private ?TopicPlan $plan = null;
+    /** @var array<string, mixed>|null of Gateway::configuration() */
+    private ?array $gateway = null;
     /** @var array<string, string> */
     private array $blocked = [];
 
@@ -55,6 +58,20 @@ final class Context
     public function plan(): TopicPlan
     {
         return $this->plan ??= new TopicPlan($this->settings);
+    }
+
+    /**
+     * The settings of the gateway, of Gateway::configuration(); null if neither a gateway nor signing for one is
+     * configured.
+     *
+     * @return array<string, mixed>|null
+     */
+    public function gateway(): ?array
+    {
+        $this->gateway ??= Gateway::configuration();
+        $credentials = $this->gateway['app_id'] . $this->gateway['key'] . $this->gateway['secret'];
+
+        return $credentials === '' ? null : $this->gateway;
     }
 
     public function hasExtension(): bool

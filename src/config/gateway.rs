@@ -134,6 +134,7 @@ fn read<'a>(reader: &mut SettingsReader<'a>, all: &'a [(String, Value)]) -> Resu
         client_events: r.flag(&g::CLIENT_EVENTS, d.client_events)?,
         recovery: r.flag(&g::RECOVERY, d.recovery)?,
         subscription_count: r.flag(&g::SUBSCRIPTION_COUNT, d.subscription_count)?,
+        webhook_urls: list(r, &g::WEBHOOK_URLS)?.unwrap_or_default(),
         webhook_events: webhook_events(r)?.unwrap_or(d.webhook_events),
         activity_timeout: time(&g::ACTIVITY_TIMEOUT, d.activity_timeout, 1000)?,
         pong_timeout: time(&g::PONG_TIMEOUT, d.pong_timeout, 100)?,

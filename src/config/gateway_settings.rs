@@ -106,6 +106,8 @@ pub struct Settings {
     pub subscription_count: bool,
     /// Events written to the webhook topic.
     pub webhook_events: Vec<EventKind>,
+    /// Receivers of the webhooks, for the command that posts them.
+    pub webhook_urls: Vec<String>,
 
     /// The server pings after so much silence; also the activity_timeout sent to clients.
     pub activity_timeout: Duration,
@@ -232,6 +234,7 @@ impl Default for Settings {
             client_events: true,
             recovery: true,
             subscription_count: false,
+            webhook_urls: Vec::new(),
             webhook_events: vec![
                 EventKind::Occupied,
                 EventKind::Vacated,

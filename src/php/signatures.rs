@@ -89,6 +89,7 @@ const SIGNATURES: &[&str] = &[
     "Gateway::unsubscribe(array $where, string $channel): int",
     "Gateway::authorize(string $socketId, string $channelName, ?array $presence = null, array $config = []): array",
     "Gateway::authenticate(string $socketId, array $userData, array $config = []): array",
+    "Gateway::configuration(): array",
     "Admin::__construct(array $config = [])",
     "Admin::configuration(): array",
     "Admin::probe(string $address, int $timeoutMs = 5000): array",

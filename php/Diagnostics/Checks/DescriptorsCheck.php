@@ -7,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\GatewaySettings;
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Worker\Text;
 
 /**
@@ -19,7 +19,6 @@ final class DescriptorsCheck extends Check
     public const NAME = 'descriptors';
     public const TITLE = 'This machine';
     private const MINIMUM = 1024;
-    private const CONNECTIONS = 20_000;
     private const RESERVE = 1024;
 
     public function run(Context $context): iterable
@@ -33,13 +32,12 @@ final class DescriptorsCheck extends Check
         $soft = $this->number($limits['soft openfiles']);
         $hard = $this->number($limits['hard openfiles']);
         $facts = ['soft' => $limits['soft openfiles'], 'hard' => $limits['hard openfiles']];
-        $gateway = new GatewaySettings($context->config);
-        $sockets = (int) $gateway->text('max_connections', (string) self::CONNECTIONS);
+        $sockets = self::sockets($context);
         $remedy = 'LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536` in a shell, --ulimit nofile=65536 '
             . 'for Docker.';
         if ($soft < self::MINIMUM) {
             yield Finding::warning('open files', "a process may open $soft only", $remedy, $facts);
-        } elseif ($gateway->isConfigured() && $hard < $sockets + self::RESERVE) {
+        } elseif ($sockets !== null && $hard < $sockets + self::RESERVE) {
             yield Finding::warning(
                 'open files',
                 'a process may open ' . Text::number($hard) . ', so a gateway accepts about '
@@ -54,6 +52,20 @@ final class DescriptorsCheck extends Check
                 'a process may open ' . ($hard === PHP_INT_MAX ? 'any number' : Text::number($hard)),
                 $facts
             );
+        }
+    }
+
+    /** The connections that a gateway accepts; null if none is configured. */
+    private static function sockets(Context $context): ?int
+    {
+        if ($context->settings === []) {
+            return null;
+        }
+        try {
+            return $context->gateway()['max_connections'] ?? null;
+        } catch (ConfigurationException) {
+            // Told by GatewayCheck.
+            return null;
         }
     }
 

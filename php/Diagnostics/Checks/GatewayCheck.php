@@ -7,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\GatewaySettings;
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\RealtimeException;
 use Toporia\Realtime\Gateway;
 
@@ -16,38 +16,44 @@ final class GatewayCheck extends Check
 {
     public const NAME = 'gateway';
     public const TITLE = 'Gateway';
-    private const MIN_SECRET_LENGTH = 32;
+    public const NEEDS = ['configuration'];
 
     public function run(Context $context): iterable
     {
-        $settings = new GatewaySettings($context->config);
-        if (!$settings->isConfigured()) {
+        try {
+            $settings = $context->gateway();
+        } catch (ConfigurationException $e) {
+            yield Finding::error('gateway', $e->getMessage(), 'Correct this setting. Until then no gateway starts.');
+
+            return;
+        }
+        if ($settings === null) {
             yield Finding::skipped('gateway', 'not configured (REALTIME_APP_ID, REALTIME_APP_KEY, '
                 . 'REALTIME_APP_SECRET)');
 
             return;
         }
         $faults = 0;
-        foreach ([...$this->keys($context, $settings), ...$this->listeners($settings)] as $finding) {
+        foreach ([...$this->keys($settings['app_id']), ...$this->listeners($settings)] as $finding) {
             $faults++;
             yield $finding;
         }
         if ($faults === 0) {
-            $origins = count($settings->texts('allowed_origins'));
+            $origins = count($settings['allowed_origins']);
             yield Finding::ok(
                 'gateway',
-                'key and secret are valid; listens on ' . $settings->host() . ':' . $settings->port()
+                "key and secret are valid; listens on {$settings['host']}:{$settings['port']}"
                 . ', ' . ($origins === 0 ? 'any origin' : ($origins === 1 ? 'one origin' : "$origins origins")) . ', operations on '
-                . ($settings->ops() ?? 'nothing')
+                . ($settings['ops_listen'] ?? 'nothing')
             );
         }
     }
 
     /** @return list<Finding> */
-    private function keys(Context $context, GatewaySettings $settings): array
+    private function keys(string $appId): array
     {
         $findings = [];
-        if ($settings->texts('app_id') === []) {
+        if ($appId === '') {
             $findings[] = Finding::error(
                 'gateway',
                 'has no app id',
@@ -55,36 +61,32 @@ final class GatewayCheck extends Check
                     . 'use the same for the gateway and for pages.'
             );
         }
-        if ($context->hasExtension() && $context->blocked('configuration') === null) {
-            try {
-                // Test signing with a socket id that no client can have.
-                Gateway::authorize('1.1', 'private-realtime-doctor');
-            } catch (RealtimeException $e) {
-                $findings[] = Finding::error(
-                    'gateway',
-                    $e->getMessage(),
-                    str_contains($e->getMessage(), 'secret')
-                    ? 'Set REALTIME_APP_SECRET (gateway.secret) to the output of `openssl rand -hex 32`, the same for '
-                        . 'the gateway and for pages, then restart both (realtime:restart, php-fpm).'
-                    : 'Set REALTIME_APP_KEY (gateway.key), the same for the gateway, for pages and in the browser.'
-                );
-            }
-        } elseif (strlen($settings->text('secrets', '')) < self::MIN_SECRET_LENGTH) {
+        try {
+            // Test signing with a socket id that no client can have.
+            Gateway::authorize('1.1', 'private-realtime-doctor');
+        } catch (RealtimeException $e) {
             $findings[] = Finding::error(
                 'gateway',
-                'the secret is shorter than 32 characters',
-                'Set REALTIME_APP_SECRET to the output of `openssl rand -hex 32`.'
+                $e->getMessage(),
+                str_contains($e->getMessage(), 'secret')
+                ? 'Set REALTIME_APP_SECRET (gateway.secret) to the output of `openssl rand -hex 32`, the same for '
+                    . 'the gateway and for pages, then restart both (realtime:restart, php-fpm).'
+                : 'Set REALTIME_APP_KEY (gateway.key), the same for the gateway, for pages and in the browser.'
             );
         }
 
         return $findings;
     }
 
-    /** @return list<Finding> */
-    private function listeners(GatewaySettings $settings): array
+    /**
+     * @param array<string, mixed> $settings of Gateway::configuration()
+     *
+     * @return list<Finding>
+     */
+    private function listeners(array $settings): array
     {
         $findings = [];
-        $origins = $settings->texts('allowed_origins');
+        $origins = $settings['allowed_origins'];
         foreach ($origins as $origin) {
             if (preg_match('~\A(\*|https?://(\*\.)?[^/\s*]+)\z~i', $origin) !== 1) {
                 $findings[] = Finding::error(
@@ -95,26 +97,26 @@ final class GatewayCheck extends Check
                 );
             }
         }
-        $public = !GatewaySettings::isLoopback($settings->host());
+        $public = !self::isLoopback($settings['host']);
         if ($public && $origins === []) {
             $findings[] = Finding::warning(
                 'gateway',
-                "listens on {$settings->host()} and accepts browsers from any web page",
+                "listens on {$settings['host']} and accepts browsers from any web page",
                 'Set REALTIME_ALLOWED_ORIGINS (gateway.allowed_origins) to the origins of your pages: '
                     . 'https://shop.example'
             );
         }
-        if ($public && $settings->texts('trusted_proxies') === []) {
+        if ($public && $settings['trusted_proxies'] === []) {
             $findings[] = Finding::warning(
                 'gateway',
-                "listens on {$settings->host()} directly, without TLS: keys and messages of browsers that connect "
+                "listens on {$settings['host']} directly, without TLS: keys and messages of browsers that connect "
                     . 'directly can be read in transit',
                 'Let nginx terminate TLS (docs/gateway.md), listen on 127.0.0.1, or set the proxy '
                     . 'in REALTIME_TRUSTED_PROXIES (gateway.trusted_proxies).'
             );
         }
-        $ops = $settings->ops();
-        if ($ops !== null && !GatewaySettings::isLoopback(substr($ops, 0, (int) strrpos($ops, ':')))) {
+        $ops = $settings['ops_listen'];
+        if ($ops !== null && !self::isLoopback(substr($ops, 0, (int) strrpos($ops, ':')))) {
             $findings[] = Finding::warning(
                 'gateway',
                 "the operations listener ($ops) can be reached from outside: /metrics needs no password",
@@ -123,5 +125,15 @@ final class GatewayCheck extends Check
         }
 
         return $findings;
+    }
+
+    /**
+     * True if the address can only be reached from this machine.
+     */
+    private static function isLoopback(string $host): bool
+    {
+        $host = trim($host, '[]');
+
+        return $host === 'localhost' || $host === '::1' || str_starts_with($host, '127.');
     }
 }

@@ -7,7 +7,7 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
-use Toporia\Realtime\Diagnostics\GatewaySettings;
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Support\HttpRequest;
 
 /** Checks if a gateway runs on this machine and is ready. */
@@ -15,15 +15,21 @@ final class GatewayRunningCheck extends Check
 {
     public const NAME = 'gateway-running';
     public const TITLE = 'Gateway';
+    public const NEEDS = ['configuration'];
 
     public function run(Context $context): iterable
     {
-        $settings = new GatewaySettings($context->config);
-        if (!$settings->isConfigured()) {
+        try {
+            $settings = $context->gateway();
+        } catch (ConfigurationException) {
+            // Told by GatewayCheck.
             return;
         }
-        $public = HttpRequest::reachable($settings->host() . ':' . $settings->port());
-        $ops = $settings->ops() === null ? null : HttpRequest::reachable($settings->ops());
+        if ($settings === null) {
+            return;
+        }
+        $public = HttpRequest::reachable($settings['host'] . ':' . $settings['port']);
+        $ops = $settings['ops_listen'] === null ? null : HttpRequest::reachable($settings['ops_listen']);
         [$status, $body] = HttpRequest::probe($ops ?? $public, $ops === null ? '/up' : '/ready', $context->options->timeout);
         $at = 'http://' . ($ops ?? $public) . ($ops === null ? '/up' : '/ready');
         $facts = ['address' => $ops ?? $public, 'status' => $status];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ext_php_rs::prelude::*;
-use ext_php_rs::types::{ZendClassObject, Zval};
+use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 use ext_php_rs::zend::{bailout, try_catch, CatchError};
 
 use super::arguments::{self, finish, CallError};
@@ -55,6 +55,30 @@ pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, Cal
     })?;
     let given = given.filter(|config| !matches!(config, Value::List(list) if list.is_empty()));
     Ok(state::gateway_config(given.as_ref())?)
+}
+
+/// `Gateway::configuration()`
+fn resolved_settings() -> Result<Zval, CallError> {
+    let settings = settings(None, "Gateway::configuration()")?.settings;
+    let table = || -> ext_php_rs::error::Result<_> {
+        let mut all = ZendHashTable::new();
+        all.insert("app_id", settings.app_id.as_str())?;
+        all.insert("key", settings.key.as_str())?;
+        all.insert("secret", settings.secret())?;
+        all.insert("host", settings.host.as_str())?;
+        all.insert("port", i64::from(settings.port))?;
+        all.insert("ops_listen", settings.ops_listen.clone())?;
+        all.insert("allowed_origins", settings.allowed_origins.clone())?;
+        all.insert("trusted_proxies", settings.trusted_proxies.clone())?;
+        all.insert("webhook_urls", settings.webhook_urls.clone())?;
+        let connections = i64::try_from(settings.max_connections).unwrap_or(i64::MAX);
+        all.insert("max_connections", connections)?;
+        Ok(all)
+    };
+    let all = table().map_err(|error| Error::new(Kind::Encoding, error.to_string()))?;
+    let mut value = Zval::new();
+    value.set_hashtable(all);
+    Ok(value)
 }
 
 fn forked_error() -> Error {
@@ -287,6 +311,11 @@ impl Gateway {
                 Ok(self.admin_request("/unsubscribe", request, &body.into())?)
             }),
         )
+    }
+
+    /// The resolved settings that commands and the doctor need.
+    pub fn configuration() -> PhpResult<Zval> {
+        finish(resolved_settings().map(Some)).map(Option::unwrap_or_default)
     }
 
     /// Signs a subscription for an authorization endpoint.

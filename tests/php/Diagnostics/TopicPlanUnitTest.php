@@ -9,7 +9,6 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Diagnostics;
 
 use PHPUnit\Framework\TestCase;
-use Toporia\Realtime\Diagnostics\GatewaySettings;
 use Toporia\Realtime\Diagnostics\TopicPlan;
 use Toporia\Realtime\Diagnostics\Configuration;
 
@@ -55,16 +54,5 @@ final class TopicPlanUnitTest extends TestCase
         self::assertSame(['a', 'b'], Configuration::brokers(['brokers' => ['a' => [], 'b' => ['topic_prefix' => 'pb']]]));
         self::assertSame(['kafka'], Configuration::brokers(['brokers' => ['one:9092', 'two:9092']]));
         self::assertSame(['kafka'], Configuration::brokers([]));
-    }
-
-    public function testTheGateway(): void
-    {
-        self::assertFalse((new GatewaySettings([]))->isConfigured());
-        $settings = new GatewaySettings(['gateway' => ['secret' => 's', 'ops_listen' => false]]);
-        self::assertTrue($settings->isConfigured());
-        self::assertNull($settings->ops());
-        putenv('REALTIME_ALLOWED_ORIGINS=https://a, https://b');
-        self::assertSame(['https://a', 'https://b'], (new GatewaySettings([]))->texts('allowed_origins'));
-        self::assertTrue(GatewaySettings::isLoopback('[::1]') && !GatewaySettings::isLoopback('0.0.0.0'));
     }
 }

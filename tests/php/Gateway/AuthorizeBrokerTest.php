@@ -156,6 +156,23 @@ final class AuthorizeBrokerTest extends GatewayTestCase
         Gateway::authorize('1.2', 'private-a');
     }
 
+    public function testTheConfigurationIsTheEffectiveOne(): void
+    {
+        self::assertSame('', Gateway::configuration()['secret']);
+        putenv('REALTIME_ALLOWED_ORIGINS=https://a.example, https://b.example');
+        try {
+            Realtime::configure(['gateway' => ['key' => 'k', 'secrets' => [$this->secret, 'old'], 'ops_listen' => false,
+                'host' => '[::1]', 'max_connections' => 7, 'webhook_urls' => 'https://a, https://b']]);
+            $settings = Gateway::configuration();
+        } finally {
+            putenv('REALTIME_ALLOWED_ORIGINS');
+            Realtime::configure([]);
+        }
+        self::assertSame(['app_id' => '', 'key' => 'k', 'secret' => $this->secret, 'host' => '::1', 'port' => 6001,
+            'ops_listen' => null, 'allowed_origins' => ['https://a.example', 'https://b.example'],
+            'trusted_proxies' => [], 'webhook_urls' => ['https://a', 'https://b'], 'max_connections' => 7], $settings);
+    }
+
     public function testASecretThatAGatewayWouldRefuseSignsNothing(): void
     {
         $this->expectException(ConfigurationException::class);
