@@ -13,7 +13,7 @@ use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
 use crate::log::Level;
 use crate::message::{Header, Message, ProducerRecord};
-use crate::process;
+use crate::runtime;
 
 /// The `x-exception-class` of a record whose callback ended the process by `exit` or a fatal error.
 pub const FATAL: &str = "FatalError";
@@ -137,7 +137,7 @@ pub fn write(
         headers: &headers,
         timestamp_ms: 0,
     };
-    process::current().log.write(
+    runtime::current().log.write(
         Level::Warning,
         format!(
             "Dead letter in \"{topic}\": the record in {place} ({}).",
@@ -208,7 +208,7 @@ fn wait_if_large(producer: &Producer, record: &ProducerRecord<'_>, is_awaited: b
     if !is_awaited && size < LARGE_RECORD_BYTES.min(most / 2) {
         return Ok(());
     }
-    producer.wait_for_delivery(Instant::now() + crate::clock::bounded(DELIVERY_TIMEOUT));
+    producer.wait_for_delivery(Instant::now() + crate::runtime::clock::bounded(DELIVERY_TIMEOUT));
     match producer.take_too_large(record.id) {
         Some(reason) => Err(Error::new(Kind::MessageTooLarge, reason)),
         None => Ok(()),

@@ -15,12 +15,12 @@
 //! message      a message and its bytes, a record to send
 //! envelope     the JSON of a record
 //! metrics      counters, their catalog and text, liveness
-//! process      the state of one process and fork generation
+//! runtime      the state of one process and fork generation, its end, its clock, fibers
 //! config       typed, validated settings
 //! encryption   end-to-end encrypted channels
 //! topic        channels, topics, patterns
 //! http         requests and responses of a server
-//! ids, clock, fiber, log, error
+//! ids, log, error
 //! ```
 //!
 //! A module uses modules below it only, except for the uses listed in `tests.rs`.
@@ -28,14 +28,12 @@
 //! Everything outside `php` builds and tests without PHP (`--no-default-features`).
 #![deny(unsafe_code)]
 
-pub mod clock;
 pub mod config;
 pub mod dead_letter;
 pub mod dispatch;
 pub mod encryption;
 pub mod envelope;
 pub mod error;
-pub mod fiber;
 pub mod gateway;
 pub mod http;
 pub mod ids;
@@ -47,9 +45,9 @@ pub mod metrics;
 pub mod monitoring;
 #[cfg(feature = "extension")]
 pub mod php;
-pub mod process;
 pub mod publish;
 pub mod retry;
+pub mod runtime;
 pub mod spool;
 pub mod topic;
 pub mod worker;

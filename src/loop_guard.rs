@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use crate::envelope::{headers, same_json};
 use crate::error::{Error, Kind, Result};
-use crate::fiber;
 use crate::message::Message;
-use crate::process;
+use crate::runtime;
+use crate::runtime::fiber;
 
 /// A running callback.
 struct Entry {
@@ -166,7 +166,7 @@ pub fn repeats(channel: &str, event: &str, data_json: Option<&[u8]>) -> Option<S
                     _ => false,
                 }
         })?;
-        process::current()
+        runtime::current()
             .counters
             .loop_dropped
             .fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,7 @@ use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::ids::unix_ms;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// Maximum wait for the replay buffer before the port is opened.
 const FILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -210,7 +210,7 @@ impl Gateway {
         Self::start_with(settings, move |hub, _| {
             let kafka = KafkaBackend::start(&config, hub)?;
             if !kafka.wait() {
-                process::current().log.write(
+                runtime::current().log.write(
                     Level::Warning,
                     format!(
                         "The gateway opens its port before it has read the recent events from Kafka at {}: clients \

@@ -36,7 +36,7 @@ impl LimitWarnings {
             Limit::Queue { .. } => &self.queues,
             Limit::Cache => &self.cache,
         };
-        log.warn(&crate::process::current().log, || text(limit, settings));
+        log.warn(&crate::runtime::current().log, || text(limit, settings));
     }
 }
 

@@ -9,7 +9,7 @@ use super::hub::Hub;
 use crate::metrics::catalog::{self as c, gateway_name};
 use crate::metrics::snapshot::Snapshot;
 use crate::metrics::Collector;
-use crate::process::PerProcess;
+use crate::runtime::PerProcess;
 
 /// A gateway takes the place of all gateways where it is asked for its own metrics.
 const SOURCE: &str = "gateways";

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::client::{Client, NativeClient};
 pub use crate::config::TOKEN_PROPERTY;
 use crate::error::{Error, Result};
-use crate::process::PerProcess;
+use crate::runtime::PerProcess;
 
 /// The interrupt flag of PHP's virtual machine, a byte; null while no request runs.
 static INTERRUPT: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::null_mut());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::number::SingleWriterCounter;
-use crate::clock::coarse_ms;
+use crate::runtime::clock::coarse_ms;
 
 /// Times of one loop, by [`coarse_ms`]; 0 means unset.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl LoopAge {
 #[cfg(test)]
 mod tests {
     use super::{Liveness, LoopAge};
-    use crate::clock::coarse_ms;
+    use crate::runtime::clock::coarse_ms;
     use std::time::Duration;
 
     #[test]

@@ -30,7 +30,7 @@ use self::liveness::Liveness;
 use self::snapshot::{labels, SampleValue, Snapshot};
 use crate::config::DEFAULT_LIVENESS_TIMEOUT;
 use crate::http::respond::Response;
-use crate::process::{self, PerProcess};
+use crate::runtime::{self, PerProcess};
 
 /// A source of metrics.
 pub trait Collector: Sync {
@@ -129,7 +129,7 @@ fn sources(one: Option<&dyn Collector>) -> impl Iterator<Item = &dyn Collector> 
 /// True if a producer, consumer or gateway was used in this process.
 #[must_use]
 pub fn has_activity() -> bool {
-    process::current().counters.produced.load(Ordering::Relaxed) > 0
+    runtime::current().counters.produced.load(Ordering::Relaxed) > 0
         || sources(None).any(Collector::is_active)
 }
 

@@ -6,7 +6,7 @@
 
 use super::liveness::Liveness;
 use super::number::{Histogram, SingleWriterCounter, SIZES, TIMES};
-use crate::clock::{coarse_ms, monotonic_ns};
+use crate::runtime::clock::{coarse_ms, monotonic_ns};
 
 /// Durations of callbacks and batches, and the liveness of their loop. One thread writes.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::Timing;
-    use crate::clock::coarse_ms;
+    use crate::runtime::clock::coarse_ms;
     use std::time::{Duration, Instant};
 
     #[test]

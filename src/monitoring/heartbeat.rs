@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// ms between two updates.
 const INTERVAL_MS: u64 = 1000;
@@ -67,7 +67,7 @@ impl Heartbeat {
         };
         let _ = fs::remove_file(&self.next);
         if self.touch().is_err() {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Warning,
                 format!(
                     "The heartbeat file {} cannot be written ({error}): a probe that checks it may restart this \

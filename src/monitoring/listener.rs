@@ -19,7 +19,7 @@ use crate::http::request as http_request;
 use crate::http::respond::{respond, Response};
 use crate::http::RequestError;
 use crate::metrics::handle_request;
-use crate::process;
+use crate::runtime;
 
 /// Further requests wait in the kernel's accept queue.
 const MAX_CONCURRENT_REQUESTS: usize = 128;
@@ -78,7 +78,7 @@ impl Listener {
         });
         LISTENER_FD.store(listener.as_raw_fd(), Ordering::SeqCst);
         let (stop, stopped) = watch::channel(false);
-        let thread = process::spawn("rt-metrics", move || {
+        let thread = runtime::spawn("rt-metrics", move || {
             runtime.block_on(accept(listener, stopped));
         })?;
         Ok(Self {

@@ -18,7 +18,7 @@ use crate::gateway::metrics::GATEWAYS;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::log::Level;
 use crate::metrics::{self, snapshot, Collector, WATCH};
-use crate::process::{self, PerProcess};
+use crate::runtime::{self, PerProcess};
 use crate::worker::consumers::CONSUMERS;
 use heartbeat::Heartbeat;
 use listener::Listener;
@@ -60,7 +60,7 @@ impl Monitoring {
                 match self.serve(address) {
                     // Several workers may share a configuration: a worker without a metrics port still runs.
                     Err(error) if error.kind() == Kind::Connection => {
-                        process::current()
+                        runtime::current()
                             .log
                             .write(Level::Warning, error.message());
                     }

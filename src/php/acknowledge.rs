@@ -13,13 +13,13 @@ use super::message::Message;
 use super::poll::{self, isolate_refused};
 use super::retry::{self, Decision, FailureKind};
 use super::zend;
-use crate::clock;
 use crate::dead_letter::{self, DeadLetter, FailedRecord};
 use crate::error::Error;
 use crate::kafka::consumer::records::Attempt;
 use crate::kafka::consumer::Consumer;
 use crate::message::Origin;
 use crate::retry::RetryStrategy;
+use crate::runtime::clock;
 use crate::worker::{refused_dead_letter, Handler};
 
 /// Signal handlers run at this interval.

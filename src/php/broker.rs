@@ -21,8 +21,8 @@ use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction::TransactionalProducer;
 use crate::log::Level;
 use crate::message::Origin;
-use crate::process;
 use crate::publish::Sender;
+use crate::runtime;
 use crate::worker::consumers::{ConsumerMetrics, CONSUMERS};
 use crate::worker::{StopSignal, WorkerCounters};
 pub use methods::METHODS;
@@ -78,7 +78,7 @@ impl Broker {
             polled: RefCell::default(),
             strategy: RefCell::default(),
             transaction: RefCell::default(),
-            generation: process::generation(),
+            generation: runtime::generation(),
             consuming: Cell::new(false),
             polling: Cell::new(false),
             closing: Cell::new(false),
@@ -101,7 +101,7 @@ impl Broker {
 
     /// Exactly-once cannot hold when two processes use one transactional.id, so an inherited broker is refused.
     fn check_fork(&self) -> Result<()> {
-        if self.config.delivery == Delivery::ExactlyOnce && self.generation != process::generation()
+        if self.config.delivery == Delivery::ExactlyOnce && self.generation != runtime::generation()
         {
             return Err(Error::configuration(
                 "This exactly-once broker was created before the process forked and belongs to the parent. Create a \
@@ -228,7 +228,7 @@ impl Broker {
             }
             consumer.requeue_all();
             if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
-                process::current().log.write(Level::Error, error.message());
+                runtime::current().log.write(Level::Error, error.message());
             }
             let series = self.series.borrow_mut().take();
             if let Some(series) = series {
@@ -238,7 +238,7 @@ impl Broker {
         }
         let transaction = self.transaction.borrow_mut().take();
         if let Some(transaction) = transaction {
-            if self.generation == process::generation() {
+            if self.generation == runtime::generation() {
                 transaction.close();
             } else {
                 std::mem::forget(transaction);
@@ -300,7 +300,7 @@ impl Polled {
             return;
         };
         if !std::mem::replace(&mut self.is_reported, true) {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Warning,
                 format!(
                     "Broker::poll() waits for ack() or nack() of the message in topic \"{topic}\" partition \

@@ -7,7 +7,7 @@ use super::{arguments, token, zend};
 use crate::config::{Environment, Value};
 use crate::error::Error;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// PHP's view of the environment: `$_ENV`, `$_SERVER`, `getenv()`. PHP-FPM clears libc's own.
 pub struct PhpEnvironment;
@@ -50,7 +50,7 @@ impl Environment for PhpEnvironment {
     }
 
     fn warn_of_comment(&self, name: &str) {
-        process::current().log.write_once(
+        runtime::current().log.write_once(
             Level::Warning,
             &format!(
                 "The environment variable {name} ends with a comment (\"# …\"), which is ignored. Move the comment \

@@ -12,13 +12,13 @@ use super::broker::Broker;
 use super::handler::PhpHandler;
 use super::shutdown::{end_after_fatal, end_transaction};
 use super::{logging, retry, signals, stats, zend};
-use crate::clock;
 use crate::config::Delivery;
 use crate::error::Error;
 use crate::kafka::consumer::Position;
 use crate::kafka::transaction::{self, TransactionalConsumer};
 use crate::loop_guard;
 use crate::retry::CircuitPolicy;
+use crate::runtime::clock;
 use crate::worker::{DeliveryMode, Limits, PendingDeadLetters, Worker};
 
 /// Refuses to consume or poll where the subscriptions or the configuration do not allow it.

@@ -23,7 +23,7 @@ use crate::kafka::consumer::{MessageId, Record};
 use crate::loop_guard::HandlingGuard;
 use crate::message::Header;
 use crate::message::Message as Inner;
-use crate::process;
+use crate::runtime;
 use crate::worker::{Handler, Outcome};
 
 /// How often PHP's signal handlers run and log lines are delivered.
@@ -45,7 +45,7 @@ impl<'a> PhpHandler<'a> {
         Self {
             broker,
             this,
-            generation: process::generation(),
+            generation: runtime::generation(),
             in_destroyed_fiber: zend::is_fiber_destroyed(),
             received: ReceivedMessages::default(),
         }
@@ -53,7 +53,7 @@ impl<'a> PhpHandler<'a> {
 
     /// The error of a child that was forked in a callback and returned from it into the parent's loop.
     fn fork_error(&self) -> Option<Abort> {
-        if process::generation() == self.generation {
+        if runtime::generation() == self.generation {
             return None;
         }
         if zend::has_exception() {
@@ -139,7 +139,7 @@ impl<'a> PhpHandler<'a> {
             item.topic, item.partition, item.offset
         );
         let log = |what: &str| {
-            process::current().log.write(
+            runtime::current().log.write(
                 crate::log::Level::Warning,
                 format!("The callback of {place} failed ({what}): {chain}"),
             );

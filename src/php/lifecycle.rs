@@ -11,13 +11,13 @@ use ext_php_rs::zend::try_catch;
 use super::{
     broker, fakes, logging, native, object_handlers, signals, signatures, state, token, zend,
 };
-use crate::fiber::Fibers;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::{embedded, transaction};
 use crate::log::Level;
 use crate::monitoring::MONITORING;
-use crate::process::{self, termination, BlockedSignals};
-use crate::{fiber, loop_guard};
+use crate::runtime::fiber::Fibers;
+use crate::runtime::{self, termination, BlockedSignals};
+use crate::{loop_guard, runtime::fiber};
 
 /// The thread that started the module.
 static FIRST_THREAD: AtomicUsize = AtomicUsize::new(0);
@@ -97,7 +97,7 @@ pub extern "C" fn request_shutdown(_kind: i32, _number: i32) -> i32 {
             flush_request();
             MONITORING
                 .current()
-                .request_ended(crate::clock::coarse_ms());
+                .request_ended(crate::runtime::clock::coarse_ms());
             drop(try_catch(logging::deliver));
         }
         state::reset();
@@ -115,12 +115,14 @@ fn write_final_metrics() {
     if is_whole_process() {
         monitoring.stop();
     }
-    if !crate::metrics::has_activity() || !monitoring.is_export_due(crate::clock::coarse_ms()) {
+    if !crate::metrics::has_activity()
+        || !monitoring.is_export_due(crate::runtime::clock::coarse_ms())
+    {
         return;
     }
     match state::monitor_config() {
         Ok(config) => monitoring.enable_textfile(&config),
-        Err(error) => process::current()
+        Err(error) => runtime::current()
             .log
             .write(Level::Warning, error.message()),
     }

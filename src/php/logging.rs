@@ -15,7 +15,7 @@ use super::{binary, zend};
 use crate::config::{LogConfig, Value};
 use crate::error::Error;
 use crate::log::{self, Level, Line};
-use crate::process;
+use crate::runtime;
 
 /// The application's logger: `log()` of a PSR-3 logger, or a callable with the same three arguments.
 pub struct Logger(Callback);
@@ -85,10 +85,10 @@ impl Logger {
         });
         let said = format!("The logger of realtime.logger threw {what}. Until it works again, log lines are written \
         here.");
-        if process::current().log.is_first(&said) {
+        if runtime::current().log.is_first(&said) {
             let line = Line {
                 level: Level::Error,
-                text: process::current().log.redact(&said),
+                text: runtime::current().log.redact(&said),
                 at: std::time::SystemTime::now(),
                 context: Vec::new(),
                 from_librdkafka: false,
@@ -154,7 +154,7 @@ pub fn deliver() {
 /// The same after every message: checks one flag.
 #[inline]
 pub fn deliver_if_waiting() {
-    if process::current().log.has_pending() {
+    if runtime::current().log.has_pending() {
         deliver();
     }
 }
@@ -166,7 +166,7 @@ pub fn deliver_last() {
 
 /// Writes lines logged after the application's objects are gone. `is_last`: the process ends.
 pub fn deliver_rest(is_last: bool) {
-    let log = &process::current().log;
+    let log = &runtime::current().log;
     let config = LAST.get().unwrap_or_default();
     for line in if is_last {
         log.drain_final()
@@ -188,7 +188,7 @@ fn write(take: impl FnOnce(&log::Log) -> Vec<Line>) {
     if WRITING.replace(true) {
         return;
     }
-    let lines = take(&process::current().log);
+    let lines = take(&runtime::current().log);
     if !lines.is_empty() {
         let config = config();
         LAST.set(Some(config));
@@ -255,7 +255,7 @@ pub fn write_without_php() {
     let Some((target, config)) = target.as_ref() else {
         return;
     };
-    let mut lines = process::current().log.drain_final();
+    let mut lines = runtime::current().log.drain_final();
     lines.retain(|line| config.takes(line.level, line.from_librdkafka));
     match target {
         LogTarget::File(path) => {
@@ -304,7 +304,7 @@ pub fn log(level: &str, text: &str) -> Result<(), CallError> {
         ))
         .into());
     };
-    process::current().log.write(level, text);
+    runtime::current().log.write(level, text);
     deliver();
     Ok(())
 }

@@ -7,11 +7,11 @@ use ext_php_rs::types::Zval;
 
 use super::arguments::{self, finish, CallError};
 use super::{binary, state};
-use crate::clock::coarse_ms;
 use crate::error::Result;
 use crate::metrics::exposition::{text, ExpositionFormat};
 use crate::metrics::WATCH;
 use crate::monitoring::MONITORING;
+use crate::runtime::clock::coarse_ms;
 
 /// Starts the configured monitoring (listener, textfile, heartbeat) of this process, for loops that begin.
 pub fn start_monitoring() -> Result<()> {

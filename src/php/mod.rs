@@ -163,7 +163,7 @@ impl<T> OpenObjects<T> {
 
 extern "C" fn startup(_kind: i32, number: i32) -> i32 {
     IniEntryDef::register(INI.as_slice(), number);
-    crate::process::install_fork_handler();
+    crate::runtime::install_fork_handler();
     lifecycle::module_startup();
     match exceptions::register()
         .and_then(|()| {

@@ -11,7 +11,6 @@ use super::consume::check;
 use super::handler::PhpHandler;
 use super::message::Message;
 use super::received;
-use crate::clock;
 use crate::dispatch::Route;
 use crate::error::Error;
 use crate::kafka::consumer::records::Attempt;
@@ -19,6 +18,7 @@ use crate::kafka::consumer::{Consumer, Record};
 use crate::loop_guard;
 use crate::message::Message as Inner;
 use crate::metrics::number::SingleWriterCounter;
+use crate::runtime::clock;
 use crate::worker::{log_isolation, Handler};
 
 /// `poll()` lets signal handlers run at this interval.

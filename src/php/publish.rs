@@ -12,8 +12,8 @@ use super::{arguments, exceptions, json, message, signals, tracing, zend};
 use crate::error::{Error, Kind, Result};
 use crate::kafka::producer::Producer;
 use crate::message::{Header, Message, ProducerRecord};
-use crate::process::{self, termination};
 use crate::publish::{self, BroadcastId, EventOptions, LastBroadcast, Route, Sender};
+use crate::runtime::{self, termination};
 
 /// The longest that a signal handler is delayed.
 const SLICE: Duration = Duration::from_millis(50);
@@ -155,7 +155,7 @@ pub fn publish_batch(broker: &Broker, messages: &Zval, flush: Duration) -> Resul
     let sender = broker.sender()?;
     let started = Instant::now();
     let (mut queued, mut failed) = (0_u64, 0_u64);
-    let counters = &process::current().counters;
+    let counters = &runtime::current().counters;
     let before = counters.failed.load(Ordering::Acquire);
     for (place, (_, entry)) in arguments::entries(list).iter().enumerate() {
         let sent = prepare(place, entry).and_then(|(channel, message, key, headers)| {

@@ -22,8 +22,8 @@ use crate::kafka::producer::pool::kind_name;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::message::Header;
 use crate::message::Message as Inner;
-use crate::process;
 use crate::publish::{EventOptions, Route, Sender};
+use crate::runtime;
 
 /// The API for controllers: broadcasts events to browsers and other services.
 #[php_class]
@@ -249,7 +249,7 @@ fn fake(fake: Option<&Zval>) -> Result<Zval, CallError> {
 }
 
 fn stats() -> ext_php_rs::error::Result<Zval> {
-    let counters = &process::current().counters;
+    let counters = &runtime::current().counters;
     let pool = PRODUCERS.current();
     let clients = pool.all();
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

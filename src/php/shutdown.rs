@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::arguments::CallError;
 use super::broker::Broker;
 use super::{logging, zend};
-use crate::clock;
 use crate::config::Delivery;
 use crate::dead_letter::{self, DeadLetter, FailedRecord};
 use crate::error::{Error, Kind, Result};
@@ -15,13 +14,14 @@ use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::transaction;
 use crate::log::Level;
 use crate::loop_guard;
-use crate::process;
+use crate::runtime;
+use crate::runtime::clock;
 
 /// Aborts the open transaction; the next consume() starts another.
 pub fn end_transaction(broker: &Broker) {
     let transaction = broker.transaction.borrow_mut().take();
     if let Some(transaction) = transaction {
-        if broker.generation == crate::process::generation() {
+        if broker.generation == crate::runtime::generation() {
             transaction.close();
         } else {
             std::mem::forget(transaction);
@@ -47,7 +47,7 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
         consumer.commit_now(Duration::from_secs(3))
     };
     if let Err(error) = committed {
-        crate::process::current()
+        crate::runtime::current()
             .log
             .write(crate::log::Level::Error, error.message());
     }
@@ -99,7 +99,7 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
                     counters.dead_lettered.add(1);
                     consumer.complete(record);
                 }
-                Err(error) => process::current().log.write(Level::Error, error.message()),
+                Err(error) => runtime::current().log.write(Level::Error, error.message()),
             }
         }
     }

@@ -17,10 +17,10 @@ use once_cell::sync::Lazy;
 
 use super::signal_timer::SignalTimer;
 use super::{logging, shutdown, zend};
-use crate::clock;
 use crate::kafka::producer::pool::PRODUCERS;
-use crate::process;
-use crate::process::termination::{self, Clients, EndOfProcess};
+use crate::runtime;
+use crate::runtime::clock;
+use crate::runtime::termination::{self, Clients, EndOfProcess};
 use crate::worker::{defer_signal, deferred_signals, holds_signals, take_deferred_signal};
 
 /// `zend_sigaction` returns nothing, and `sigaction` succeeds for a valid signal.
@@ -162,13 +162,13 @@ fn receive(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
         return;
     };
     let (watched, bit) = (&WATCHED[place], 1 << place);
-    let is_ours = GENERATION.load(Ordering::Relaxed) == process::generation();
+    let is_ours = GENERATION.load(Ordering::Relaxed) == runtime::generation();
     if watched.handler.load(Ordering::Relaxed) == libc::SIG_DFL {
         if !is_ours {
             // A child that was forked in a callback.
             end_by(signal);
         } else if signal != libc::SIGWINCH || is_sent(info) {
-            crate::clock::signal_stop();
+            crate::runtime::clock::signal_stop();
         }
         return;
     }
@@ -301,7 +301,7 @@ pub fn deliver_deferred() -> bool {
 
 #[cold]
 fn deliver_all_deferred() -> bool {
-    process::without_signals(|| {
+    runtime::without_signals(|| {
         for (place, watched) in WATCHED.iter().enumerate() {
             if take_deferred_signal(1 << place) {
                 watched.timer.set(Duration::ZERO);
@@ -355,7 +355,7 @@ impl SignalHandlers {
     }
 
     pub fn install() -> Self {
-        if GENERATION.swap(process::generation(), Ordering::Relaxed) != process::generation() {
+        if GENERATION.swap(runtime::generation(), Ordering::Relaxed) != runtime::generation() {
             for (place, watched) in WATCHED.iter().enumerate() {
                 watched.timer.forget();
                 take_deferred_signal(1 << place);

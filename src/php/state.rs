@@ -10,8 +10,8 @@ use super::{logging, token, tracing};
 use crate::config::{self, BrokerConfig, Layers, Value};
 use crate::error::Result;
 use crate::log::Level;
-use crate::process;
 use crate::publish::{LastBroadcast, Sender};
+use crate::runtime;
 
 #[derive(Default)]
 struct Request {
@@ -74,7 +74,7 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
     };
     let config = Arc::new(BrokerConfig::resolve(name, &layers)?);
     token::remember(&config);
-    let log = &process::current().log;
+    let log = &runtime::current().log;
     for array in [constructor, configured.as_ref()].into_iter().flatten() {
         for secret in config::secrets_in(array) {
             log.add_secret(&secret);

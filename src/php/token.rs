@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::kafka::oauth::TOKENS;
 use crate::kafka::oauth::{set_interrupt_flag, Token};
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// The PHP function that obtains tokens of sources that are not callables.
 const NAMED: &str = "Toporia\\Realtime\\Security\\TokenSources::token";
@@ -137,7 +137,7 @@ pub fn serve() {
             continue;
         };
         if let Err(reason) = &outcome {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Error,
                 format!(
                     "No OAUTHBEARER token for Kafka: {reason}. It is requested again in ten seconds."
@@ -145,7 +145,7 @@ pub fn serve() {
             );
         }
         if let Err(error) = tokens.provide(&name, outcome) {
-            process::current().log.write(Level::Error, error.message());
+            runtime::current().log.write(Level::Error, error.message());
         }
         logging::deliver();
         if zend::has_exception() {

@@ -16,7 +16,7 @@ use crate::envelope::headers;
 use crate::error::{Error, Result};
 use crate::message::Header;
 use crate::message::ProducerRecord;
-use crate::process;
+use crate::runtime;
 
 /// The class of the PHP layer that creates spans.
 const TRACING: &str = "Toporia\\Realtime\\Tracing\\Tracing";
@@ -83,7 +83,7 @@ fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
                 zend::class_of(&why),
                 zend::message_of(&why)
             );
-            process::current()
+            runtime::current()
                 .log
                 .write(crate::log::Level::Warning, text);
         }
@@ -214,7 +214,7 @@ fn start() -> bool {
             || "the PHP layer is not installed (composer require toporia/realtime)".to_owned(),
             |why| zend::message_of(&why),
         );
-        process::current().log.write_once(
+        runtime::current().log.write_once(
             crate::log::Level::Warning,
             &format!("Messages are not traced: {why}."),
         );

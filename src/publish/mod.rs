@@ -20,7 +20,7 @@ use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
 use crate::message::{Header, Message, ProducerRecord};
 use crate::topic::undeliverable::Undeliverable;
-use crate::{encryption, ids, loop_guard, process, topic};
+use crate::{encryption, ids, loop_guard, runtime, topic};
 
 /// How long `produce: sync` waits for an acknowledgement.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
@@ -126,7 +126,7 @@ fn add_hops(config: &BrokerConfig, list: &mut Vec<Header>) -> Result<()> {
 fn warn_if_undeliverable(config: &BrokerConfig, channel: &str, event: &str, data_bytes: usize) {
     let found = Undeliverable::check(channel, event, data_bytes, config.max_event);
     if let Some(event) = found {
-        let process = process::current();
+        let process = runtime::current();
         process.undeliverable.warn(&process.log, &event);
     }
 }

@@ -16,9 +16,9 @@ use super::format;
 use super::record::SpoolRecord;
 use super::sys;
 use super::{directory, Spool};
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::message::ProducerRecord;
+use crate::runtime::clock;
 
 /// A longer file is followed by another one, so that old files can be used again, or deleted, under steady load.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;

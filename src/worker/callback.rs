@@ -11,13 +11,13 @@ use super::{
     add, count, deferred_signals, log_isolation, DeliveryMode, Handler, Outcome, Reason, Source,
     Step, Worker, SLICE,
 };
-use crate::clock::coarse_ms;
 use crate::dispatch::{Route, Subscription};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::log::Level;
-use crate::process;
 use crate::retry::{Gate, Transition};
+use crate::runtime;
+use crate::runtime::clock::coarse_ms;
 
 impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     /// Gathers fetched records of the same subscription. Of a partition only the records up to the first one of
@@ -306,5 +306,5 @@ pub fn refused_dead_letter(place: &(String, i32, i64), error: &Error) -> Error {
 }
 
 fn log(level: Level, line: String) {
-    process::current().log.write(level, line);
+    runtime::current().log.write(level, line);
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::WorkerCounters;
-use crate::clock::coarse_ms;
 use crate::kafka::consumer::{GroupStats, Stats};
 use crate::metrics::catalog as c;
 use crate::metrics::number::Distribution;
 use crate::metrics::snapshot::{labels, Labels, Snapshot};
 use crate::metrics::Collector;
-use crate::process::PerProcess;
+use crate::runtime::clock::coarse_ms;
+use crate::runtime::PerProcess;
 
 /// Maximum number of lag series in a process; further partitions are summed.
 pub(super) const MAX_LAG_SERIES: usize = 500;

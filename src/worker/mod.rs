@@ -20,7 +20,6 @@ pub use stop::{
     defer_signal, deferred_signals, holds_signals, take_deferred_signal, Limits, Reason, StopSignal,
 };
 
-use crate::clock::coarse_ms;
 use crate::dead_letter::DeadLetter;
 use crate::dispatch::{Route, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
@@ -30,8 +29,9 @@ use crate::kafka::transaction::Transactions;
 use crate::log::Level;
 use crate::metrics::number::SingleWriterCounter;
 use crate::metrics::timing::Timing;
-use crate::process;
 use crate::retry::CircuitPolicy;
+use crate::runtime;
+use crate::runtime::clock::coarse_ms;
 use crate::topic::TopicMap;
 
 /// Counters of the loop; its thread writes them, any thread may read them.
@@ -80,7 +80,7 @@ impl WorkerCounters {
 }
 
 pub fn log_isolation(error: &Error) {
-    process::current().log.write(
+    runtime::current().log.write(
         Level::Warning,
         format!(
             "The records since the last commit are read again one by one, to dead-letter the one whose result Kafka \
@@ -153,7 +153,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
         loop {
             let ended = self.run_until(&mut handled);
             if let Ok(Reason::Signal) = ended {
-                crate::clock::begin_shutdown();
+                crate::runtime::clock::begin_shutdown();
             }
             let committed = self.source.commit_now(SHUTDOWN_GRACE);
             let reason = ended?;
@@ -460,7 +460,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
             .topics
             .topic_for(channel)
             .unwrap_or_else(|error| error.message().to_owned());
-        process::current().log.write(
+        runtime::current().log.write(
             Level::Warning,
             format!(
                 "Skipped records of topic \"{}\" whose channel \"{channel}\" belongs to topic \"{right}\" \

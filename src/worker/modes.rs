@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::callback::refused_dead_letter;
 use super::{add, count, deferred_signals, Handler, Outcome, Reason, Source, Step, Worker, SLICE};
-use crate::clock::coarse_ms;
 use crate::dead_letter::DeadLetter;
 use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::consumer::PreCommit;
 use crate::kafka::transaction::{TransactionOutcome, Transactions};
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
+use crate::runtime::clock::coarse_ms;
 
 /// Pause after a transaction that Kafka did not commit.
 const ABORT_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 100 });
@@ -204,7 +204,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
             }
             TransactionOutcome::Aborted(error) => {
                 count(&self.counters.aborted);
-                process::current().log.write(
+                runtime::current().log.write(
                     Level::Warning,
                     format!("Transaction aborted, its records are read again: {error}"),
                 );
@@ -351,7 +351,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     fn drop_batch(&self, why: &str) {
         let (dropped, topics) = self.source.discard_fetched();
         add(&self.counters.dropped, dropped);
-        process::current().log.write(
+        runtime::current().log.write(
             Level::Warning,
             format!(
                 "{dropped} record(s) of {} were dropped: {why}, and delivery is at-most-once. \

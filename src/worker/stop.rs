@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::clock;
+use crate::runtime::clock;
 
 /// Reason of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,6 @@ use super::webhook_state::WebhookEvent;
 use super::webhooks::{SentWebhook, Webhooks};
 use super::wire::{Body, ControlRecord, PresenceMember};
 use super::{ActorStatus, Command, Effect, Timing};
-use crate::clock::coarse_ms;
 use crate::config::gateway_settings::{EventKind, Settings};
 use crate::config::BrokerConfig;
 use crate::error::Result;
@@ -32,7 +31,8 @@ use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::Keys;
 use crate::ids::unix_ms;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
+use crate::runtime::clock::coarse_ms;
 
 /// Maximum time between two ticks.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -176,7 +176,7 @@ impl Actor {
                 Effect::AdminResponse { from, id, last, response } => {
                     self.requests.add_response(&from, id, last, response, now);
                 }
-                Effect::Isolated => process::current().log.write(
+                Effect::Isolated => runtime::current().log.write(
                     Level::Error,
                     "The gateway receives no records from any gateway over Kafka, not even its own: presence is frozen \
                     and the gateway is not ready.",
@@ -184,7 +184,7 @@ impl Actor {
                 Effect::Reconnected => {
                     self.after_absence();
                     let text = "The gateway receives records of the other gateways over Kafka again.";
-                    process::current().log.write(Level::Notice, text);
+                    runtime::current().log.write(Level::Notice, text);
                 }
             }
         }
@@ -446,7 +446,7 @@ impl Actor {
                     hub.counters().forged_control.add_one();
                 }
                 let text = format!("A record of topic \"{topic}\" was ignored: {reason}");
-                process::current().log.write(Level::Warning, text);
+                runtime::current().log.write(Level::Warning, text);
                 return;
             }
         };

@@ -17,7 +17,7 @@ use crate::kafka::admin::{Admin, AdminError, NewTopic};
 use crate::kafka::client::{produce, request_metadata, Client, Conf, Outgoing, TopicHandle};
 use crate::kafka::embedded;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// Timeout for creating the control topics, before the next attempt.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -71,7 +71,7 @@ impl ControlProducer {
         let admin = match Admin::start(&self.config) {
             Ok(admin) => admin,
             Err(error) => {
-                process::current().log.write(Level::Error, error.message());
+                runtime::current().log.write(Level::Error, error.message());
                 return true;
             }
         };
@@ -95,7 +95,7 @@ impl ControlProducer {
                     // The topic may exist, or the broker creates it automatically, as the embedded broker of another
                     // process does.
                     self.request_metadata(&topic.name);
-                    process::current().log.write(Level::Debug, error.message());
+                    runtime::current().log.write(Level::Debug, error.message());
                 }
             }
         }

@@ -22,8 +22,8 @@ use crate::ids;
 use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::message::Header;
-use crate::process;
 use crate::publish::Event;
+use crate::runtime;
 
 /// Timeout for the first connection to a broker.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ impl EventPublisher {
         if running.is_none() {
             let (requests, waiting) = std::sync::mpsc::channel();
             let config = Arc::clone(&self.config);
-            match process::spawn("rt-gw-api", move || run(&config, &waiting)) {
+            match runtime::spawn("rt-gw-api", move || run(&config, &waiting)) {
                 Ok(thread) => *running = Some((requests, thread)),
                 Err(error) => {
                     // Fails only if the request was cancelled.
@@ -86,7 +86,7 @@ impl EventPublisher {
         };
         drop(requests);
         if thread.join().is_err() {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Error,
                 "The thread that publishes events of the HTTP API panicked.",
             );

@@ -55,7 +55,7 @@ use super::protocol::SocketId;
 use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::process;
+use crate::runtime;
 
 /// Maximum wait for the acknowledgement of an HTTP API event, including the events queued before it.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -228,7 +228,7 @@ impl Gateways {
             publisher: EventPublisher::new(config),
             waiting: Mutex::new(Some(waiting)),
             thread: Mutex::default(),
-            generation: process::generation(),
+            generation: runtime::generation(),
         })
     }
 
@@ -242,7 +242,7 @@ impl Gateways {
             return Ok(());
         };
         let actor = actor::Actor::new(&self.config, hub, positions, Arc::clone(&self.status))?;
-        let thread = process::spawn("rt-gw-cluster", move || actor.run(&commands))?;
+        let thread = runtime::spawn("rt-gw-cluster", move || actor.run(&commands))?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
@@ -261,14 +261,14 @@ impl Gateways {
 
     /// Stops the thread. Idempotent; has no effect in a forked child.
     pub fn stop(&self) {
-        if self.generation != process::generation() {
+        if self.generation != runtime::generation() {
             return;
         }
         self.publisher.stop();
         self.send_command(Command::Stop);
         if let Some(thread) = self.thread.lock().take() {
             if thread.join().is_err() {
-                process::current().log.write(
+                runtime::current().log.write(
                     crate::log::Level::Error,
                     "The thread that connects to the other gateways panicked.",
                 );

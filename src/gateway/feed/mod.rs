@@ -38,7 +38,7 @@ pub use super::broadcast::TopicNumber;
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::metrics::gateway_counters::Counters;
-use crate::process;
+use crate::runtime;
 use crate::topic::{ChannelPattern, TopicMap};
 
 /// Settings of a feed.
@@ -160,12 +160,12 @@ impl Feed {
         let feed = Self {
             shared: Arc::clone(&shared),
             threads: Mutex::default(),
-            generation: process::generation(),
+            generation: runtime::generation(),
         };
         let mut threads = feed.threads.lock();
         let own = Arc::clone(&shared);
-        threads.push(process::spawn("rt-gw-feed", move || reader::run(&own))?);
-        threads.push(process::spawn("rt-gw-scout", move || {
+        threads.push(runtime::spawn("rt-gw-feed", move || reader::run(&own))?);
+        threads.push(runtime::spawn("rt-gw-scout", move || {
             topic_discovery::run(&shared);
         })?);
         drop(threads);
@@ -205,14 +205,14 @@ impl Feed {
 
     /// Stops both threads. Idempotent; has no effect in a forked child.
     pub fn stop(&self) {
-        if self.generation != process::generation() {
+        if self.generation != runtime::generation() {
             return;
         }
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.positions.refresh_request.notify();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
-                process::current().log.write(
+                runtime::current().log.write(
                     crate::log::Level::Error,
                     "A thread of the gateway's Kafka feed panicked.",
                 );

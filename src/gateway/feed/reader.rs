@@ -12,7 +12,7 @@ use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
 use crate::gateway::broadcast::{At, Broadcast, BroadcastHeaders, Skip};
 use crate::kafka::client::{self, KafkaMessage};
 use crate::log::{Level, MinuteLog};
-use crate::process;
+use crate::runtime;
 use crate::topic::undeliverable::{Reason, Undeliverable, UndeliverableLog};
 
 /// Maximum wait for a record; also the time that stopping can take.
@@ -47,7 +47,7 @@ pub(super) fn run(shared: &Shared) {
             } else {
                 let words = words.split(" (after ").next().unwrap_or_default();
                 let text = format!("The gateway's Kafka feed: {words}");
-                process::current().log.write(Level::Warning, text);
+                runtime::current().log.write(Level::Warning, text);
             }
         }
     }
@@ -89,7 +89,7 @@ impl FeedReader<'_> {
                     reader.state.name,
                     client::describe(code)
                 );
-                process::current().log.write(Level::Warning, text);
+                runtime::current().log.write(Level::Warning, text);
             }
         }
     }
@@ -107,7 +107,7 @@ impl FeedReader<'_> {
             state.name,
             state.next()
         );
-        process::current().log.write(Level::Warning, line);
+        runtime::current().log.write(Level::Warning, line);
         self.shared.sink.partition_stopped(state);
         let key = (state.name.to_string(), state.number);
         self.shared.to_restart.lock().push(key);
@@ -197,7 +197,7 @@ impl FeedReader<'_> {
         let counters = &self.shared.counters;
         let warn = |channel: &str, event: &str, reason| {
             self.undeliverable.warn(
-                &process::current().log,
+                &runtime::current().log,
                 &Undeliverable {
                     channel,
                     event,
@@ -224,7 +224,7 @@ impl FeedReader<'_> {
             Skip::Type => counters.bad_records.add_one(),
             Skip::NotAnEnvelope => {
                 counters.bad_records.add_one();
-                self.bad_records.warn(&process::current().log, || {
+                self.bad_records.warn(&runtime::current().log, || {
                     format!(
                         "No browser receives a record of topic \"{topic}\" (partition {}, offset {}): it is not an \
                         event with a valid channel, an event name and JSON data.",
@@ -237,7 +237,7 @@ impl FeedReader<'_> {
 
     fn mismatch(&self, topic: &str, channel: &str) {
         self.shared.counters.topic_mismatch.add_one();
-        self.mismatches.warn(&process::current().log, || {
+        self.mismatches.warn(&runtime::current().log, || {
             let right = self.shared.topics.topic_for(channel);
             let right = right.unwrap_or_else(|_| "none".to_owned());
             let channel: String = channel.escape_debug().take(200).collect();

@@ -10,7 +10,7 @@ use super::start_offset::{initial_start, late_start_offsets, StartOffset};
 use super::{Key, OffsetSpec, PartitionReader, Shared, TopicRole};
 use crate::kafka::client::TopicInfo;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// Timeout of one request to Kafka.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -300,7 +300,7 @@ impl TopicDiscovery {
                 self.active.insert(key.clone(), role);
             }
             Err(error) => {
-                process::current().log.write(Level::Error, error.message());
+                runtime::current().log.write(Level::Error, error.message());
                 self.pending.insert(key.clone(), (role, start.since_ms));
             }
         }

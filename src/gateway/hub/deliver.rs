@@ -107,7 +107,7 @@ impl Hub {
     #[cold]
     fn warn_undeliverable(&self, broadcast: &Broadcast, reason: Reason) {
         self.undeliverable.warn(
-            &crate::process::current().log,
+            &crate::runtime::current().log,
             &Undeliverable {
                 channel: broadcast.channel(),
                 event: broadcast.event(),

@@ -36,7 +36,7 @@ use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// Maximum wait for the position of a token that was issued by a gateway ahead of this one.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -142,7 +142,7 @@ impl History for Recovery {
                 .await;
             let replay = replay.unwrap_or_else(|why| {
                 let line = format!("A client's channel was not recovered: {why}.");
-                process::current().log.write(Level::Debug, line);
+                runtime::current().log.write(Level::Debug, line);
                 Replay::default()
             });
             Replay { scanned, ..replay }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::coarse_ms;
 use crate::gateway::broadcast::{hash_of, Broadcast, HashTable};
 use crate::gateway::feed::TopicNumber;
+use crate::runtime::clock::coarse_ms;
 
 /// Size of an entry without its strings, in bytes.
 const ENTRY_OVERHEAD: usize = 160;

@@ -15,7 +15,7 @@ use crate::config::BrokerConfig;
 use crate::gateway::broadcast::{At, Broadcast, BroadcastHeaders, TopicNumber};
 use crate::gateway::feed::{FeedConsumer, Key, OffsetSpec};
 use crate::kafka::client::KafkaMessage;
-use crate::process;
+use crate::runtime;
 use crate::topic::TopicMap;
 
 type Cell = Arc<OnceCell<Option<Arc<Scanned>>>>;
@@ -284,7 +284,7 @@ impl ScanPool {
         let (config, limits) = (Arc::clone(&self.config), self.limits);
         let (done, scanned) = oneshot::channel();
         // A separate thread, because it blocks on Kafka and the gateway has few worker threads.
-        let thread = process::spawn("rt-gw-scan", move || {
+        let thread = runtime::spawn("rt-gw-scan", move || {
             let _permit = permit;
             // Fails only if the request was cancelled.
             let _ = done.send(read(&config, &range, &limits));

@@ -358,7 +358,7 @@ impl Acceptor {
             request.header_values("x-forwarded-for"),
         );
         if client.missing_forwarded_for {
-            crate::process::current().log.write_once(
+            crate::runtime::current().log.write_once(
                 Level::Warning,
                 "A trusted proxy sends no X-Forwarded-For: connections are not limited per address. In nginx: \
                  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
@@ -391,7 +391,7 @@ impl Acceptor {
     ) -> Result<Admitted, (Close, &'static str)> {
         let settings = self.hub.settings();
         let Some(total_permit) = acquire(&self.sockets, self.max_connections) else {
-            self.total_refusals.warn(&crate::process::current().log, || {
+            self.total_refusals.warn(&crate::runtime::current().log, || {
                 format!(
                     "The gateway refuses connections: {} are open (realtime.gateway.max_connections, file \
                      descriptors).",
@@ -405,7 +405,7 @@ impl Acceptor {
             let most = u32::try_from(settings.max_connections_per_address).unwrap_or(u32::MAX);
             let permit = acquire_for_address(&self.addresses, client.address, most);
             if permit.is_none() {
-                self.address_refusals.warn(&crate::process::current().log, || {
+                self.address_refusals.warn(&crate::runtime::current().log, || {
                     format!(
                         "The gateway refuses connections from {}: it has reached \
                          realtime.gateway.max_connections_per_address ({most}; an IPv6 /64 ten times as \
@@ -436,7 +436,7 @@ impl Acceptor {
         let wanted = self.hub.settings().max_connections;
         let taken = self.sockets.load(std::sync::atomic::Ordering::Relaxed);
         if self.max_connections < wanted && taken >= self.max_connections / 8 * WARN_AT_EIGHTHS {
-            crate::process::current().log.write_once(
+            crate::runtime::current().log.write_once(
                 Level::Warning,
                 &format!(
                     "{taken} connections are open; file descriptors limit the gateway to {} of the {wanted} \
@@ -450,5 +450,5 @@ impl Acceptor {
 
 /// Writes to the log.
 pub(super) fn write_log(level: Level, text: &str) {
-    crate::process::current().log.write(level, text);
+    crate::runtime::current().log.write(level, text);
 }

@@ -259,7 +259,7 @@ fn the_first_refusal_per_minute_is_logged_with_the_setting() {
         open.establish();
         let mut refused = TestClient::open(gateway.address(), APP, &headers);
         assert_eq!(refused.expect_close(), 4100);
-        let lines = crate::process::current().log.drain();
+        let lines = crate::runtime::current().log.drain();
         lines.into_iter().map(|l| l.text).collect::<Vec<_>>()
     };
     // The log belongs to the process, so another test may have taken the line.

@@ -116,7 +116,7 @@ impl Reader {
                             self.subscribed.fetch_add(1, Ordering::Release);
                         }
                         "realtime:recovered" => {
-                            let said = crate::process::current().log.drain();
+                            let said = crate::runtime::current().log.drain();
                             assert_eq!(
                                 data["recovered"],
                                 true,

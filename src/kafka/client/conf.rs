@@ -97,7 +97,7 @@ impl Conf {
             return Ok(());
         }
         if crate::config::is_secret(name) {
-            crate::process::current().log.add_secret(value);
+            crate::runtime::current().log.add_secret(value);
         }
         let (c_name, c_value) = (c_string(name), c_string(value));
         let (conf, name_at, value_at) = (self.raw(), c_name.as_ptr(), c_value.as_ptr());
@@ -267,7 +267,7 @@ pub(super) unsafe extern "C" fn on_log(
     let facility = copied(facility);
     let text = format!("Kafka client: {line} ({facility})");
     let context = vec![("client", name), ("facility", facility)];
-    crate::process::current()
+    crate::runtime::current()
         .log
         .write_from_librdkafka(Level::of_severity(level), &text, context);
 }

@@ -19,7 +19,7 @@ use rdkafka_sys as sys;
 use super::c_string;
 use super::errors::{raw_code, take_error, Failure};
 use super::owned::{written, Native, Owned, Text};
-use crate::process;
+use crate::runtime;
 
 /// `RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE`: the consumer was closed within a bound, or has never joined a group.
 pub(crate) const NO_CONSUMER_CLOSE: i32 = 8;
@@ -271,7 +271,7 @@ impl Client {
     pub(super) unsafe fn from_raw(raw: NonNull<sys::rd_kafka_t>, kept: Vec<Kept>) -> Self {
         Self(Arc::new(ClientState {
             raw,
-            generation: process::generation(),
+            generation: runtime::generation(),
             flags: AtomicI32::new(0),
             has_ended: AtomicBool::new(false),
             kept: Mutex::new(
@@ -284,7 +284,7 @@ impl Client {
 
     /// True in a forked child: the client belongs to the parent.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.0.generation != process::generation()
+        self.0.generation != runtime::generation()
     }
 
     /// Keeps an object whose address librdkafka has.
@@ -322,7 +322,7 @@ impl ClientState {
         if self.has_ended.swap(true, Ordering::AcqRel) {
             return;
         }
-        let is_inherited = self.generation != process::generation();
+        let is_inherited = self.generation != runtime::generation();
         let flags = self.flags.load(Ordering::Acquire);
         if is_inherited || flags & IMMEDIATE != 0 {
             // Threads may still use them.

@@ -11,7 +11,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::interceptors::OnResponse;
 use super::NativeClient;
-use crate::clock::coarse_ms;
+use crate::runtime::clock::coarse_ms;
 
 /// A broker that has not responded for this long counts as unreachable.
 const RESPONSE_WITHIN_MS: u64 = 25_000;

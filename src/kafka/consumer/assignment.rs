@@ -11,7 +11,7 @@ use super::State;
 use crate::error::Result;
 use crate::kafka::client::{partitions_of, AssignedPartitions};
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// A partition of a topic.
 pub type TopicPartition = (String, i32);
@@ -146,7 +146,7 @@ impl Consumer {
 
     fn on_assign_error(&self, refused: Option<String>) {
         if let Some(reason) = refused {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Warning,
                 format!(
                     "Kafka consumer group \"{}\": {reason}",
@@ -188,7 +188,7 @@ impl Consumer {
         partitions: &[TopicPartition],
         bound: Duration,
     ) -> Option<Vec<(i64, CommitMetadata)>> {
-        let bound = crate::clock::bounded(bound);
+        let bound = crate::runtime::clock::bounded(bound);
         let entries = self
             .client
             .committed(partitions_of(partitions), bound)
@@ -211,7 +211,7 @@ impl Consumer {
             return;
         }
         state.conflict = true;
-        process::current().log.write(
+        runtime::current().log.write(
             Level::Warning,
             format!(
                 "Consumer group \"{}\" has members that subscribe different channels on the same topic: a member skips \

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::records::Ends;
 use super::Consumer;
-use crate::clock::coarse_ms;
 use crate::config::Delivery;
 use crate::error::{Error, Result};
 use crate::kafka::client;
 use crate::kafka::producer::pool::PRODUCERS;
+use crate::runtime::clock::coarse_ms;
 
 /// Maximum wait of a periodic commit for acknowledgements; after that the next one includes its offsets.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -109,7 +109,7 @@ impl Consumer {
     /// `bound`. Without a response, call it again: one such commit is pending at a time, as an earlier commit that
     /// arrives later would move the group back.
     pub fn pre_commit(&self, bound: Duration) -> PreCommit {
-        let until = Instant::now() + crate::clock::bounded(bound);
+        let until = Instant::now() + crate::runtime::clock::bounded(bound);
         let ends = self.state.borrow_mut().records.ends_of_fetched();
         if ends.is_empty() {
             return PreCommit::Committed;
@@ -160,7 +160,7 @@ impl Consumer {
     }
 
     fn commit(&self, bound: Duration) -> Result<()> {
-        let until = Instant::now() + crate::clock::bounded(bound);
+        let until = Instant::now() + crate::runtime::clock::bounded(bound);
         self.await_response(until);
         if self.request(until)? {
             self.await_response(until);

@@ -10,10 +10,10 @@ use super::partition::Partition;
 use super::records::{Attempt, Next, RetryBounds};
 use super::Consumer;
 use super::State;
-use crate::clock::coarse_ms;
 use crate::config::{BrokerConfig, Delivery};
 use crate::kafka::client::partitions_of;
 use crate::message::Message;
+use crate::runtime::clock::coarse_ms;
 
 impl Consumer {
     /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches

@@ -82,7 +82,7 @@ pub struct Stats {
     pub bytes: SingleWriterCounter,
     /// Commits that Kafka accepted.
     pub commits: SingleWriterCounter,
-    /// Time of the last one, by [`crate::clock::coarse_ms`]; 0 for none.
+    /// Time of the last one, by [`crate::runtime::clock::coarse_ms`]; 0 for none.
     pub committed_at: SingleWriterCounter,
     /// Commits that failed.
     pub commit_failures: SingleWriterCounter,
@@ -94,7 +94,7 @@ impl Stats {
     /// Kafka accepted a commit.
     pub(super) fn committed(&self) {
         self.commits.add(1);
-        self.committed_at.set(crate::clock::coarse_ms());
+        self.committed_at.set(crate::runtime::clock::coarse_ms());
     }
 }
 
@@ -121,7 +121,7 @@ pub struct Consumer {
     ends_confirmed: Cell<bool>,
     polled: Cell<u64>,
     connected_at: Cell<Option<Instant>>,
-    /// Since when the consumer has no partitions, by [`crate::clock::coarse_ms`]; 0 while it has some.
+    /// Since when the consumer has no partitions, by [`crate::runtime::clock::coarse_ms`]; 0 while it has some.
     waiting_since: Cell<u64>,
     fetch_wait: FetchWait,
     closed: Cell<bool>,
@@ -186,7 +186,7 @@ impl Consumer {
             reads_from_end,
             reports_eof,
             refreshes_slowly,
-            last_commit: Cell::new(crate::clock::coarse_ms()),
+            last_commit: Cell::new(crate::runtime::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
             last_rewind: Cell::new(0),
             last_fetch: Cell::new(Instant::now()),
@@ -284,7 +284,7 @@ impl Consumer {
                 self.client.unassign_all();
             }
         }
-        let until = Instant::now() + crate::clock::bounded(Duration::from_secs(3));
+        let until = Instant::now() + crate::runtime::clock::bounded(Duration::from_secs(3));
         let mut closed = false;
         while !closed && Instant::now() < until {
             // As messages: prefetched records cannot be served by callbacks.

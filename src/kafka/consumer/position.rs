@@ -7,9 +7,9 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::assignment::{TopicPartition, OFFSET_BEGINNING, SHORT_TIMEOUT, TIMEOUT};
 use super::partition::SeekTarget;
 use super::Consumer;
-use crate::clock::coarse_ms;
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, partitions_of};
+use crate::runtime::clock::coarse_ms;
 
 /// librdkafka's offset for the end of a partition.
 pub(super) const OFFSET_END: i64 = -1;
@@ -103,7 +103,7 @@ impl Consumer {
             return;
         }
         self.fetches_actively();
-        let bound = crate::clock::bounded(Duration::from_secs(2));
+        let bound = crate::runtime::clock::bounded(Duration::from_secs(2));
         let each = places.iter();
         let each = each.map(|(topic, number, offset)| (topic, *number, *offset));
         let (sought, _) = self.client.seek(each, bound);
@@ -152,7 +152,7 @@ impl Consumer {
         offset: i64,
         place: &str,
     ) -> Result<()> {
-        let bound = crate::clock::bounded(Duration::from_secs(5));
+        let bound = crate::runtime::clock::bounded(Duration::from_secs(5));
         let (sought, failed) = self.client.seek([(topic, partition, offset)], bound);
         let of_partition = sought.first().map(|entry| entry.error);
         let code = failed.or(of_partition).unwrap_or(Code::NoError);

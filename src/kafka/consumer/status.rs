@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::partition::Partition;
 use super::Consumer;
-use crate::clock::coarse_ms;
 use crate::kafka::client;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
+use crate::runtime::clock::coarse_ms;
 use crate::topic::TopicFilter;
 
 /// A member that was assigned nothing for this long after joining has nothing to expect.
@@ -315,7 +315,12 @@ impl Consumer {
 
     /// The first offset of a partition and the one after its last record; `None` where Kafka does not answer in time.
     fn query_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
-        client::query_watermarks(&self.client, topic, number, crate::clock::bounded(TIMEOUT))
+        client::query_watermarks(
+            &self.client,
+            topic,
+            number,
+            crate::runtime::clock::bounded(TIMEOUT),
+        )
     }
 }
 
@@ -355,7 +360,7 @@ impl Consumer {
         let line = format!("{reason} (for {} s).", waited / 1000);
         state.wait = Some(reason);
         drop(state);
-        process::current().log.write(Level::Warning, line);
+        runtime::current().log.write(Level::Warning, line);
     }
 
     fn wait_reason(&self) -> String {

@@ -6,7 +6,7 @@ use super::Consumer;
 use crate::config::{testing, Value};
 use crate::error::{Error, Kind};
 use crate::kafka::embedded::EmbeddedCluster;
-use crate::process;
+use crate::runtime;
 use crate::topic::TopicFilter;
 
 /// API key of ConsumerGroupHeartbeat.
@@ -106,7 +106,7 @@ fn a_wait_is_logged_after_ten_seconds_and_shown_as_the_last_error() {
         reason.contains("\"unreachable\" is waiting for Kafka at 127.0.0.1:1"),
         "{reason}"
     );
-    let logged = process::current().log.drain();
+    let logged = runtime::current().log.drain();
     assert!(
         logged
             .iter()

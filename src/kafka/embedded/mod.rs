@@ -24,7 +24,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::client::{self, MockCluster};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::process;
+use crate::runtime;
 
 pub use faults::{Fault, RequestKind, MAX_LATENCY_MS, MAX_TIMES};
 
@@ -72,7 +72,7 @@ impl EmbeddedCluster {
             cluster: Mutex::new(Some(cluster)),
             address,
             forwarder,
-            generation: process::generation(),
+            generation: runtime::generation(),
             stopped: AtomicBool::new(false),
             failing_topics: Mutex::default(),
         });
@@ -114,7 +114,7 @@ impl EmbeddedCluster {
     /// The mock cluster can be changed only while it runs, and only in the process that started it: a fork has no copy
     /// of its thread.
     fn cluster(&self) -> Result<MappedMutexGuard<'_, MockCluster>> {
-        if self.generation != process::generation() {
+        if self.generation != runtime::generation() {
             return Err(Error::connection(format!(
                 "The embedded broker at {} belongs to the parent process, which alone can change it. \
                  Producing and consuming work here.",
@@ -130,12 +130,12 @@ impl EmbeddedCluster {
     }
 
     fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire) || self.generation != process::generation()
+        self.stopped.load(Ordering::Acquire) || self.generation != runtime::generation()
     }
 
     /// Stops the cluster and discards its data. Idempotent; does nothing in a forked child.
     pub fn stop(&self) {
-        if self.generation != process::generation() || self.stopped.swap(true, Ordering::AcqRel) {
+        if self.generation != runtime::generation() || self.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
         if let Some(forwarder) = &self.forwarder {
@@ -251,7 +251,7 @@ impl Forwarder {
             })?;
         let open = Arc::new(AtomicBool::new(true));
         let still_open = Arc::clone(&open);
-        process::spawn("rt-embedded", move || {
+        runtime::spawn("rt-embedded", move || {
             for client in listener.incoming() {
                 if !still_open.load(Ordering::Acquire) {
                     return;
@@ -290,7 +290,7 @@ fn join(client: TcpStream, target: SocketAddr) {
 
 fn pump(mut from: TcpStream, mut to: TcpStream) {
     // If the thread cannot be started, the connection closes and the client reconnects.
-    let _ = process::spawn("rt-embedded", move || {
+    let _ = runtime::spawn("rt-embedded", move || {
         let _ = io::copy(&mut from, &mut to);
         let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
     });

@@ -11,7 +11,7 @@ use super::Producer;
 use crate::error::{FailedMessage, Kind};
 use crate::kafka::client;
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 use crate::spool::SpoolRecord;
 
 /// Writes undelivered messages to the spool. Without a spool, or if that fails, they are logged. The next flush reports
@@ -26,7 +26,7 @@ pub fn spool_or_report(producer: &Producer, reports: Vec<Undelivered>) {
         }
         return;
     }
-    let process = process::current();
+    let process = runtime::current();
     let spooling_queue = producer.spooling_queue.load(Ordering::Acquire);
     let reports = name_collisions(producer, reports);
     let dispositions = spool_undelivered(producer, &reports);

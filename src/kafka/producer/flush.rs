@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{in_flight, poller, Producer};
-use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::log::Level;
-use crate::process::{self, termination};
+use crate::runtime::clock;
+use crate::runtime::{self, termination};
 
 /// Longest wait at the end of a process while no broker is known to be reachable.
 const UNREACHABLE_WAIT: Duration = Duration::from_secs(2);
@@ -188,7 +188,7 @@ impl Producer {
             .map(|(id, _)| id)
             .collect();
         let more = (last - before).saturating_sub(in_flight::TRACKED_MESSAGES as u64);
-        let process = process::current();
+        let process = runtime::current();
         let reason = process.counters.last_error();
         let reason = reason.unwrap_or_else(|| "no response".to_owned());
         for ids in ids.chunks(NAMED_PER_LINE) {
@@ -292,7 +292,7 @@ impl Producer {
         self.closing.store(true, Ordering::Release);
         poller::wake(self);
         if thread.join().is_err() {
-            process::current().log.write(
+            runtime::current().log.write(
                 crate::log::Level::Error,
                 "The delivery thread panicked; messages may not have been reported.",
             );

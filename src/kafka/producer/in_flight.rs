@@ -15,7 +15,7 @@ use super::topic_gate;
 use super::PINNED;
 use crate::ids::ID_LEN;
 use crate::kafka::client::{NativeClient, OnAcknowledgement, ProducedMessage, REFUSED_BATCH};
-use crate::process::ProcessCounters;
+use crate::runtime::ProcessCounters;
 use crate::spool::Journal;
 
 /// Power of two: the number of recent messages whose ids are stored.

@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::kafka::client::reachability::Reachability;
 use crate::kafka::client::{self, Client, Conf, REFUSED_BATCH};
 use crate::message::ProducerRecord;
-use crate::process::{self, termination};
+use crate::runtime::{self, termination};
 use crate::spool::{Journal, Spool, SpoolKey};
 
 /// Limit of messages whose topic is being looked up or created.
@@ -165,7 +165,7 @@ impl Producer {
         let is_journaled = config.spool_always || termination::serves_requests();
         let journal = (spool.is_some() && is_journaled).then(Journal::default);
         let in_flight = Arc::new(InFlight::new(
-            &process::current().counters,
+            &runtime::current().counters,
             journal,
             transactional,
         ));
@@ -415,7 +415,7 @@ impl Producer {
     /// separately.
     pub(super) fn add_counts_to_process(&self) {
         let (sent, bytes) = self.sent();
-        let counters = &process::current().counters;
+        let counters = &runtime::current().counters;
         counters.produced.fetch_add(sent, Ordering::Relaxed);
         counters.produced_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -454,7 +454,7 @@ impl Producer {
         let Some(reason) = self.failures.take_too_large(id) else {
             return self.successor()?.take_too_large(id);
         };
-        let process = process::current();
+        let process = runtime::current();
         PRODUCERS.current().callback_failures.remove(id);
         process.counters.failed.fetch_sub(1, Ordering::Relaxed);
         Some(reason)

@@ -24,7 +24,7 @@ use crate::kafka::client::{
     self, offsets_of, AdminRequests, ClientEvent, EventQueue, REFUSED_BATCH,
 };
 use crate::log::Level;
-use crate::process::{self, termination};
+use crate::runtime::{self, termination};
 use crate::spool::SpoolRecord;
 
 /// Poll timeout when idle. Events and [`wake`] interrupt it.
@@ -35,7 +35,7 @@ const BUSY: Duration = Duration::from_millis(5);
 const JOURNAL: Duration = Duration::from_millis(50);
 /// Starts the thread. It keeps the client alive until [`Producer::close`].
 pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
-    process::spawn("rt-producer", move || Poller::new(&producer).run())
+    runtime::spawn("rt-producer", move || Poller::new(&producer).run())
 }
 
 pub fn wake(producer: &Producer) {
@@ -211,7 +211,7 @@ impl<'a> Poller<'a> {
             return;
         }
         if code == Code::Fatal {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Error,
                 format!(
                     "Fatal error of the Kafka client{}: {reason}.{}",
@@ -236,7 +236,7 @@ impl<'a> Poller<'a> {
             let detail = reason.split(" (after ").next().unwrap_or_default();
             *producer.auth_error.lock() = Some(detail.to_owned());
         }
-        process::current().counters.set_last_error(reason);
+        runtime::current().counters.set_last_error(reason);
     }
 
     /// A batch was refused as too large: its messages are sent again in smaller batches, by the client that replaces
@@ -260,7 +260,7 @@ impl<'a> Poller<'a> {
             } else {
                 (format!("({})", reports[0].record.reason), "")
             };
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Warning,
                 format!(
                     "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) {reason}. They are sent \
@@ -291,7 +291,7 @@ impl<'a> Poller<'a> {
                 report.code = Code::PurgeQueue;
             }
         }
-        process::current().log.write(
+        runtime::current().log.write(
             Level::Warning,
             format!(
                 "Topic \"{}\" refused a batch of {count} messages, because {} of them are invalid. The others are \

@@ -18,7 +18,7 @@ use crate::log::Level;
 use crate::message::ProducerRecord;
 use crate::metrics::snapshot::{labels, Snapshot};
 use crate::metrics::{catalog as c, Collector};
-use crate::process::{self, PerProcess};
+use crate::runtime::{self, PerProcess};
 
 /// Applications that share an FPM pool never share a client; with more configurations than this, the least recently
 /// used is evicted.
@@ -254,7 +254,7 @@ impl ProducerPool {
         }
         for (producer, thread) in closing {
             if thread.join().is_err() {
-                process::current().log.write(
+                runtime::current().log.write(
                     Level::Error,
                     "The thread closing a replaced Kafka client panicked; messages may not have been reported.",
                 );
@@ -283,7 +283,7 @@ impl Collector for ProducerPool {
 
     fn collect(&self, into: &mut Snapshot) {
         let clients = self.all();
-        let counters = &process::current().counters;
+        let counters = &runtime::current().counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (sent, bytes) = clients
             .iter()
@@ -344,7 +344,7 @@ impl PoolState {
             return Ok(());
         }
         let closing = Arc::clone(&producer);
-        let thread = process::spawn("rt-closing", move || {
+        let thread = runtime::spawn("rt-closing", move || {
             let bound = Duration::from_millis(closing.config().shutdown_flush_ms);
             closing.close(Instant::now() + bound);
         })?;

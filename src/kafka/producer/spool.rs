@@ -17,7 +17,7 @@ use crate::kafka::producer::pool::PRODUCERS;
 use crate::log::Level;
 use crate::message::ProducerRecord;
 use crate::spool::{Claim, Journal, Spool, SpoolRecord};
-use crate::{clock, process};
+use crate::{runtime, runtime::clock};
 
 /// Records sent before their acknowledgements are awaited.
 const BATCH_SIZE: usize = 500;
@@ -101,7 +101,7 @@ impl SpoolReplay {
                 error.message().to_owned()
             }
         };
-        let process = process::current();
+        let process = runtime::current();
         process.log.write(Level::Error, said);
         process.counters.set_last_error(&report.record.reason);
     }
@@ -131,7 +131,7 @@ impl SpoolReplay {
                 self.claim = claim(spool);
             }
             for notice in spool.take_notices() {
-                process::current().log.write(Level::Warning, notice);
+                runtime::current().log.write(Level::Warning, notice);
             }
             if self.claim.is_none() {
                 self.next = Some(Instant::now() + interval(spool));
@@ -209,7 +209,7 @@ impl SpoolReplay {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    process::current().log.write(Level::Error, error.message());
+                    runtime::current().log.write(Level::Error, error.message());
                     if self.batch.is_empty() {
                         self.release_claim();
                         return;
@@ -249,7 +249,7 @@ impl SpoolReplay {
     /// Deletes the file, whose records are all sent, and looks for the next one.
     fn finish(&mut self) {
         if let Some(Err(error)) = self.claim.take().map(Claim::finish) {
-            process::current().log.write(Level::Error, error.message());
+            runtime::current().log.write(Level::Error, error.message());
         }
         self.next = None;
     }
@@ -278,7 +278,7 @@ fn interval(spool: &Spool) -> Duration {
 
 fn claim(spool: &Spool) -> Option<Claim> {
     spool.claim().unwrap_or_else(|error| {
-        process::current().log.write(Level::Error, error.message());
+        runtime::current().log.write(Level::Error, error.message());
         None
     })
 }
@@ -331,7 +331,7 @@ impl Producer {
         let written = journal.write(spool, sequence, message);
         match written {
             Err(error) if !self.config.spool_always => {
-                process::current()
+                runtime::current()
                     .log
                     .write(Level::Warning, error.message());
                 Ok(())

@@ -9,7 +9,7 @@ use super::topic_cache::Readiness;
 use crate::config::BrokerConfig;
 use crate::kafka::client::{self, AdminRequests, Client, ClientEvent, EventQueue, TopicToCreate};
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
 
 /// Timeout of a request before it is sent again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ impl TopicLookup {
             let spec = self.config.topics.spec_for_topic(&self.topic);
             let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(1);
             if let Err(error) = embedded.create_topic(&self.topic, partitions) {
-                process::current()
+                runtime::current()
                     .log
                     .write(Level::Warning, error.message());
             }
@@ -101,7 +101,7 @@ impl TopicLookup {
             validate_only: false,
         };
         if let Err(reason) = requests.create_topic(&to_create) {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Error,
                 format!("Topic \"{}\" cannot be created: {reason}.", self.topic),
             );
@@ -137,7 +137,7 @@ impl TopicLookup {
             | Code::LeaderNotAvailable
             | Code::BrokerDestroy => None,
             _ => {
-                process::current().log.write(
+                runtime::current().log.write(
                     Level::Warning,
                     format!("Topic \"{}\" can be neither created nor described: {reason}. \
                      Messages are sent to it nevertheless.",

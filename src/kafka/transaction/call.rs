@@ -20,7 +20,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::POLL_INTERVAL;
 use crate::kafka::client::{CallError, NativeClient};
 use crate::kafka::producer::Producer;
-use crate::{clock, process};
+use crate::{runtime, runtime::clock};
 
 /// Extra time for librdkafka to report the timeout itself.
 const GRACE: Duration = Duration::from_millis(200);
@@ -43,7 +43,7 @@ pub(super) fn call_with_timeout(
     let wait = left.max(Duration::from_millis(1));
     let (sender, response) = sync_channel(1);
     let own = Arc::clone(producer);
-    let thread = process::spawn("rt-transaction", move || {
+    let thread = runtime::spawn("rt-transaction", move || {
         let result = step(own.client(), wait);
         // Released before the result is sent: the receiver may expect to hold the last reference.
         drop(own);

@@ -9,11 +9,11 @@ use rdkafka::TopicPartitionList;
 use super::call::TransactionError;
 use super::call::{call_with_timeout, TransactionCall};
 use super::{current, TransactionalProducer, ABORT_TIMEOUT, POLL_INTERVAL};
-use crate::clock;
 use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::client::{self, GroupMetadata, NativeClient};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::producer::Producer;
+use crate::runtime::clock;
 
 /// Outcome of a transaction.
 #[derive(Debug)]

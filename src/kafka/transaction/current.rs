@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::fiber;
 use crate::kafka::producer::Producer;
+use crate::runtime::fiber;
 
 enum Entry {
     /// A running consumer with its Fiber: transactions below it are not used while it runs, as it has its own delivery

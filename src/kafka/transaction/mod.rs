@@ -19,11 +19,11 @@ use self::call::{call_with_timeout, TransactionError};
 use self::transactional_id::TransactionalIdLock;
 use super::client::{self, NativeClient};
 use super::producer::Producer;
-use crate::clock;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Kind, Result};
 use crate::log::Level;
-use crate::process;
+use crate::runtime;
+use crate::runtime::clock;
 
 /// librdkafka's default, in ms.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
@@ -131,7 +131,7 @@ impl TransactionalProducer {
                 old.mark_clean();
             }
         }
-        process::current().log.write(
+        runtime::current().log.write(
             Level::Warning,
             format!(
                 "{action} ({}). It is aborted, and this worker continues as \"{}\" from the committed offsets.",

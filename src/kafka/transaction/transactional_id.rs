@@ -20,7 +20,7 @@ use crate::kafka::client::NativeClient;
 use crate::kafka::producer::Producer;
 use crate::log::Level;
 use crate::spool::{effective_user, lock_exclusively};
-use crate::{clock, process};
+use crate::{runtime, runtime::clock};
 
 /// Upper limit of workers per group and machine.
 const MAX_WORKERS: u32 = 1024;
@@ -190,7 +190,7 @@ pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
         producer.close(Instant::now());
         if outcome.is_ok() {
             lock.mark_clean();
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Warning,
                 format!(
                     "A worker was killed; the transaction it may have left open as \"{id}\" was aborted."

@@ -27,7 +27,7 @@ use crate::log::Level;
 use crate::metrics::catalog as c;
 use crate::metrics::exposition::{text, ExpositionFormat};
 use crate::metrics::snapshot::{Labels, SampleValue, Snapshot};
-use crate::process;
+use crate::runtime;
 use crate::spool::{LockedFile, OpenMode};
 
 /// ms between two writes of a process that serves requests.
@@ -115,7 +115,7 @@ impl Textfile {
 
     fn log_failure(&self, written: io::Result<()>) {
         if let Err(error) = written {
-            process::current().log.write(
+            runtime::current().log.write(
                 Level::Warning,
                 format!(
                     "The metrics for the node exporter could not be written to {} ({error}): check metrics_textfile \

@@ -125,7 +125,7 @@ fn a_missing_directory_logs_a_warning() {
     Textfile::new(place).finish(&sent(1, 0.0));
     let mut one = Textfile::new(place);
     one.loop_tick(1, &|| sent(1, 0.0));
-    assert!(crate::process::current()
+    assert!(crate::runtime::current()
         .log
         .drain()
         .iter()

@@ -13,7 +13,6 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::{bailout, ce, try_catch, CatchError};
 
 use super::{results, Admin, OPEN};
-use crate::clock::coarse_ms;
 use crate::error::{Error, Kind};
 use crate::kafka::admin::{
     self as core, AdminError, AdminResult, PollInterrupts, ReadStep, TopicReader,
@@ -22,6 +21,7 @@ use crate::php::arguments::{self, finish, CallError, Key};
 use crate::php::callback::Callback;
 use crate::php::message::Message;
 use crate::php::{logging, signals, zend};
+use crate::runtime::clock::coarse_ms;
 
 /// While no records arrive, interrupts are polled this often.
 const SLICE: Duration = Duration::from_millis(50);

@@ -20,7 +20,7 @@ use crate::gateway as core;
 use crate::gateway::api_client::{host_port, ApiClient};
 use crate::gateway::backend::{AdminRequest, ConnectionInfo};
 use crate::gateway::protocol::SocketId;
-use crate::process;
+use crate::runtime;
 use crate::topic::socket_channel::Name;
 
 /// How often signals are handled and the log is delivered while `wait()` waits.
@@ -93,7 +93,7 @@ impl Gateway {
     fn current(&self) -> Result<Option<Arc<core::Gateway>>, Error> {
         let running = self.running.borrow().clone();
         match running {
-            Some(inherited) if self.generation.get() != process::generation() => {
+            Some(inherited) if self.generation.get() != runtime::generation() => {
                 // Its threads do not exist in this process: it must be neither joined nor dropped.
                 std::mem::forget(inherited);
                 Err(forked_error())
@@ -106,11 +106,11 @@ impl Gateway {
         if self.current()?.is_some_and(|gateway| gateway.is_running()) {
             return Ok(());
         }
-        let gateway = process::without_signals(|| {
+        let gateway = runtime::without_signals(|| {
             core::Gateway::start(self.config.settings.clone(), &self.broker)
         })?;
         *self.running.borrow_mut() = Some(Arc::new(gateway));
-        self.generation.set(process::generation());
+        self.generation.set(runtime::generation());
         RUNNING.with(|open| open.add(self));
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Gateway {
         self.handlers.borrow_mut().take();
         let gateway = self.running.borrow_mut().take();
         if let Some(gateway) = gateway {
-            if self.generation.get() == process::generation() {
+            if self.generation.get() == runtime::generation() {
                 gateway.stop(drain);
             } else {
                 std::mem::forget(gateway);
@@ -184,7 +184,7 @@ impl Gateway {
             config,
             broker,
             running: RefCell::default(),
-            generation: Cell::new(process::generation()),
+            generation: Cell::new(runtime::generation()),
             handlers: RefCell::default(),
         })
     }
@@ -222,7 +222,7 @@ impl Gateway {
         let until = Instant::now() + Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
         if self.handlers.borrow().is_none() && self.current()?.is_some() {
             if !signals::SignalHandlers::any_installed() {
-                crate::clock::clear_signal();
+                crate::runtime::clock::clear_signal();
             }
             *self.handlers.borrow_mut() = Some(signals::SignalHandlers::install());
         }
@@ -232,7 +232,7 @@ impl Gateway {
             }
             // A PHP handler may have called stop().
             let serves = self.current()?.is_some_and(|gateway| gateway.is_running());
-            if !serves || crate::clock::is_signalled() {
+            if !serves || crate::runtime::clock::is_signalled() {
                 return Ok(true);
             }
             let left = until.saturating_duration_since(Instant::now());

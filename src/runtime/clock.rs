@@ -1,9 +1,10 @@
 //! A monotonic clock that costs a few nanoseconds at a resolution of some milliseconds, cheap enough to read between
 //! two records; and the shutdown deadline that a signal sets.
-#![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::ids::read_clock;
 
 // The clocks of the kernel's last tick; elsewhere than on Linux the exact ones.
 #[cfg(target_os = "linux")]
@@ -16,43 +17,16 @@ const CLOCKS: (libc::clockid_t, libc::clockid_t) = (libc::CLOCK_MONOTONIC, libc:
 #[inline]
 #[must_use]
 pub fn coarse_ms() -> u64 {
-    let (seconds, nanos) = read(CLOCKS.0);
+    let (seconds, nanos) = read_clock(CLOCKS.0);
     seconds * 1000 + u64::from(nanos / 1_000_000)
-}
-
-/// Seconds and nanoseconds of Unix time at the kernel's last tick, at most 10 ms ago; a fifth of the cost of the exact
-/// time.
-#[inline]
-#[must_use]
-pub fn recent_unix_time() -> (u64, u32) {
-    read(CLOCKS.1)
 }
 
 /// Nanoseconds since an arbitrary point in the past; monotonic. A quarter of the instructions of `Instant::elapsed()`.
 #[inline]
 #[must_use]
 pub fn monotonic_ns() -> u64 {
-    let (seconds, nanos) = read(libc::CLOCK_MONOTONIC);
+    let (seconds, nanos) = read_clock(libc::CLOCK_MONOTONIC);
     seconds * 1_000_000_000 + u64::from(nanos)
-}
-
-// SAFETY: as the C library has it; it touches no memory but what the reference lends. All supported Linux versions have
-// the clocks that are read here.
-unsafe extern "C" {
-    safe fn clock_gettime(clock: libc::clockid_t, time: &mut libc::timespec) -> libc::c_int;
-}
-
-#[inline]
-fn read(clock: libc::clockid_t) -> (u64, u32) {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    clock_gettime(clock, &mut time);
-    (
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 /// Set by a signal handler, which may touch nothing but an atomic.

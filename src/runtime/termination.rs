@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::{current, generation, spawn};
-use crate::clock;
 use crate::log::Level;
+use crate::runtime::clock;
 
 // SAFETY: as the C library has them; async-signal-safe.
 unsafe extern "C" {

@@ -7,6 +7,8 @@
 //! leaked on purpose.
 #![allow(unsafe_code)]
 
+pub mod clock;
+pub mod fiber;
 pub mod termination;
 
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
