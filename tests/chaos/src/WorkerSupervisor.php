@@ -245,7 +245,7 @@ final class WorkerSupervisor
         if ($signal !== null) {
             return $this->violation("crashed with signal $signal", $worker);
         }
-        $memory = $worker->code() === 255 && str_contains($worker->output(), 'Allowed memory size');
+        $memory = $worker->code() === 255 && str_contains($worker->output(PHP_INT_MAX), 'Allowed memory size');
         if ($worker->code() === Behaviour::EXIT_CODE || $memory) {
             return $memory ? 'ended by memory_limit in a callback' : 'ended by exit in a callback';
         }
