@@ -58,7 +58,10 @@ final class Checker
         $ledger = $this->ledger;
         $this->account();
         $this->report->mustBeEmpty('Twice in the output topic', Ledger::repeated($ledger->output));
-        $this->report->mustBeEmpty('Twice in the dead-letter topics', Ledger::repeated($ledger->dead));
+        $this->report->mustBeEmpty('Twice in the dead-letter topics', array_map(
+            static fn (int $n): string => "$n: " . implode(' and ', $ledger->places[$n] ?? []),
+            Ledger::repeated($ledger->dead)
+        ));
         $this->report->mustBeEmpty(
             'In the output and in the dead-letter topics',
             $ledger->numbers(fn (int $n) => $ledger->output[$n] !== "\0" && $ledger->dead[$n] !== "\0")

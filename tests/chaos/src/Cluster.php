@@ -145,7 +145,7 @@ final class Cluster
         $command = [...self::java(), 'org.apache.kafka.tools.consumer.ConsoleConsumer',
             '--bootstrap-server', $this->address, '--topic', $topic, '--from-beginning',
             '--isolation-level', 'read_committed', '--formatter-property', "key.separator=\t"];
-        foreach (['partition', 'offset', 'headers', 'key', 'value'] as $what) {
+        foreach (['timestamp', 'partition', 'offset', 'headers', 'key', 'value'] as $what) {
             array_push($command, '--formatter-property', "print.$what=true");
         }
 

@@ -22,6 +22,8 @@ final class Ledger
     public array $classes = [];
     /** @var array<int, int> number => attempts its dead letter tells */
     public array $attempts = [];
+    /** @var array<int, list<string>> number => where its dead letters are */
+    public array $places = [];
     /** @var list<string> where a key's first appearances do not ascend */
     public array $disorder = [];
     /** @var list<string> where the producer's order was not kept */
@@ -50,7 +52,7 @@ final class Ledger
                 $topic === $this->job->output() => fn (int $p, int $o, string $h, ?string $key, string $value)
                     => $this->forwarded($p, $o, $key, $value, $last),
                 default => fn (int $p, int $o, string $headers, ?string $key, string $value)
-                    => $this->deadLettered($headers, $value),
+                    => $this->deadLettered("$topic partition $p offset $o", $headers, $value),
             });
         }
         foreach (glob("{$this->job->directory}/worker-*.notes") ?: [] as $file) {
@@ -125,11 +127,12 @@ final class Ledger
         }
     }
 
-    private function deadLettered(string $headers, string $value): void
+    private function deadLettered(string $place, string $headers, string $value): void
     {
         $envelope = json_decode($value, true);
         $number = is_array($envelope) ? ($envelope['data'] ?? null) : $envelope;
         if (is_int($number) && $this->count($this->dead, $number)) {
+            $this->places[$number][] = "$place ($headers)";
             $this->classes[$number] = preg_match('/x-exception-class:([^,\t]*)/', $headers, $m) ? $m[1] : '';
             $this->attempts[$number] = preg_match('/x-attempts:(\d+)/', $headers, $m) ? (int) $m[1] : -1;
         }

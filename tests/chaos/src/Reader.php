@@ -15,6 +15,8 @@ final class Reader
 {
     /** Key of the last record of a partition: an open transaction before it hides it. */
     private const END = 'the-end';
+    private const LINE =
+        '/\ACreateTime:(\d+)\tPartition:(\d+)\tOffset:(\d+)\t(.*)\t([^\t]*)\t([^\t]*)\z/';
 
     public function __construct(private readonly Cluster $cluster, private readonly string $directory)
     {
@@ -23,7 +25,8 @@ final class Reader
     /**
      * Every record of the topic, by partition and in order.
      *
-     * @param callable(int, int, string, string|null, string): void $record partition, offset, headers, key, value
+     * @param callable(int, int, string, string|null, string): void $record partition, offset,
+     *     timestamp and headers, key, value
      * @param float $timeout seconds until it must have ended
      *
      * @throws RuntimeException the end of a partition cannot be seen: something before it is undecided
@@ -47,13 +50,14 @@ final class Reader
             $lines = explode("\n", $rest . fread($pipes[1], 1 << 18));
             $rest = array_pop($lines);
             foreach ($lines as $line) {
-                if (!preg_match('/\APartition:(\d+)\tOffset:(\d+)\t(.*)\t([^\t]*)\t([^\t]*)\z/', $line, $match)) {
+                if (!preg_match(self::LINE, $line, $match)) {
                     throw new RuntimeException("Kafka's console consumer prints what is not a record: $line");
                 }
-                [, $partition, $offset, $headers, $key, $value] = $match;
+                [, $timestamp, $partition, $offset, $headers, $key, $value] = $match;
                 if ($key === self::END) {
                     $ended[$partition] = true;
                 } elseif (!isset($ended[$partition])) {
+                    $headers = "timestamp:$timestamp,$headers";
                     $record((int) $partition, (int) $offset, $headers, $key === 'null' ? null : $key, $value);
                 }
             }

@@ -274,7 +274,7 @@ final class WorkerSupervisor
         $what = $this->job->behaviour()->of((int) $last[1]);
 
         return in_array($what, [Behaviour::EXIT, Behaviour::EXIT_ONCE], true)
-            || str_contains($worker->output(), 'Allowed memory size');
+            || str_contains($worker->output(PHP_INT_MAX), 'Allowed memory size');
     }
 
     private function violation(string $what, Process $worker): string
