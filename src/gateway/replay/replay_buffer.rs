@@ -16,10 +16,6 @@ use crate::runtime::clock::coarse_ms;
 /// Size of an entry without its strings, in bytes.
 const ENTRY_OVERHEAD: usize = 160;
 
-/// How many removals ahead a broadcast and its text are read from memory.
-const PREFETCH_BROADCAST: usize = 12;
-const PREFETCH_TEXT: usize = 6;
-
 pub type PartitionKey = (TopicNumber, i32);
 
 /// A broadcast with Kafka's timestamp of its record, ms.
@@ -84,19 +80,6 @@ pub struct Found {
     pub up_to: Vec<i64>,
     /// Indexes of the requested partitions whose start is no longer buffered.
     pub missing: Vec<usize>,
-}
-
-/// Asks the processor for the cache line at an address, without waiting for it.
-#[allow(unsafe_code)]
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, for any address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 fn size(broadcast: &Broadcast) -> usize {
@@ -233,20 +216,7 @@ impl Inner {
         })
     }
 
-    /// Brings what the next removals read into the processor's cache: a broadcast that is removed was stored minutes
-    /// ago. First the broadcast, then its text, whose address it holds.
-    fn prepare_evictions(&self) {
-        let ahead = |places: usize| self.entries.get(places)?.broadcast.as_ref();
-        if let Some(broadcast) = ahead(PREFETCH_BROADCAST) {
-            prefetch(Arc::as_ptr(broadcast).cast());
-        }
-        if let Some(broadcast) = ahead(PREFETCH_TEXT) {
-            prefetch(broadcast.channel().as_ptr());
-        }
-    }
-
     fn evict(&mut self) {
-        self.prepare_evictions();
         let Some(entry) = self.entries.pop_front() else {
             self.bytes = 0;
             return;
