@@ -210,14 +210,11 @@ pub fn names(list: &Zval, method: &str, argument: &str) -> Result<Vec<String>, C
 
 /// An array of partition => offset.
 pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, CallError> {
-    let Some(value) = value
-        .map(Zval::dereference)
-        .filter(|value| !value.is_null())
-    else {
+    let Some(table) = arguments::optional(value, |value| arguments::array(value, place))? else {
         return Ok(Vec::new());
     };
     let mut list = Vec::new();
-    for (key, offset) in arguments::entries(arguments::array(value, place)?) {
+    for (key, offset) in arguments::entries(table) {
         let partition = match &key {
             Key::Int(number) => i32::try_from(*number).ok().filter(|number| *number >= 0),
             Key::Bytes(_) => None,
@@ -240,14 +237,11 @@ pub fn offsets(value: Option<&Zval>, place: &str) -> Result<Vec<(i32, i64)>, Cal
 /// The settings of a new topic, by name.
 pub fn settings(value: Option<&Zval>) -> Result<Vec<(String, String)>, CallError> {
     let place = "Admin::createTopic(): Argument #4 ($config)";
-    let Some(value) = value
-        .map(Zval::dereference)
-        .filter(|value| !value.is_null())
-    else {
+    let Some(table) = arguments::optional(value, |value| arguments::array(value, place))? else {
         return Ok(Vec::new());
     };
     let mut list = Vec::new();
-    for (key, setting) in arguments::entries(arguments::array(value, place)?) {
+    for (key, setting) in arguments::entries(table) {
         let Some(name) = key.text() else {
             return Err(Error::configuration(format!(
                 "{place}: the name \"{key}\" is not valid UTF-8."
