@@ -59,7 +59,7 @@ pub struct CircuitPolicy {
     pub backoff: ExponentialBackoff,
 }
 
-/// Whether a record may be handed to the callback.
+/// How a circuit treats the next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     Closed,
@@ -106,7 +106,7 @@ struct Open {
 }
 
 impl Circuit {
-    /// Whether the callback may be called.
+    /// How the next record is treated.
     #[inline]
     pub fn gate(&self, now: impl FnOnce() -> Instant) -> Gate {
         if self.failures.get() == 0 {

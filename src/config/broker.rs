@@ -89,7 +89,7 @@ pub struct BrokerConfig {
     pub producer_overrides: Properties,
     /// The user's properties for consumers, including security.
     pub consumer_overrides: Properties,
-    /// Where the OAUTHBEARER tokens of its clients come from.
+    /// The source of the OAUTHBEARER tokens of its clients.
     pub token_sources: Vec<TokenSource>,
     /// One debug line for each key that was ignored or translated.
     pub debug_notes: Vec<String>,

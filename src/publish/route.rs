@@ -131,10 +131,10 @@ impl Route {
     }
 }
 
-/// What a broadcast is sent with: client, route, and memory of the envelope.
+/// Client, route and envelope memory of a broadcast.
 type Known<'a> = (&'a Sender, &'a mut Route, &'a mut Vec<u8>);
 
-/// What the last broadcast used: the next one most often needs the same.
+/// Client, route and envelope memory of the last broadcast: the next one most often needs the same.
 pub struct LastBroadcast {
     pub sender: Sender,
     route: Option<Route>,

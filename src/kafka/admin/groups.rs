@@ -125,7 +125,7 @@ pub struct CommittedOffset {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// What the member wrote beside the offset.
+    /// The metadata that the member committed with the offset.
     pub metadata: Vec<u8>,
 }
 

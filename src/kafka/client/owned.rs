@@ -124,7 +124,7 @@ pub(super) fn text(of: Option<Text<'_>>) -> String {
     of.map_or_else(String::new, |text| text.to_string())
 }
 
-/// What `call` wrote to a buffer of this length.
+/// The result of `call`, and the text that it wrote to the buffer.
 pub(super) fn written<R>(call: impl FnOnce(*mut c_char, usize) -> R) -> (R, String) {
     let mut buffer = [0_u8; 512];
     let result = call(buffer.as_mut_ptr().cast(), buffer.len());

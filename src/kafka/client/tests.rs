@@ -17,7 +17,7 @@ use rdkafka::ClientConfig;
 use super::{partitions_of, Conf};
 use crate::spool::tests::Child;
 
-/// What the crate has passed on to the application.
+/// Events that the crate has passed on to the application.
 #[derive(Clone, Default)]
 struct Seen {
     lines: Arc<AtomicUsize>,

@@ -278,7 +278,7 @@ impl Partitioner for TopicGate {
     }
 }
 
-/// What became of a message.
+/// The result of a message.
 pub(super) enum Passed<'a> {
     /// librdkafka's answer.
     Produced(Code),
