@@ -212,7 +212,9 @@ async fn serve(mut stream: TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::{addresses, Listener};
+    use crate::config::testing;
     use crate::error::Kind;
+    use crate::kafka::producer::pool::PRODUCERS;
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::time::{Duration, Instant};
@@ -253,6 +255,10 @@ mod tests {
 
     #[test]
     fn requests_are_answered_and_the_port_is_released_on_stop() {
+        // A process has metrics of producers once it has one.
+        crate::monitoring::install();
+        let client = PRODUCERS.current().get(&testing::config(&[]));
+        let _client = client.expect("a producer");
         // One listener at a time: LISTENER_FD holds a single descriptor.
         let listener = Listener::start("127.0.0.1:0").expect("a port");
         let address = listener.address();
