@@ -123,4 +123,10 @@ final class Process
 
         return implode("\n", array_slice($all, -$lines));
     }
+
+    /** True if memory_limit ended it; lines of the log may follow that of the fatal error. */
+    public function exceededMemory(): bool
+    {
+        return str_contains((string) @file_get_contents($this->log), 'Allowed memory size');
+    }
 }

@@ -245,7 +245,7 @@ final class WorkerSupervisor
         if ($signal !== null) {
             return $this->violation("crashed with signal $signal", $worker);
         }
-        $memory = $worker->code() === 255 && str_contains($worker->output(PHP_INT_MAX), 'Allowed memory size');
+        $memory = $worker->code() === 255 && $worker->exceededMemory();
         if ($worker->code() === Behaviour::EXIT_CODE || $memory) {
             return $memory ? 'ended by memory_limit in a callback' : 'ended by exit in a callback';
         }
@@ -274,7 +274,7 @@ final class WorkerSupervisor
         $what = $this->job->behaviour()->of((int) $last[1]);
 
         return in_array($what, [Behaviour::EXIT, Behaviour::EXIT_ONCE], true)
-            || str_contains($worker->output(PHP_INT_MAX), 'Allowed memory size');
+            || $worker->exceededMemory();
     }
 
     private function violation(string $what, Process $worker): string
