@@ -5,7 +5,7 @@
 //! counts as connected for [`RESPONSE_WITHIN_MS`] after a response, and an idle client sends a request every
 //! [`KEEP_ALIVE_MS`]. The responses are recorded by librdkafka's threads, also while a callback runs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
@@ -25,6 +25,9 @@ const PROBE_INTERVAL_MS: u64 = 500;
 const SILENT_INTERVAL_MS: u64 = 5_000;
 /// Responses before the client is authenticated: `SaslHandshake`, `ApiVersions`, `SaslAuthenticate`.
 const HANDSHAKE_KEYS: [i16; 3] = [17, 18, 36];
+/// Requests that change a transaction: `Produce`, `AddPartitionsToTxn`, `AddOffsetsToTxn`, `EndTxn`,
+/// `TxnOffsetCommit`.
+const TRANSACTION_KEYS: [i16; 5] = [0, 24, 25, 26, 28];
 
 /// Times are by [`coarse_ms`], 0 for never.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Reachability {
     /// The first lost connection since the last response.
     lost: AtomicU64,
     probed: AtomicU64,
+    /// One of [`TRANSACTION_KEYS`] had no response: a broker may still receive it.
+    unanswered: AtomicBool,
 }
 
 impl Default for Reachability {
@@ -49,7 +54,14 @@ impl Reachability {
             last_response: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             probed: AtomicU64::new(now),
+            unanswered: AtomicBool::new(false),
         }
+    }
+
+    /// True if a request of a transaction had no response, because its connection was lost or its time was over: a
+    /// broker may still receive it.
+    pub(in crate::kafka) fn has_unanswered_requests(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire)
     }
 
     /// True if a broker responded within [`RESPONSE_WITHIN_MS`], and after the last lost connection.
@@ -135,7 +147,11 @@ impl Reachability {
 
 impl OnResponse for Reachability {
     fn on_response(&self, api_key: i16, is_error: bool) {
-        if !is_error && !HANDSHAKE_KEYS.contains(&api_key) {
+        if is_error {
+            if TRANSACTION_KEYS.contains(&api_key) {
+                self.unanswered.store(true, Ordering::Release);
+            }
+        } else if !HANDSHAKE_KEYS.contains(&api_key) {
             self.record_response(coarse_ms());
         }
     }
@@ -144,7 +160,8 @@ impl OnResponse for Reachability {
 #[cfg(test)]
 mod tests {
     use super::{
-        Code, Reachability, KEEP_ALIVE_MS, RECONNECT_MS, RESPONSE_WITHIN_MS, SILENT_INTERVAL_MS,
+        Code, OnResponse, Reachability, KEEP_ALIVE_MS, RECONNECT_MS, RESPONSE_WITHIN_MS,
+        SILENT_INTERVAL_MS,
     };
 
     #[test]
@@ -184,6 +201,17 @@ mod tests {
         assert!(broker.probe_due_at(40_000, false));
         assert!(!broker.probe_due_at(40_499, false));
         assert!(broker.probe_due_at(40_500, false));
+    }
+
+    #[test]
+    fn only_requests_of_a_transaction_count_as_unanswered() {
+        let (produce, metadata) = (0, 3);
+        let broker = Reachability::default();
+        broker.on_response(produce, false);
+        broker.on_response(metadata, true);
+        assert!(!broker.has_unanswered_requests());
+        broker.on_response(produce, true);
+        assert!(broker.has_unanswered_requests());
     }
 
     #[test]

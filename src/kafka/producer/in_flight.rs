@@ -123,6 +123,8 @@ pub struct InFlight {
     counters: &'static ProcessCounters,
     /// A transaction is aborted as a whole instead of sending a part of it again.
     transactional: bool,
+    /// A message has failed, or was purged.
+    undelivered: AtomicBool,
 }
 
 impl InFlight {
@@ -144,6 +146,7 @@ impl InFlight {
             journal,
             counters,
             transactional,
+            undelivered: AtomicBool::new(false),
         }
     }
 
@@ -204,6 +207,11 @@ impl InFlight {
             .tracked
             .load(Ordering::Acquire)
             .saturating_sub(completed)
+    }
+
+    /// True if a message that librdkafka had accepted was not acknowledged.
+    pub fn has_undelivered(&self) -> bool {
+        self.undelivered.load(Ordering::Acquire)
     }
 
     /// Completes a message: acknowledged, failed and reported, or rejected by librdkafka.
@@ -275,6 +283,7 @@ impl InFlight {
     fn on_acknowledged(&self, opaque: u64, failed: bool) {
         if failed {
             // Completed with its delivery report, which carries the message itself.
+            self.undelivered.store(true, Ordering::Release);
             return;
         }
         if !self.broker_responded.load(Ordering::Relaxed) {

@@ -237,6 +237,16 @@ impl Producer {
         self.client.is_inherited()
     }
 
+    /// True if a request of this client had no response and may still be received by a broker.
+    pub(in crate::kafka) fn has_unanswered_requests(&self) -> bool {
+        self.reachability.has_unanswered_requests()
+    }
+
+    /// True if this client must not begin another transaction, see [`super::transaction`].
+    pub(in crate::kafka) fn needs_new_epoch(&self) -> bool {
+        self.has_unanswered_requests() || self.in_flight.has_undelivered()
+    }
+
     /// True after a fatal error, an eviction or a fork: get another client from [`pool::ProducerPool`].
     #[inline]
     #[must_use]

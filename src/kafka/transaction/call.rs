@@ -70,7 +70,7 @@ pub(super) fn call_with_timeout(
 }
 
 /// Cuts the time if a signal has asked the process to end.
-fn apply_shutdown_deadline(until: &mut Instant) {
+pub(super) fn apply_shutdown_deadline(until: &mut Instant) {
     if clock::is_signalled() {
         clock::begin_shutdown();
         *until = (*until).min(Instant::now() + clock::bounded(SHUTDOWN_TIMEOUT));

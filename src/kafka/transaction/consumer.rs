@@ -180,10 +180,11 @@ impl Transactions for TransactionalConsumer<'_> {
         if !self.prepare()? {
             return Ok(false);
         }
-        if transaction.abort_pending.get()
-            && !transaction.try_abort(Instant::now() + ABORT_TIMEOUT)?
-        {
-            return Ok(false);
+        if transaction.abort_pending.get() {
+            let until = Instant::now() + ABORT_TIMEOUT;
+            if !transaction.try_abort(until)? || !transaction.is_ready() {
+                return Ok(false);
+            }
         }
         let producer = transaction.producer();
         if let Err(error) = producer.client().begin_transaction() {
@@ -220,7 +221,6 @@ impl Transactions for TransactionalConsumer<'_> {
         if let Some(error) = Self::undelivered(&producer) {
             if producer.refused_batch.load(Ordering::Acquire) > 0 {
                 self.abort()?;
-                transaction.client_failed.set(true);
                 return Ok(TransactionOutcome::Aborted(Error::new(
                     Kind::Connection,
                     "a batch of its messages was refused as too large; they are sent again in smaller batches.",

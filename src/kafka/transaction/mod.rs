@@ -1,6 +1,14 @@
 //! Transactions: messages sent by a worker's callbacks and the offsets of the handled records become visible together
 //! or not at all. The worker's producer has a transactional.id; a client that initializes the same id fences the
 //! previous one.
+//!
+//! **Late requests.** Kafka tells the transactions of a client apart only by the producer epoch, and this librdkafka
+//! uses one epoch for all of them (with KIP-890 each would have its own). A request whose connection was lost may be
+//! received after the abort of its transaction: it then applies to the next one, whether message, commit or offset.
+//! And librdkafka gives the sequence numbers of purged messages to the next messages: if a purged one was stored before
+//! its connection was lost, the broker acknowledges the next one as its duplicate and drops it. After an unanswered
+//! request or an undelivered message another client therefore takes over before the next transaction begins: Kafka
+//! rejects requests with the old epoch, and sequence numbers start again.
 
 mod call;
 mod consumer;
@@ -15,7 +23,7 @@ use std::time::{Duration, Instant};
 pub use self::consumer::{TransactionOutcome, TransactionalConsumer, Transactions};
 pub use self::current::{clear, current_for, save_current};
 
-use self::call::{call_with_timeout, TransactionError};
+use self::call::{apply_shutdown_deadline, call_with_timeout, TransactionError};
 use self::transactional_id::TransactionalIdLock;
 use super::client::{self, NativeClient};
 use super::producer::Producer;
@@ -97,9 +105,13 @@ impl TransactionalProducer {
         u64::try_from(self.timeout.as_millis()).unwrap_or(DEFAULT_TIMEOUT_MS)
     }
 
-    /// True once `init_transactions` has succeeded for the current client.
+    /// True if `init_transactions` has succeeded for the current client, and it may begin a transaction.
     fn is_ready(&self) -> bool {
-        self.ready.get() && !self.client_failed.get()
+        self.ready.get() && !self.needs_new_client()
+    }
+
+    fn needs_new_client(&self) -> bool {
+        self.client_failed.get() || self.producer.borrow().needs_new_epoch()
     }
 
     /// Marks the client as unusable: Kafka aborts its open transaction, and the next client starts from the committed
@@ -165,6 +177,7 @@ impl TransactionalProducer {
     pub fn close(&self) {
         if self.abort_pending.get() {
             // Without a response, Kafka aborts the transaction itself after its timeout.
+            self.settle();
             drop(self.send_abort(Instant::now() + clock::bounded(Duration::from_secs(1))));
         }
         let producer = self.producer();
@@ -173,7 +186,8 @@ impl TransactionalProducer {
         let seconds = if self.client_failed.get() { 0 } else { 2 };
         producer.close(Instant::now() + clock::bounded(Duration::from_secs(seconds)));
         if let Some(id_lock) = self.id_lock.borrow().as_ref() {
-            if !self.abort_pending.get() && !self.client_failed.get() {
+            // Before `init_transactions`, a transaction of a killed worker may be open.
+            if self.ready.get() && !self.abort_pending.get() && !self.client_failed.get() {
                 id_lock.mark_clean();
             }
         }
@@ -202,6 +216,10 @@ impl TransactionalProducer {
 
     /// Aborts the open transaction; false if the client must be replaced first, which aborts it as well.
     fn try_abort(&self, until: Instant) -> Result<bool> {
+        self.settle();
+        if self.producer.borrow().has_unanswered_requests() {
+            return self.take_over(until);
+        }
         match self.send_abort(until) {
             Ok(()) => Ok(true),
             Err(error) => self
@@ -210,12 +228,32 @@ impl TransactionalProducer {
         }
     }
 
-    fn send_abort(&self, until: Instant) -> std::result::Result<(), TransactionError> {
+    /// Waits briefly for the messages of a transaction that is about to be aborted: the coordinator rejects an abort
+    /// of partitions it does not know yet, and with every message acknowledged the client can continue.
+    fn settle(&self) {
         let producer = self.producer();
         producer.aborting.store(true, Ordering::Release);
-        // The coordinator rejects an abort of partitions it does not know yet; waiting for the last produce requests
-        // adds them.
-        producer.wait_for_delivery(Instant::now() + clock::bounded(SHORT_WAIT));
+        if !producer.has_unanswered_requests() {
+            producer.wait_for_delivery(Instant::now() + clock::bounded(SHORT_WAIT));
+        }
+    }
+
+    /// Aborts the open transaction with the `init_transactions` of another client, whose markers have the new epoch:
+    /// each partition rejects unanswered requests from then on. False if Kafka has not answered yet.
+    fn take_over(&self, mut until: Instant) -> Result<bool> {
+        loop {
+            apply_shutdown_deadline(&mut until);
+            if self.init()? {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn send_abort(&self, until: Instant) -> std::result::Result<(), TransactionError> {
+        let producer = self.producer();
         let step = Box::new(NativeClient::abort_transaction);
         call_with_timeout(&producer, until, step)?;
         producer.wait_for_delivery(Instant::now() + clock::bounded(Duration::from_secs(2)));
@@ -226,7 +264,17 @@ impl TransactionalProducer {
     }
 
     fn init(&self) -> Result<bool> {
-        if self.client_failed.get() {
+        if self.needs_new_client() {
+            if !self.client_failed.get() {
+                runtime::current().log.write(
+                    Level::Notice,
+                    format!(
+                        "Not everything that was sent as \"{}\" was acknowledged: this worker continues with a new \
+                         client, so that Kafka rejects what arrives late.",
+                        self.id.borrow()
+                    ),
+                );
+            }
             self.start_new_client()?;
         }
         let producer = self.producer();
@@ -237,6 +285,8 @@ impl TransactionalProducer {
                     transactional_id::abort_orphans(&self.config, self.timeout_ms());
                 }
                 self.ready.set(true);
+                // It has aborted an open transaction.
+                self.abort_pending.set(false);
                 Ok(true)
             }
             Err(error) if error.is_retriable() => Ok(false),
