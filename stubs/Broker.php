@@ -1,9 +1,5 @@
 <?php
 
-/**
- * IDE stub of the native Broker class; loaded as a replacement if the extension is missing.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime;
@@ -24,6 +20,8 @@ use Toporia\Realtime\Exception\ExtensionMissingException;
  */
 final class Broker implements Contract\Publisher, Contract\Consumer
 {
+    use Support\NativeObject;
+
     /**
      * Does not connect: the first publish or consume() does.
      *

@@ -1,9 +1,5 @@
 <?php
 
-/**
- * IDE stub of the native Message class; loaded as a replacement if the extension is missing.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime;
@@ -23,6 +19,8 @@ use Toporia\Realtime\Exception\InvalidChannelException;
  */
 final class Message implements JsonSerializable
 {
+    use Support\NativeObject;
+
     private Support\Envelope $envelope;
     private ?string $key = null;
     /** @var array<string, list<string|null>> */

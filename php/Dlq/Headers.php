@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Dlq;
 
+use Toporia\Realtime\Message;
+
 /**
  * The record headers of dead letters and of replays. A replay keeps the record's own headers and adds three:
  * `x-original-*`, so that another failure still refers to the first one; `x-replay-group`, so that only the group that
@@ -36,6 +38,30 @@ final class Headers
     private const PASSED_ON = ['x-realtime-socket', 'x-realtime-public'];
 
     /**
+     * All headers of a message in the format of Broker::send(): a list of values if a name occurs more than once.
+     *
+     * @return array<string, string|null|list<string|null>>
+     */
+    public static function of(Message $message): array
+    {
+        $names = array_map('strval', array_keys($message->getHeaders()));
+
+        return self::single(array_combine($names, array_map($message->getHeaderValues(...), $names)));
+    }
+
+    /**
+     * The same of the values of each name.
+     *
+     * @param array<string, list<string|null>> $headers
+     *
+     * @return array<string, string|null|list<string|null>>
+     */
+    public static function single(array $headers): array
+    {
+        return array_map(static fn (array $values): mixed => count($values) === 1 ? $values[0] : $values, $headers);
+    }
+
+    /**
      * The headers to replay a letter with.
      *
      * @param Record|null $original the failed record, if the letter only holds its coordinates
@@ -45,7 +71,7 @@ final class Headers
     public static function forReplay(Letter $letter, string $group, ?Record $original = null): array
     {
         $own = array_filter(
-            ($original ?? $letter->record)->allHeaders(),
+            ($original ?? $letter->record)->headers,
             static fn (int|string $name): bool => !self::isOurs((string) $name),
             ARRAY_FILTER_USE_KEY
         );

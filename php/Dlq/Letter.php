@@ -145,16 +145,16 @@ final class Letter
 
     private function text(string $header): ?string
     {
-        $value = $this->record->headers[$header] ?? '';
+        $value = $this->record->header($header);
 
         return $value === '' ? null : $value;
     }
 
     private function number(string $header): ?int
     {
-        $value = $this->record->headers[$header] ?? '';
+        $value = $this->record->header($header);
 
-        return preg_match('/\A\d{1,18}\z/', $value) === 1 ? (int) $value : null;
+        return preg_match('/\A\d{1,18}\z/', $value ?? '') === 1 ? (int) $value : null;
     }
 
     /** @return array{id: string, channel: string|null, event: string|null}|false */

@@ -44,7 +44,7 @@ final class LetterDetails
             $lines[] = str_pad($name, 10) . Text::printable($value);
         }
         $lines[] = 'Headers' . ($record->headers === [] ? '   (none)' : '');
-        foreach ($record->allHeaders() as $name => $values) {
+        foreach ($record->headers as $name => $values) {
             foreach (is_array($values) ? $values : [$values] as $value) {
                 $lines[] = '  ' . Text::printable((string) $name) . ': ' . Text::printable($value ?? '(no value)');
             }
@@ -61,8 +61,8 @@ final class LetterDetails
     {
         $record = $this->letter->record;
         $headers = [];
-        foreach ($record->headers as $name => $value) {
-            $headers += self::text((string) $name, $value);
+        foreach (array_map('strval', array_keys($record->headers)) as $name) {
+            $headers += self::text($name, $record->header($name));
         }
 
         return $this->letter->toArray($this->replayedAt) + ['chain' => $this->letter->exceptionChain()]

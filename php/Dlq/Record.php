@@ -14,9 +14,9 @@ final class Record
 {
     /**
      * @param string|null $value null: a tombstone, or a dead letter that only holds coordinates
-     * @param array<string, string|null> $headers by name; null: a header without a value
+     * @param array<string, string|null|list<string|null>> $headers by name; null: a header without a value; a list if a
+     *        name occurs more than once
      * @param int $timestamp Kafka's timestamp, in Unix seconds
-     * @param array<string, list<string|null>> $repeated all values of headers whose name occurs more than once
      */
     public function __construct(
         public readonly string $topic,
@@ -25,50 +25,37 @@ final class Record
         public readonly ?string $key,
         public readonly ?string $value,
         public readonly array $headers,
-        public readonly int $timestamp,
-        public readonly array $repeated = []
+        public readonly int $timestamp
     ) {
     }
 
     /** Creates a record from a message of a raw topic. */
     public static function of(Message $message): self
     {
-        $headers = $message->getHeaders();
-        $repeated = [];
-        foreach (array_keys($headers) as $name) {
-            $values = $message->getHeaderValues((string) $name);
-            if (count($values) > 1) {
-                $repeated[$name] = $values;
-            }
-        }
-
         return new self(
             (string) $message->getTopic(),
             (int) $message->getPartition(),
             (int) $message->getOffset(),
             $message->getKey(),
             $message->getPayload(),
-            $headers,
-            $message->getTimestamp(),
-            $repeated
+            Headers::of($message),
+            $message->getTimestamp()
         );
     }
 
-    /**
-     * All headers in the format of Broker::send(): a list of values if a name occurs more than once.
-     *
-     * @return array<string, string|null|list<string|null>>
-     */
-    public function allHeaders(): array
+    /** The value of a header, the last one if its name occurs more than once; null: no value, or no such header. */
+    public function header(string $name): ?string
     {
-        return array_replace($this->headers, $this->repeated);
+        $value = $this->headers[$name] ?? null;
+
+        return is_array($value) ? end($value) : $value;
     }
 
     /** Size of key, value and headers in bytes. */
     public function bytes(): int
     {
         $bytes = strlen($this->key ?? '') + strlen($this->value ?? '');
-        foreach ($this->allHeaders() as $name => $values) {
+        foreach ($this->headers as $name => $values) {
             foreach (is_array($values) ? $values : [$values] as $value) {
                 $bytes += strlen((string) $name) + strlen($value ?? '');
             }

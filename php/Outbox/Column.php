@@ -81,7 +81,7 @@ final class Column
             $headers[self::unpack($pair[0])][] = $pair[1] === null ? null : self::unpack($pair[1]);
         }
 
-        return array_map(static fn (array $values): mixed => count($values) === 1 ? $values[0] : $values, $headers);
+        return Headers::single($headers);
     }
 
     /** @return string|array{base64: string} */

@@ -79,13 +79,17 @@ final class NativeStub
             static fn (string $name): Message => Message::fromArray(['channel' => $name] + $envelope),
             $channels
         );
+        $id = $repeated = null;
         foreach ($messages as $i => $message) {
-            if (!$publisher instanceof RealtimeFake || !$publisher->repeats($channels[$i], $message)) {
+            $current = $publisher instanceof RealtimeFake ? $publisher->repeatedId($channels[$i], $message) : null;
+            if ($current === null) {
                 $publisher->publish($channels[$i], $message, $key, $headers);
+                $id = $envelope['id'];
             }
+            $repeated ??= $current;
         }
 
-        return $envelope['id'];
+        return $id ?? (string) $repeated;
     }
 
     /**
@@ -125,19 +129,13 @@ final class NativeStub
     /** @return array<string, int|bool|string|null> */
     public static function stats(): array
     {
-        return [
-            'messages_produced' => 0,
-            'bytes_produced' => 0,
-            'messages_delivered' => 0,
-            'delivery_failures' => 0,
+        $counts = [
+            'messages_produced', 'bytes_produced', 'messages_delivered', 'delivery_failures', 'queue_full', 'queued',
+            'spooled', 'spool_messages', 'spool_bytes', 'loop_dropped', 'clients',
+        ];
+
+        return array_fill_keys($counts, 0) + [
             'failures_by_kind' => [],
-            'queue_full' => 0,
-            'queued' => 0,
-            'spooled' => 0,
-            'spool_messages' => 0,
-            'spool_bytes' => 0,
-            'loop_dropped' => 0,
-            'clients' => 0,
             'broker_reachable' => false,
             'fake' => self::$publisher !== null,
             'last_error' => self::$publisher === null ? ExtensionMissing::exception('Realtime')->getMessage() : null,
@@ -149,30 +147,16 @@ final class NativeStub
     {
         self::publisher('Broker::stats()');
 
-        return [
-            'messages_consumed' => 0,
-            'bytes_consumed' => 0,
-            'handled' => 0,
-            'failures' => 0,
-            'retries' => 0,
-            'dead_lettered' => 0,
-            'parked' => 0,
-            'held_back' => 0,
-            'dropped' => 0,
-            'transactions' => 0,
-            'transactions_aborted' => 0,
+        $counts = [
+            'messages_consumed', 'bytes_consumed', 'handled', 'failures', 'retries', 'dead_lettered', 'parked',
+            'held_back', 'dropped', 'transactions', 'transactions_aborted', 'skipped', 'topic_mismatch', 'commits',
+            'commit_failures', 'rebalances', 'callbacks', 'batches', 'poll_age_ms', 'callback_age_ms', 'commit_age_ms',
+            'transient_waiting', 'transient_wait_ms',
+        ];
+
+        return array_fill_keys($counts, 0) + [
             'delivery' => 'at-least-once',
-            'skipped' => 0,
-            'topic_mismatch' => 0,
-            'commits' => 0,
-            'commit_failures' => 0,
-            'rebalances' => 0,
-            'callbacks' => 0,
             'callback_seconds' => 0.0,
-            'batches' => 0,
-            'poll_age_ms' => 0,
-            'callback_age_ms' => 0,
-            'commit_age_ms' => 0,
             'lag' => -1,
             'assigned' => [],
             'waiting_for' => [],
@@ -180,8 +164,6 @@ final class NativeStub
             'group' => '',
             'member_hash_conflict' => false,
             'stop_reason' => null,
-            'transient_waiting' => 0,
-            'transient_wait_ms' => 0,
             'open_circuits' => [],
             'last_failure' => null,
             'last_error' => null,

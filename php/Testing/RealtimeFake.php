@@ -7,6 +7,7 @@ namespace Toporia\Realtime\Testing;
 use Throwable;
 use Toporia\Realtime\Contract\Consumer;
 use Toporia\Realtime\Contract\Publisher;
+use Toporia\Realtime\Dlq\Headers;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Message;
@@ -45,10 +46,8 @@ final class RealtimeFake implements Publisher, Consumer
     public function publish(string $channel, Message $message, ?string $key = null, array $headers = []): string
     {
         Channel::check($channel);
-        Arguments::headers($headers);
-        $key ??= $message->getKey();
-        $all = $headers + $message->getHeaders();
-        $this->sent[] = new Sent($channel, null, $message, $key, $all);
+        $all = Headers::single(Arguments::headers($headers)) + Headers::of($message);
+        $this->sent[] = new Sent($channel, null, $message, $key ?? $message->getKey(), $all);
 
         return $this->inner?->publish($channel, $message, $key, $headers) ?? $message->getId();
     }

@@ -154,17 +154,23 @@ trait ReceivesMessages
      */
     public function repeats(string $channel, Message $message): bool
     {
+        return $this->repeatedId($channel, $message) !== null;
+    }
+
+    /** The id of that message, which Realtime::broadcast() returns. */
+    public function repeatedId(string $channel, Message $message): ?string
+    {
         foreach ($this->running[count($this->running) - 1] ?? [] as $held) {
             if (
                 $held->getChannel() === $channel
                 && $held->getEvent() === $message->getEvent()
                 && self::comparable($held->getData()) === self::comparable($message->getData())
             ) {
-                return true;
+                return $held->getId();
             }
         }
 
-        return false;
+        return null;
     }
 
     /** Normalizes values that are equal in JSON: object members in any order, and 1.0 equals 1. */

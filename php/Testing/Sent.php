@@ -14,7 +14,8 @@ final class Sent
      * @param string|null $channel null for send()
      * @param string|null $topic null for a channel
      * @param Message|null $message null for send()
-     * @param array<string, string> $headers the record headers, including those of the message
+     * @param array<string, string|null|list<string|null>> $headers the record headers, including those of the message; a
+     *        list if a name occurs more than once
      * @param mixed $value the value passed to send()
      */
     public function __construct(

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ext_php_rs::convert::IntoZval;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::{ce, ClassEntry};
@@ -180,34 +181,53 @@ fn broadcast_to_publisher(
         ))
     })?;
     let is_fake = fakes::is_fake(&publisher);
+    let headers = header_table(list)?;
+    let key = key.map_or_else(Zval::null, binary);
+    let mut repeated = None;
+    let mut is_sent = false;
     for channel in channels {
         let inner = Inner::from_envelope(&first.bytes_for(channel))?;
         let message = super::object(Message::new(inner));
+        let channel = binary(channel.as_bytes());
         if is_fake {
-            let name = binary(channel.as_bytes());
-            let same = fakes::call_directly(&publisher, "repeats", vec![&name, &message])?;
-            if same.is_true() {
+            let id = fakes::call_directly(&publisher, "repeatedId", vec![&channel, &message])?;
+            if id.is_string() {
+                repeated.get_or_insert(id);
                 continue;
             }
         }
-        let mut table = ZendHashTable::new();
-        for (name, value) in list {
-            let value = value.as_deref().map_or_else(Zval::null, binary);
-            table
-                .insert(name.as_str(), value)
-                .map_err(|error| Error::encoding(error.to_string()))?;
-        }
-        let mut table_value = Zval::new();
-        table_value.set_hashtable(table);
-        let channel = binary(channel.as_bytes());
-        let key = key.map_or_else(Zval::null, binary);
+        is_sent = true;
         fakes::call_directly(
             &publisher,
             "publish",
-            vec![&channel, &message, &key, &table_value],
+            vec![&channel, &message, &key, &headers],
         )?;
     }
-    Ok(binary(first.id().as_bytes()))
+    // Of a message that only repeats the current one, its id.
+    Ok(repeated
+        .filter(|_| !is_sent)
+        .unwrap_or_else(|| binary(first.id().as_bytes())))
+}
+
+/// Record headers as an array: a list of the values of a repeated name.
+fn header_table(list: &[Header]) -> Result<Zval, CallError> {
+    let refused = |error: ext_php_rs::error::Error| Error::encoding(error.to_string());
+    let mut table = ZendHashTable::new();
+    for (name, _) in list {
+        let mut values: Vec<Zval> = list
+            .iter()
+            .filter(|(other, _)| other == name)
+            .map(|(_, value)| value.as_deref().map_or_else(Zval::null, binary))
+            .collect();
+        let value = match values.len() {
+            1 => values.pop().unwrap_or_default(),
+            _ => values.into_zval(false).map_err(refused)?,
+        };
+        table.insert(name.as_str(), value).map_err(refused)?;
+    }
+    let mut result = Zval::new();
+    result.set_hashtable(table);
+    Ok(result)
 }
 
 /// A new instance of a class of the PHP layer.

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Laravel\Queue;
 
+use Toporia\Realtime\Dlq\Headers;
 use Toporia\Realtime\Message;
 
 /**
@@ -31,7 +32,7 @@ final class StoredMessage
         return new self(
             $encoded ? base64_encode($envelope) : $envelope,
             $encoded,
-            base64_encode(serialize([$message->getKey(), $message->getHeaders()]))
+            base64_encode(serialize([$message->getKey(), Headers::of($message)]))
         );
     }
 

@@ -69,8 +69,10 @@ $describe = static function (string $name) use ($method, $value, $type): array {
         }
     }
     foreach ($class->getMethods() as $m) {
-        // Private members are not compared, except a constructor that prevents `new`.
-        if ($ours($m) && (!$m->isPrivate() || $m->isConstructor())) {
+        // Private members are not compared, except a constructor that prevents `new`. The engine refuses to serialize
+        // a native object without asking a method.
+        $isCompared = !in_array($m->getName(), ['__serialize', '__unserialize'], true);
+        if ($ours($m) && $isCompared && (!$m->isPrivate() || $m->isConstructor())) {
             $methods[$m->getName()] = $method($m);
             $docs[$m->getName() . '()'] = $m->getDocComment();
         }

@@ -8,8 +8,11 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Testing;
 
+use Error;
+use Exception;
 use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
+use ReflectionClass;
 use Throwable;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
@@ -64,6 +67,14 @@ final class ArgumentsUnitTest extends TestCase
         yield 'a socket id with a newline' => [ConfigurationException::class, $send('a', 'e', except: "1.2\n")];
         yield 'a header without a name' => [ConfigurationException::class, $send('a', 'e', headers: ['' => 'x'])];
         yield 'a header name that is not UTF-8' => [ConfigurationException::class, $headers(["\xff" => 'x'])];
+        yield 'text as the headers' => [TypeError::class, $send('a', 'e', headers: 'x')];
+        yield 'the same of a message' => [TypeError::class, static fn () => Message::event('a', 'b')->withHeaders('x')];
+        yield 'text as an array' => [TypeError::class, static fn () => Message::fromArray('x')];
+        yield 'an array as JSON' => [TypeError::class, static fn () => Message::fromJson([])];
+        yield 'a message without a channel' => [InvalidChannelException::class, static fn () => Message::event('', 'e')];
+        yield 'an unprintable channel' => [InvalidChannelException::class, static fn () => Message::event("a\0", 'e')];
+        yield 'NAN as the data' => [EncodingException::class, $of(['event' => 'e', 'data' => NAN])];
+        yield 'a list as the event' => [EncodingException::class, $of(['event' => []])];
         yield 'an object as a header' => [TypeError::class, $headers(['a' => new \stdClass()])];
         yield 'a list in a list of headers' => [TypeError::class, $headers(['a' => [['b']]])];
 
@@ -136,6 +147,51 @@ final class ArgumentsUnitTest extends TestCase
         self::assertSame([], $message->getHeaderValues('none'));
     }
 
+    public function testTheFakeGetsAllValuesOfRepeatedHeaders(): void
+    {
+        $fake = Realtime::fake();
+        $headers = ['tag' => ['x', 5, null], 'other' => 'z'];
+        $expected = ['tag' => ['x', '5', null], 'other' => 'z'];
+        Realtime::broadcast('a', 'e', headers: $headers);
+        $fake->publish('a', Message::event('a', 'e')->withHeaders($headers));
+        $fake->publish('a', Message::event('a', 'e'), null, $headers + ['x-realtime-hops' => '3']);
+        self::assertSame([$expected, $expected, $expected], array_column($fake->sent(), 'headers'));
+    }
+
+    public function testABroadcastThatRepeatsTheCurrentMessageReturnsItsId(): void
+    {
+        $fake = Realtime::fake()->receive('a', 'e', ['n' => 1]);
+        $fake->subscribe('a', static function (Message $message): void {
+            self::assertSame($message->getId(), Realtime::broadcast('a', 'e', ['n' => 1.0]));
+            self::assertNotSame($message->getId(), Realtime::broadcast(['a', 'b'], 'e', ['n' => 1]));
+        });
+        self::assertSame(1, $fake->consume());
+        $fake->assertBroadcastTimes('**', null, 1);
+    }
+
+    public function testMessagesAndBrokersCanBeNeitherClonedNorSerialized(): void
+    {
+        self::assertFalse((new ReflectionClass(Message::class))->isInstantiable());
+        Realtime::fake();
+        foreach ([Message::event('a', 'e'), Realtime::broker()] as $object) {
+            $class = get_class($object);
+            $calls = [
+                'Error' => static fn () => clone $object,
+                "Serialization of '$class' is not allowed" => static fn () => serialize($object),
+                "Unserialization of '$class' is not allowed"
+                    => static fn () => unserialize('O:' . strlen($class) . ":\"$class\":0:{}"),
+            ];
+            foreach ($calls as $expected => $call) {
+                try {
+                    $call();
+                    self::fail("$class: nothing was thrown instead of: $expected");
+                } catch (Error | Exception $e) {
+                    self::assertContains($expected, [get_class($e), $e->getMessage()]);
+                }
+            }
+        }
+    }
+
     public function testAnEnvelopeWithoutAnIdKeepsTheOneItGets(): void
     {
         foreach (['{"event":"e"}', '{"id":"","event":"e","timestamp":5}', '{"id":"m-1","event":"e"}'] as $json) {
@@ -144,6 +200,7 @@ final class ArgumentsUnitTest extends TestCase
             $again = Message::fromJson($message->toJson());
             self::assertSame([$message->getId(), $message->getTimestamp()], [$again->getId(), $again->getTimestamp()]);
         }
+        self::assertStringContainsString('"data":1.0', Message::fromJson('{"event":"e","data":1.0}')->toJson());
         $whole = ' {"event":"e", "id":"m-1","timestamp":"5"} ';
         self::assertSame($whole, Message::fromJson($whole)->toJson());
     }
