@@ -57,7 +57,7 @@ final class TopicsCreateCommand extends TopicCommand
     protected function execute(InputInterface $input, OutputInterface $output): int
     {
         $names = array_map(
-            static fn (mixed $name): string => (string) OptionValue::text('<topics>', $name),
+            static fn (mixed $name): string => OptionValue::topic('<topics>', $name),
             (array) $input->getArgument('topics')
         );
         $partitions = OptionValue::optionalInt('--partitions', $input->getOption('partitions'), 1, 100_000);
@@ -86,8 +86,7 @@ final class TopicsCreateCommand extends TopicCommand
             if ($wanted === []) {
                 $this->write($output, [
                     "Nothing to create: with topic_strategy {$plan->settings['topic_strategy']}, topics are created with their "
-                        . "channels. "
-                    . 'Name a topic to create it now.',
+                        . "channels. Name a topic to create it now.",
                 ]);
 
                 return self::DONE;

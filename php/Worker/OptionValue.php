@@ -5,6 +5,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Worker;
 
 use DateTimeInterface;
+use Toporia\Realtime\Exception\InvalidChannelException;
+use Toporia\Realtime\Support\Channel;
 
 /**
  * Validates option values strictly, whatever host they come from. Hosts pass strings, some convert digits to int; an
@@ -165,12 +167,7 @@ final class OptionValue
         foreach ($given as $entry) {
             $text = is_scalar($entry) ? (string) $entry : '';
             [$topic, $partitions] = explode(':', $text, 2) + [1 => '1'];
-            if (preg_match('/\A[A-Za-z0-9._-]{1,249}\z/', $topic) !== 1 || $topic === '.' || $topic === '..') {
-                throw new UsageError(
-                    '--topic=' . self::shown($entry) . ' is not a topic name: letters, digits, dots, dashes and '
-                    . 'underscores, at most 249. Example: --topic=realtime_user_1:4'
-                );
-            }
+            self::topic('--topic', $topic);
             if (preg_match('/\A[1-9]\d{0,3}\z/', $partitions) !== 1) {
                 throw new UsageError(
                     '--topic=' . self::shown($entry) . ' needs a number of partitions from 1 to 9999 after the '
@@ -181,6 +178,23 @@ final class OptionValue
         }
 
         return $topics;
+    }
+
+    /**
+     * The name of a topic.
+     *
+     * @throws UsageError not given, or a name that Kafka does not allow
+     */
+    public static function topic(string $option, mixed $value): string
+    {
+        $topic = (string) self::text($option, $value);
+        try {
+            Channel::checkTopic($topic);
+        } catch (InvalidChannelException $e) {
+            throw new UsageError("$option: {$e->getMessage()}", 0, $e);
+        }
+
+        return $topic;
     }
 
     /**

@@ -96,8 +96,12 @@ final class TopicsBrokerTest extends OpsTestCase
         $copies = ['topics' => [$this->topic('copies')], '--replication' => '7'];
         self::assertSame(1, $this->command('realtime:topics:create', $copies));
         self::assertStringContainsString('not possible with 1 broker', $this->output);
-        foreach ([['--partitions' => '2'], ['topics' => [$topic], '--retention' => 'soon']] as $wrong) {
-            self::assertSame(2, $this->command('realtime:topics:create', $wrong));
+        $wrong = [
+            ['--partitions' => '2'], ['topics' => [$topic], '--retention' => 'soon'],
+            ['topics' => [$topic, 'a b']], ['topics' => ['..'], '--dry-run' => true],
+        ];
+        foreach ($wrong as $input) {
+            self::assertSame(2, $this->command('realtime:topics:create', $input), $this->output);
         }
         self::assertSame(0, $this->command('realtime:topics:create'), 'one topic per channel');
         self::assertStringContainsString('are created with their channels', $this->output);

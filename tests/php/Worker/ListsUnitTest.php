@@ -27,7 +27,7 @@ final class ListsUnitTest extends TestCase
     public function testInvalidTopics(mixed $given): void
     {
         $this->expectException(UsageError::class);
-        $this->expectExceptionMessage('--topic=');
+        $this->expectExceptionMessage('--topic');
         OptionValue::topics([$given]);
     }
 
@@ -68,10 +68,7 @@ final class ListsUnitTest extends TestCase
             static fn (int $partition): array => ['topic' => $topic, 'partition' => $partition],
             $numbers
         );
-        self::assertSame(
-            'a [0-2,5], b [1]',
-            Text::partitions([...$list('b', 1), ...$list('a', 2, 0, 5, 1)])
-        );
+        self::assertSame('a [0-2,5], b [1]', Text::partitions([...$list('b', 1), ...$list('a', 2, 0, 5, 1)]));
         self::assertStringContainsString('nothing', Text::partitions([]));
         $many = array_merge(...array_map(static fn (int $i) => $list("t$i", 0), range(10, 24)));
         self::assertStringEndsWith('t19 [0], and 5 more topics', Text::partitions($many));
