@@ -148,10 +148,10 @@ pub fn flush_before_exec() {
     else {
         return;
     };
-    clock::begin_shutdown_within(Duration::from_millis(bound));
-    PRODUCERS
-        .current()
-        .drain(Instant::now(), Duration::from_secs(2));
-    clock::cancel_shutdown();
+    clock::within(Duration::from_millis(bound), || {
+        PRODUCERS
+            .current()
+            .drain(Instant::now(), Duration::from_secs(2));
+    });
     logging::deliver();
 }

@@ -59,13 +59,28 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 /// Sets the deadline for all later waits, because a signal asked the process to end. The first call counts; later calls
 /// do not extend it.
 pub fn begin_shutdown() {
-    begin_shutdown_within(SHUTDOWN_GRACE);
+    begin(SHUTDOWN_GRACE);
 }
 
 /// As [`begin_shutdown`], with a time of the host.
 pub fn begin_shutdown_within(time: Duration) {
+    begin(time);
+}
+
+/// Runs `work` within `time`, or within the deadline that is set already, which stays.
+pub fn within(time: Duration, work: impl FnOnce()) {
+    let is_own = begin(time);
+    work();
+    if is_own {
+        cancel_shutdown();
+    }
+}
+
+/// False if a deadline is set already.
+fn begin(time: Duration) -> bool {
     let deadline = coarse_ms() + u64::try_from(time.as_millis()).unwrap_or(0);
-    let _ = DEADLINE.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed);
+    let set = DEADLINE.compare_exchange(0, deadline, Ordering::Relaxed, Ordering::Relaxed);
+    set.is_ok()
 }
 
 pub fn cancel_shutdown() {
@@ -83,7 +98,7 @@ pub fn bounded(wait: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{begin_shutdown, bounded, cancel_shutdown, Duration, SHUTDOWN_GRACE};
+    use super::{begin_shutdown, bounded, cancel_shutdown, within, Duration, SHUTDOWN_GRACE};
 
     #[test]
     fn a_shutdown_deadline_bounds_every_later_wait() {
@@ -99,7 +114,11 @@ mod tests {
             "{passed:?} of it have passed"
         );
         assert_eq!(bounded(Duration::ZERO), Duration::ZERO);
+        // A flush that does not end the process leaves the deadline as it is, and sets none.
+        within(Duration::ZERO, || assert!(!bounded(long).is_zero()));
+        assert!(bounded(long) <= SHUTDOWN_GRACE);
         cancel_shutdown();
+        within(Duration::ZERO, || assert!(bounded(long).is_zero()));
         assert_eq!(bounded(long), long);
     }
 }
