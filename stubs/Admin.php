@@ -1,9 +1,5 @@
 <?php
 
-/**
- * IDE stub of the native Admin class; loaded as a replacement if the extension is missing.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime;
@@ -68,6 +64,21 @@ final class Admin
     public function configuration(): array
     {
         throw Support\ExtensionMissing::exception('Admin::configuration()');
+    }
+
+    /**
+     * Returns the topics that a subscription to these channels reads. Does not connect.
+     *
+     * @param list<string> $channels names and patterns
+     *
+     * @return list<string> names; with one topic per channel, a pattern of channels is a regular expression of topics,
+     *     which begins with `^`
+     *
+     * @throws InvalidChannelException a channel that is empty, unprintable or too long
+     */
+    public function topicsOf(array $channels): array
+    {
+        throw Support\ExtensionMissing::exception('Admin::topicsOf()');
     }
 
     /**

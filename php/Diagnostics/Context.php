@@ -132,11 +132,17 @@ final class Context
     /**
      * The topics that a worker of this application reads.
      *
-     * @return list<string>
+     * @return list<string> existing topics for patterns; configured ones, and those of names, also if they are missing
      */
     public function consumed(): array
     {
-        return $this->plan()->consumed($this->options->channels, $this->topicNames());
+        $topics = [];
+        foreach ($this->admin()->topicsOf($this->options->channels ?: ['**']) as $topic) {
+            $isPattern = str_starts_with($topic, '^');
+            array_push($topics, ...($isPattern ? preg_grep("~$topic~", $this->topicNames()) ?: [] : [$topic]));
+        }
+
+        return array_values(array_unique($topics));
     }
 
     public function close(): void

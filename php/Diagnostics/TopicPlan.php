@@ -5,7 +5,6 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Diagnostics;
 
 use Toporia\Realtime\Dlq\TopicNames;
-use Toporia\Realtime\Support\Pattern;
 
 /**
  * The configured topics, and the role of each topic of the cluster. Based on Admin::configuration(). With one topic per
@@ -50,69 +49,10 @@ final class TopicPlan
         return $this->settings['topic_strategy'] === 'grouped';
     }
 
-    /**
-     * The topics that a worker reads.
-     *
-     * @param list<string> $channels names and patterns; empty: all channels
-     * @param list<string> $existing all topics of the cluster
-     *
-     * @return list<string> existing topics for patterns; configured ones, and those of names, also if they are missing
-     */
-    public function consumed(array $channels, array $existing): array
-    {
-        $own = $this->isGrouped() ? [] : array_filter(
-            $existing,
-            fn (string $topic): bool => str_starts_with($topic, "{$this->settings['topic_prefix']}_")
-        );
-        $topics = $channels === [] ? [...array_map('strval', array_keys($this->wanted)), ...$own] : [];
-        foreach ($channels as $channel) {
-            if ($this->isGrouped()) {
-                array_push($topics, ...$this->mapped($channel));
-            } elseif (!Pattern::isPattern($channel)) {
-                $topics[] = "{$this->settings['topic_prefix']}_" . self::channelParts($channel)[$this->keepsDots() ? 1 : 0];
-            } else {
-                array_push($topics, ...preg_grep($this->regex($channel), $own) ?: []);
-            }
-        }
-
-        return array_values(array_unique($topics));
-    }
-
     /** The topic for test records, which belongs to this application by its name. */
     public function probe(): string
     {
         return "{$this->settings['topic_prefix']}.__doctor";
-    }
-
-    private function keepsDots(): bool
-    {
-        return $this->settings['topic_strategy'] === 'one-per-channel-dots';
-    }
-
-    private function regex(string $pattern): string
-    {
-        $marked = strtr($pattern, ['**' => "\x01", '*' => "\x02"]);
-        $kept = $this->keepsDots() ? '._' : '';
-        $tail = (string) preg_replace("/[^A-Za-z0-9$kept\x01\x02-]/", '_', $marked);
-        $regex = strtr(preg_quote("{$this->settings['topic_prefix']}_$tail", '~'), ["\x01" => '.*', "\x02" => '.+']);
-
-        return "~\A$regex\z~";
-    }
-
-    /** @return list<string> */
-    private function mapped(string $channel): array
-    {
-        $topics = array_column($this->settings['topic_mapping'], 'topic', 'pattern');
-        if (isset($topics[$channel])) {
-            return [$topics[$channel]];
-        }
-        if (Pattern::isPattern($channel)) {
-            // It may match channels of any topic.
-            return array_map('strval', array_keys($this->wanted));
-        }
-        $pattern = Pattern::pick(array_map('strval', array_keys($topics)), $channel);
-
-        return [$pattern === null ? $this->settings['default_topic'] : $topics[$pattern]];
     }
 
     /** The original topic of a dead-letter topic; null for other topics. */

@@ -35,3 +35,4 @@ pub mod testing;
 mod tests;
 
 pub use run::{Backends, Gateway, Stats};
+pub use server::ports::check_addresses;

@@ -92,6 +92,7 @@ const SIGNATURES: &[&str] = &[
     "Gateway::configuration(): array",
     "Admin::__construct(array $config = [])",
     "Admin::configuration(): array",
+    "Admin::topicsOf(array $channels): array",
     "Admin::probe(string $address, int $timeoutMs = 5000): array",
     "Admin::topics(?string $pattern = null): array",
     "Admin::cluster(): array",

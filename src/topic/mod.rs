@@ -66,6 +66,15 @@ pub enum TopicFilter {
     Regex(String),
 }
 
+impl TopicFilter {
+    /// As librdkafka subscribes to it.
+    #[must_use]
+    pub fn into_name(self) -> String {
+        let (Self::Exact(name) | Self::Regex(name)) = self;
+        name
+    }
+}
+
 /// Maps channels to topics for one broker configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TopicMap {

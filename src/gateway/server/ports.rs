@@ -24,7 +24,10 @@ pub(in crate::gateway) struct Ports {
 }
 
 /// Validates the addresses in the settings, before anything is opened.
-pub(in crate::gateway) fn check_addresses(settings: &Settings) -> Result<()> {
+///
+/// # Errors
+/// [`crate::error::Kind::Configuration`], naming the setting.
+pub fn check_addresses(settings: &Settings) -> Result<()> {
     for proxy in &settings.trusted_proxies {
         if super::proxy::network(proxy).is_none() {
             return Err(Error::configuration(format!(

@@ -17,6 +17,7 @@ use super::{configuration, consume, state, zend, OpenObjects};
 use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::kafka::admin::{self as core, NewTopic};
+use crate::topic::{ChannelPattern, TopicFilter};
 use session::Call;
 
 thread_local! {
@@ -74,6 +75,25 @@ impl Admin {
         self.run(|_| {
             let monitor = state::monitor_config()?;
             session::array_result(results::configuration(&self.config, &monitor))
+        })
+        .map(Option::unwrap_or_default)
+    }
+
+    /// The topics that a subscription to these channels reads, without asking Kafka which of them exist.
+    pub fn topics_of(&self, channels: &Zval) -> PhpResult<Zval> {
+        self.run(|_| {
+            let mut topics = Vec::new();
+            for channel in session::names(channels, "topicsOf", "channels")? {
+                let pattern = ChannelPattern::parse(&channel)?;
+                let found = self.config.topics.topics_for_subscription(&pattern);
+                let names = found.into_iter().map(TopicFilter::into_name);
+                topics.extend(
+                    names
+                        .filter(|name| !topics.contains(name))
+                        .collect::<Vec<_>>(),
+                );
+            }
+            session::array_result(topics.try_into())
         })
         .map(Option::unwrap_or_default)
     }

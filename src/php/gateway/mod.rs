@@ -60,6 +60,7 @@ pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, Cal
 /// `Gateway::configuration()`
 fn resolved_settings() -> Result<Zval, CallError> {
     let settings = settings(None, "Gateway::configuration()")?.settings;
+    core::check_addresses(&settings)?;
     let table = || -> ext_php_rs::error::Result<_> {
         let mut all = ZendHashTable::new();
         all.insert("app_id", settings.app_id.as_str())?;

@@ -12,6 +12,7 @@ use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\EmbeddedBroker;
 use Toporia\Realtime\Exception\ConfigurationException;
+use Toporia\Realtime\Exception\InvalidChannelException;
 
 final class AdminEmbeddedTest extends AdminTestCase
 {
@@ -33,6 +34,26 @@ final class AdminEmbeddedTest extends AdminTestCase
             'deleteRecords' => [static fn (Admin $admin, string $topic) => $admin->deleteRecords($topic, [0 => 1])],
             'offsetsAt' => [static fn (Admin $admin, string $topic) => $admin->offsetsAt($topic, 0)],
         ];
+    }
+
+    public function testTheTopicsOfASubscription(): void
+    {
+        $topics = static fn (array $channels, array $config = []): array
+            => (new Admin($config + ['topic_prefix' => 'r', 'brokers' => '127.0.0.1:1']))->topicsOf($channels);
+        self::assertSame(['r_user_1', 'r_a_b'], $topics(['user.1', 'a.b', 'user.1']));
+        self::assertSame(['r_user.1'], $topics(['user.1'], ['topic_strategy' => 'one-per-channel-dots']));
+        [$users, $all] = $topics(['user.**', '**']);
+        $existing = ['r_user_1', 'r_user_22', 'r_user_1_x', 'r_order_1', 'other_user_1', 'rX'];
+        self::assertSame(['r_user_1', 'r_user_22', 'r_user_1_x'], array_values(preg_grep("~$users~", $existing) ?: []));
+        self::assertSame(array_slice($existing, 0, 4), array_values(preg_grep("~$all~", $existing) ?: []));
+        $grouped = ['topic_strategy' => 'grouped', 'topic_mapping' => ['user.*' => 'r.user', 'order.**' => 'r.order']];
+        self::assertSame(['r.user', 'r.order', 'r'], $topics(['user.7', 'order.1.x', 'chat.1'], $grouped));
+        self::assertSame(['r.user', 'r.order', 'r'], $topics(['**'], $grouped));
+        // A pattern reads the topics of the patterns that it overlaps, and no others.
+        self::assertSame(['r.user'], $topics(['user.*'], $grouped));
+        self::assertSame(['r'], $topics(['user.1.*'], $grouped));
+        $this->expectException(InvalidChannelException::class);
+        $topics(['']);
     }
 
     public function testAnotherProcessCanReadButNotCreate(): void

@@ -16,6 +16,7 @@ use Symfony\Component\Console\Tester\CommandTester;
 use Toporia\Realtime\Console\Application;
 use Toporia\Realtime\Console\PlainHost;
 use Toporia\Realtime\Diagnostics\Check;
+use Toporia\Realtime\Diagnostics\Configuration;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
 use Toporia\Realtime\Diagnostics\DoctorOptions;
@@ -117,6 +118,13 @@ final class ChecksUnitTest extends TestCase
                 self::assertStringNotContainsString($secret, $text);
             }
         }
+    }
+
+    public function testNamesOfBrokers(): void
+    {
+        self::assertSame(['a', 'b'], Configuration::brokers(['brokers' => ['a' => [], 'b' => ['topic_prefix' => 'pb']]]));
+        self::assertSame(['kafka'], Configuration::brokers(['brokers' => ['one:9092', 'two:9092']]));
+        self::assertSame(['kafka'], Configuration::brokers([]));
     }
 
     public function testTheErrorLogIsRestored(): void

@@ -213,8 +213,9 @@ final class FindingsKafkaTest extends SecureTestCase
         $weak->expect('error', 'gateway', '/shorter than 32 characters/', '/openssl rand -hex 32/');
         self::assertStringNotContainsString('tooshort', $weak->result->stdout);
         $keys['REALTIME_APP_SECRET'] = self::SECRET;
-        $report = $this->doctor('', $keys + ['REALTIME_ALLOWED_ORIGINS' => 'shop.example', 'REALTIME_GATEWAY_HOST' => '0.0.0.0']);
-        $report->expect('error', 'gateway', "/origin 'shop\\.example' matches no browser/", '~https://shop\.example~');
+        $report = $this->doctor('', $keys + ['REALTIME_ALLOWED_ORIGINS' => 'shop.example']);
+        $report->expect('error', 'gateway', '/allowed_origins: "shop\.example" is not an origin/', '/no gateway starts/');
+        $report = $this->doctor('', $keys + ['REALTIME_ALLOWED_ORIGINS' => 'null', 'REALTIME_GATEWAY_HOST' => '0.0.0.0']);
         $report->expect('warning', 'gateway', '/listens on 0\.0\.0\.0 directly, without TLS/', '/TRUSTED_PROXIES/');
         $report->expect('warning', 'gateway-running', '/none on this machine/', '/realtime:gateway/');
         self::assertStringNotContainsString(self::SECRET, $report->result->stdout);

@@ -159,7 +159,7 @@ final class AuthorizeBrokerTest extends GatewayTestCase
     public function testTheConfigurationIsTheEffectiveOne(): void
     {
         self::assertSame('', Gateway::configuration()['secret']);
-        putenv('REALTIME_ALLOWED_ORIGINS=https://a.example, https://b.example');
+        putenv('REALTIME_ALLOWED_ORIGINS=https://a.example, file://');
         try {
             Realtime::configure(['gateway' => ['key' => 'k', 'secrets' => [$this->secret, 'old'], 'ops_listen' => false,
                 'host' => '[::1]', 'max_connections' => 7, 'webhook_urls' => 'https://a, https://b']]);
@@ -169,8 +169,24 @@ final class AuthorizeBrokerTest extends GatewayTestCase
             Realtime::configure([]);
         }
         self::assertSame(['app_id' => '', 'key' => 'k', 'secret' => $this->secret, 'host' => '::1', 'port' => 6001,
-            'ops_listen' => null, 'allowed_origins' => ['https://a.example', 'https://b.example'],
+            'ops_listen' => null, 'allowed_origins' => ['https://a.example', 'file://'],
             'trusted_proxies' => [], 'webhook_urls' => ['https://a', 'https://b'], 'max_connections' => 7], $settings);
+    }
+
+    public function testTheConfigurationRefusesWhatNoGatewayStartsWith(): void
+    {
+        $wrong = ['allowed_origins' => 'shop.example', 'trusted_proxies' => '10.0.0.0/33', 'ops_listen' => '127.0.0.1:6001'];
+        foreach ($wrong as $name => $value) {
+            Realtime::configure(['gateway' => [$name => $value]]);
+            try {
+                Gateway::configuration();
+                self::fail("$name was accepted.");
+            } catch (ConfigurationException $e) {
+                self::assertStringContainsString("realtime.gateway.$name", $e->getMessage());
+            } finally {
+                Realtime::configure([]);
+            }
+        }
     }
 
     public function testASecretThatAGatewayWouldRefuseSignsNothing(): void
