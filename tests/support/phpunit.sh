@@ -29,6 +29,19 @@ without_installed_copy() {
     fi
 }
 
+# The temporary files of all tests are in one directory, so that a killed test leaves nothing behind.
+use_temporary_directory() {
+    local left
+    for left in "${TMPDIR:=/tmp}"/realtime-tests.*; do
+        kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
+    done
+    export TMPDIR="$TMPDIR/realtime-tests.$$"
+    mkdir -m 1777 "$TMPDIR"
+    trap 'rm -rf "$TMPDIR"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
 # Only tests that change mounts may be skipped, because containers usually do not permit it. Elsewhere a skipped test fails.
 skip_rule() {
     if unshare --mount mount -t tmpfs tmpfs /run 2>/dev/null; then
@@ -63,6 +76,7 @@ case "${1:-}" in
         shift
         ;;
 esac
+use_temporary_directory
 case "$mode" in
     without-extension)
         without_installed_copy

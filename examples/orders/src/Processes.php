@@ -72,7 +72,9 @@ final class Processes
     public function assigned(string ...$names): void
     {
         foreach ($names as $name) {
-            $this->waitUntil(fn (): bool => str_contains($this->logOf($name), 'assigned: '), "$name got no partitions.");
+            // A worker that joins others is told first that it has nothing yet.
+            $has = fn (): bool => preg_match('/assigned: \S+ \[/', $this->logOf($name)) === 1;
+            $this->waitUntil($has, "$name got no partitions.");
         }
     }
 

@@ -34,7 +34,6 @@ abstract class PackagesTestCase extends TestCase
                 ['PHP' => PHP_BINARY]
             );
             self::assertSame(0, $status, $errors);
-            register_shutdown_function(static fn () => self::execute(['rm', '-rf', $folder]));
             self::$packages = $folder;
         }
 

@@ -48,6 +48,19 @@ final class ChildProcessUnitTest extends TestCase
         self::assertSame(['b', false, '--x', 'in'], $this->runPhp($code, $options)->json());
     }
 
+    public function testARunOfTheTestsRemovesTheTemporaryFilesOfKilledOnes(): void
+    {
+        $directory = sys_get_temp_dir() . '/realtime-runs-' . bin2hex(random_bytes(4));
+        $alive = "$directory/realtime-tests." . getmypid();
+        mkdir("$directory/realtime-tests.99999999/left", 0700, true);
+        mkdir($alive);
+        $command = [self::root() . '/tests/support/phpunit.sh', 'without-extension', '--version'];
+        $run = $this->children[] = new ChildProcess($command, ['TMPDIR' => $directory] + getenv());
+        $run->wait(20.0)->assertExit();
+        self::assertSame([$alive], glob("$directory/*"));
+        array_map('rmdir', [$alive, $directory]);
+    }
+
     public function testTheLayerAndTheExtensionAreLoadedAsInThisProcess(): void
     {
         $code = 'echo json_encode([extension_loaded("toporia_realtime"), class_exists(Realtime::class)]);';
