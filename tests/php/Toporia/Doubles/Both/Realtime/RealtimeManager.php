@@ -1,7 +1,7 @@
 <?php
 
 /**
- * The newer generation's manager: it catches a BrokerException, and nothing else.
+ * The manager of both generations: it catches a BrokerException, which the older one does not have, and nothing else.
  */
 
 declare(strict_types=1);
