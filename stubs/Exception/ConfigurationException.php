@@ -1,9 +1,5 @@
 <?php
 
-/**
- * IDE stub of the native ConfigurationException; loaded as a replacement if the extension is missing.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Exception;
