@@ -44,10 +44,7 @@ final class Application extends SymfonyApplication
         try {
             return min(255, parent::doRun($input, $output));
         } catch (CommandNotFoundException $e) {
-            $this->renderThrowable(
-                $e,
-                $output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output
-            );
+            $this->renderThrowable($e, $output instanceof ConsoleOutputInterface ? $output->getErrorOutput() : $output);
 
             return Command::WRONG_USAGE;
         }

@@ -41,10 +41,7 @@ abstract class Command extends SymfonyCommand
             return parent::run($input, $output);
         } catch (UsageError | ExceptionInterface $e) {
             $this->printError($output, $e);
-            $this->errors($output)->writeln(
-                "Usage: {$this->getName()} --help shows every option.",
-                OutputInterface::OUTPUT_RAW
-            );
+            $this->write($this->errors($output), "Usage: {$this->getName()} --help shows every option.");
 
             return self::WRONG_USAGE;
         } catch (ConfigurationException | InvalidChannelException $e) {
@@ -70,8 +67,8 @@ abstract class Command extends SymfonyCommand
         return $settings === [] ? Realtime::broker($name) : new Broker(['broker' => $name] + $settings);
     }
 
-    /** @param iterable<string> $lines */
-    protected function write(OutputInterface $output, iterable $lines): void
+    /** @param iterable<string>|string $lines */
+    protected function write(OutputInterface $output, iterable|string $lines): void
     {
         $output->writeln($lines, OutputInterface::OUTPUT_RAW);
     }
@@ -83,7 +80,7 @@ abstract class Command extends SymfonyCommand
      */
     protected function writeJson(OutputInterface $output, array $object): void
     {
-        $output->writeln(Text::json($object), OutputInterface::OUTPUT_RAW);
+        $this->write($output, Text::json($object));
     }
 
     /** The output for errors: standard error if available. */
@@ -95,10 +92,10 @@ abstract class Command extends SymfonyCommand
     private function printError(OutputInterface $output, Throwable $e): void
     {
         $errors = $this->errors($output);
-        $errors->writeln('Error: ' . Text::printable($e->getMessage()), OutputInterface::OUTPUT_RAW);
+        $this->write($errors, 'Error: ' . Text::printable($e->getMessage()));
         if ($e instanceof DeliveryException) {
             foreach (array_slice($e->getFailed(), 0, 20) as ['id' => $id, 'topic' => $topic, 'reason' => $reason]) {
-                $errors->writeln("  $id to $topic: " . Text::printable($reason), OutputInterface::OUTPUT_RAW);
+                $this->write($errors, "  $id to $topic: " . Text::printable($reason));
             }
         }
     }

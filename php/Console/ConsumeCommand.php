@@ -47,8 +47,7 @@ final class ConsumeCommand extends WorkerCommand
                 'handler-lifetime',
                 null,
                 $value,
-                'Recreate handlers and middleware after N seconds (0: for every message) [default: never; '
-                    . 'Laravel: 0]'
+                'Recreate handlers and middleware after N seconds (0: for every message) [default: never; Laravel: 0]'
             )
             ->addOption('group', null, $value, 'Consumer group, overriding the configuration')
             ->addOption(

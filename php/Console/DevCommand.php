@@ -61,10 +61,7 @@ final class DevCommand extends Command
             "The embedded broker listens on $address, in memory. Press Ctrl-C to stop.",
             "  In another terminal: export KAFKA_BROKERS=$address",
         ]);
-        RunOptions::start(
-            $input->getOptions(),
-            fn (string $type, string $text) => $this->write($output, ["  $text"])
-        );
+        RunOptions::start($input->getOptions(), fn (string $type, string $text) => $this->write($output, ["  $text"]));
         while (!$stop->isSet()) {
             Metrics::beat();
             $stop->sleep(0.2);

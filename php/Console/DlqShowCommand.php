@@ -87,8 +87,7 @@ final class DlqShowCommand extends DlqCommand
         $letterIds = array_map(static fn (Letter $letter): string => (string) $letter->letterId(), $letters);
         $more = count($letterIds) > self::MAX_SHOWN ? ', …' : '';
 
-        return "Several dead letters have the message id $id (several groups, or replayed and failed again). "
-            . "Give one "
+        return "Several dead letters have the message id $id (several groups, or replayed and failed again). Give one "
             . 'letter id: ' . implode(', ', array_slice($letterIds, 0, self::MAX_SHOWN)) . $more;
     }
 }

@@ -40,13 +40,10 @@ final class GatewayConnectionsCommand extends GatewayAdminCommand
             return self::DONE;
         }
         foreach ($found as $connection) {
-            $output->writeln(self::line($connection), OutputInterface::OUTPUT_RAW);
+            $this->write($output, self::line($connection));
         }
         $nodes = count(array_unique(array_column($found, 'node')));
-        $output->writeln(
-            Text::count(count($found), 'connection') . ($nodes > 1 ? " on $nodes gateways." : '.'),
-            OutputInterface::OUTPUT_RAW
-        );
+        $this->write($output, Text::count(count($found), 'connection') . ($nodes > 1 ? " on $nodes gateways." : '.'));
 
         return self::DONE;
     }

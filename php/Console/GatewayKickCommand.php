@@ -46,7 +46,7 @@ final class GatewayKickCommand extends GatewayAdminCommand
         $count = $this->gateway($input)->kick($selection);
         $input->getOption('json')
             ? $this->writeJson($output, ['closed' => $count])
-            : $output->writeln(Text::count($count, 'connection') . ' closed.', OutputInterface::OUTPUT_RAW);
+            : $this->write($output, Text::count($count, 'connection') . ' closed.');
 
         return self::DONE;
     }

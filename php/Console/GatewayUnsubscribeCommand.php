@@ -47,7 +47,7 @@ final class GatewayUnsubscribeCommand extends GatewayAdminCommand
         $count = $this->gateway($input)->unsubscribe($selection === [] ? ['channel' => $from] : $selection, $from);
         $input->getOption('json')
             ? $this->writeJson($output, ['ended' => $count])
-            : $output->writeln(Text::count($count, 'subscription') . ' ended.', OutputInterface::OUTPUT_RAW);
+            : $this->write($output, Text::count($count, 'subscription') . ' ended.');
 
         return self::DONE;
     }

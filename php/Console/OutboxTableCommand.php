@@ -59,7 +59,7 @@ final class OutboxTableCommand extends Command
         $statements = Schema::create($driver, $table);
         if ($print) {
             foreach ($statements as $statement) {
-                $output->writeln("$statement;\n", OutputInterface::OUTPUT_RAW);
+                $this->write($output, "$statement;\n");
             }
 
             return self::DONE;
@@ -68,11 +68,8 @@ final class OutboxTableCommand extends Command
         foreach ($statements as $statement) {
             $database->run($statement);
         }
-        $output->writeln(
-            "The outbox tables $table and " . Platform::leases($table) . ' exist ('
-            . $database->name . ').',
-            OutputInterface::OUTPUT_RAW
-        );
+        $leases = Platform::leases($table);
+        $this->write($output, "The outbox tables $table and $leases exist ($database->name).");
 
         return self::DONE;
     }

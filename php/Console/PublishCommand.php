@@ -34,12 +34,7 @@ final class PublishCommand extends Command
                 . 'standard input')
             ->addOption('broker', null, $value, 'Broker name in the configuration', 'kafka')
             ->addOption('key', null, $value, 'Record key (default: the channel)')
-            ->addOption(
-                'header',
-                null,
-                $value | InputOption::VALUE_IS_ARRAY,
-                'Record header as name:value; repeatable'
-            )
+            ->addOption('header', null, $value | InputOption::VALUE_IS_ARRAY, 'Record header as name:value; repeatable')
             ->setHelp(
                 <<<'HELP'
                   <info>%command.full_name% user.1 order.created '{"id":7}'</info>
@@ -72,7 +67,7 @@ final class PublishCommand extends Command
             $headers,
             static fn () => Realtime::flush(self::FLUSH_MS)
         );
-        $id = static fn (string $id) => $output->writeln($id, OutputInterface::OUTPUT_RAW);
+        $id = fn (string $id) => $this->write($output, $id);
         $json = $input->getArgument('json');
         $lines = $json === null || $json === '-' ? $this->lines($input, $json === '-') : null;
         if ($lines === null) {
@@ -82,14 +77,11 @@ final class PublishCommand extends Command
             return self::DONE;
         }
         $errors = $this->errors($output);
-        $invalid = $publisher->sendLines(
-            $lines,
-            $id,
-            static fn (string $error) => $errors->writeln("Error: $error", OutputInterface::OUTPUT_RAW)
-        );
+        $error = fn (string $error) => $this->write($errors, "Error: $error");
+        $invalid = $publisher->sendLines($lines, $id, $error);
         Realtime::flush(self::FLUSH_MS);
         if ($publisher->sent === 0 && $invalid === 0) {
-            $errors->writeln('Nothing was sent: standard input was empty.', OutputInterface::OUTPUT_RAW);
+            $this->write($errors, 'Nothing was sent: standard input was empty.');
         }
 
         return $invalid === 0 ? self::DONE : self::FAILED;

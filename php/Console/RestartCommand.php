@@ -34,10 +34,8 @@ final class RestartCommand extends Command
     {
         $signal = RestartSignal::of($this->host->config(), $this->host->directory());
         $signal->set();
-        $output->writeln(
-            'Running workers will finish the current record and exit with 0 (restart file: ' . $signal->file . ').',
-            OutputInterface::OUTPUT_RAW
-        );
+        $what = 'Running workers will finish the current record and exit with 0';
+        $this->write($output, "$what (restart file: $signal->file).");
 
         return self::DONE;
     }

@@ -191,8 +191,7 @@ final class Comparison
             Difference::WARNING,
             'channels',
             null,
-            Text::number($channels) . " topics are channel topics ({$prefix}_…), one per channel: "
-                . "more than "
+            Text::number($channels) . " topics are channel topics ({$prefix}_…), one per channel: more than "
             . Text::number($this->maxChannels) . ' slow down Kafka, the producers and the start of consumers.',
             "Set topic_strategy to 'grouped' and map channels to a few topics: 'topic_mapping' => ['user.*' => "
             . "['topic' => '$prefix.user', 'partitions' => 12]]. The order within a channel is "

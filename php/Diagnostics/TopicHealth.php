@@ -89,8 +89,7 @@ final class TopicHealth
                 default => Finding::warning(
                     $where,
                     'min.insync.replicas is 1: acks=all is satisfied by one replica',
-                    'kafka-configs.sh --alter --entity-type topics --entity-name … --add-config '
-                        . 'min.insync.replicas=2',
+                    'kafka-configs.sh --alter --entity-type topics --entity-name … --add-config min.insync.replicas=2',
                     $facts
                 ),
             };

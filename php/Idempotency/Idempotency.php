@@ -169,8 +169,7 @@ final class Idempotency
         if ($key === '') {
             throw new PermanentException(
                 "$what for idempotency in the scope '$this->scope' is not a non-empty string, so it cannot be "
-                    . "distinguished "
-                . 'from another message.'
+                    . "distinguished from another message."
             );
         }
 

@@ -112,8 +112,7 @@ final class RedisStore extends ClaimingStore
         }
         throw new StoreException(sprintf(
             "Redis did not respond for the idempotency key '%s': %s. Is it running, and is the connection inside "
-                . "a MULTI, "
-            . 'pipeline or subscription?',
+                . "a MULTI, pipeline or subscription?",
             $key,
             self::reason($why, $reply, $client ?? null)
         ), 0, $why);

@@ -58,8 +58,7 @@ final class Outbox
         $this->platform = Platform::of((string) $pdo->getAttribute(PDO::ATTR_DRIVER_NAME));
         Platform::checkTable($table);
         if ($shards < 1 || $shards > self::MAX_SHARDS) {
-            throw new ConfigurationException("shards is $shards; it is a number "
-                . "from 1 to " . self::MAX_SHARDS . '.');
+            throw new ConfigurationException("shards is $shards; it is a number from 1 to " . self::MAX_SHARDS . '.');
         }
     }
 
@@ -136,8 +135,7 @@ final class Outbox
         if ($reason !== null) {
             throw new OutboxException(
                 "The event was not written to the outbox table $this->table: $reason. Roll the transaction "
-                    . "back. Is the "
-                . 'table missing? realtime:outbox:table creates it.',
+                    . "back. Is the table missing? realtime:outbox:table creates it.",
                 0,
                 $previous
             );

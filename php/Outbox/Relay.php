@@ -19,9 +19,6 @@ use Toporia\Realtime\Worker\StopConditions;
  */
 final class Relay
 {
-    public const DONE = 0;
-    public const FAILED = 1;
-
     /** Interval for deleting old rows, in seconds. */
     private const CLEAN_INTERVAL = 60.0;
     /** Time to retry a lost database connection, in seconds. */
@@ -64,7 +61,7 @@ final class Relay
         } catch (Throwable $failure) {
             $this->reporter->failure($failure);
         }
-        $code = $failure === null ? self::DONE : self::FAILED;
+        $code = $failure === null ? 0 : 1;
         $this->reporter->summary(
             $this->stats,
             $failure === null ? $this->stop->met() ?? 'empty' : 'error',
@@ -133,7 +130,7 @@ final class Relay
                 if ($this->options->stopWhenEmpty && !$worker->hasContention()) {
                     return;
                 }
-                $this->pause($this->options->intervalMs / 1000);
+                $this->stop->pause($this->options->intervalMs / 1000);
             }
         }
         // Record the last batch if the connection was lost before.
@@ -167,7 +164,7 @@ final class Relay
         $end = $this->stats->seconds() + self::RECONNECT_SECONDS;
         $wait = 0.1;
         while ($this->stop->reason() === null) {
-            $this->pause($wait);
+            $this->stop->pause($wait);
             try {
                 $this->database->value('SELECT 1');
                 $this->reporter->event('database_back', 'the database responds again');
@@ -179,15 +176,6 @@ final class Relay
                 }
                 $wait = min(2.0, $wait * 2);
             }
-        }
-    }
-
-    /** Sleeps, or returns early on a signal. */
-    private function pause(float $seconds): void
-    {
-        $end = $this->stats->seconds() + $seconds;
-        while (($left = $end - $this->stats->seconds()) > 0 && $this->stop->reason() === null) {
-            usleep((int) (min(0.1, $left) * 1e6));
         }
     }
 

@@ -12,15 +12,6 @@ use Toporia\Realtime\Worker\Text;
 /** The first line, the progress and the summary of realtime:outbox:relay. Row counts are capped at 10001. */
 final class RelayReporter extends Reporter
 {
-    private const REASONS = [
-        'signal' => 'a signal',
-        'empty' => 'an empty outbox',
-        'max_time' => '--max-time',
-        'max_memory' => '--max-memory',
-        'restart' => 'realtime:restart',
-        'error' => 'an error',
-    ];
-
     private float $secondsAtLastReport = 0.0;
     private int $sentAtLastReport = 0;
 
@@ -86,8 +77,8 @@ final class RelayReporter extends Reporter
      */
     public function summary(RelayStats $stats, string $reason, int $exitCode, ?Backlog $backlog): void
     {
-        $line = 'Stopped by ' . (self::REASONS[$reason] ?? $reason) . '. ' . Text::number($stats->sent) . ' sent in '
-            . number_format($stats->seconds(), 1) . ' s';
+        $line = ($reason === 'empty' ? 'The outbox is empty' : self::stopped($reason)) . '. '
+            . Text::number($stats->sent) . ' sent in ' . number_format($stats->seconds(), 1) . ' s';
         $others = [
             'not acknowledged (they remain and are sent again)' => $stats->unknown,
             'rejected temporarily' => $stats->retries,

@@ -60,10 +60,10 @@ final class WebhookSender
             }
         }
         $this->broker->close();
-        $reason = $this->stop->met() ?? 'stopped';
+        $reason = (string) $this->stop->met();
         $this->reporter->event(
             'summary',
-            "Stopped by $reason: $this->sent sent, $this->failed failed.",
+            Reporter::stopped($reason) . ": $this->sent sent, $this->failed failed.",
             [
                 'reason' => $reason, 'sent' => $this->sent, 'failed' => $this->failed,
                 'seconds' => round(microtime(true) - $start, 3),
@@ -149,25 +149,11 @@ final class WebhookSender
                 "$count webhook(s) are sent again in $pause s. $why",
                 ['events' => $count, 'reason' => $why, 'seconds' => $pause]
             );
-            if (!$this->pause($pause)) {
+            if (!$this->stop->pause($pause)) {
                 return false;
             }
             $pause = min($pause * 2, self::LONGEST_PAUSE);
         }
-    }
-
-    /** Waits; false if a stop condition was reached. */
-    private function pause(float $seconds): bool
-    {
-        $until = microtime(true) + $seconds;
-        do {
-            if ($this->stop->reason() !== null) {
-                return false;
-            }
-            usleep((int) (min(max(0.0, $until - microtime(true)), 0.1) * 1_000_000));
-        } while (microtime(true) < $until);
-
-        return true;
     }
 
     /**

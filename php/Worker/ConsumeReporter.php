@@ -7,17 +7,6 @@ namespace Toporia\Realtime\Worker;
 /** The first line, the progress and the summary of realtime:kafka:consume. */
 final class ConsumeReporter extends Reporter
 {
-    private const REASONS = [
-        'signal' => 'Stopped by a signal',
-        'max_messages' => 'Stopped at --max-messages',
-        'max_time' => 'Stopped at --max-time',
-        'max_memory' => 'Stopped at --max-memory',
-        'empty' => 'Reached the end of all partitions',
-        'restart' => 'Stopped by realtime:restart',
-        'stopped' => 'Stopped by stopConsuming()',
-        'error' => 'Stopped by an error',
-    ];
-
     private ?Snapshot $last = null;
 
     /** Identifies this worker, before it connects. */
@@ -102,7 +91,7 @@ final class ConsumeReporter extends Reporter
         $lag = (int) ($stats['lag'] ?? -1);
         $line = sprintf(
             '%s. %s handled in %s s (%s/s), %s',
-            self::REASONS[$reason] ?? "Stopped: $reason",
+            $reason === 'empty' ? 'Reached the end of all partitions' : self::stopped($reason),
             Text::number($handled),
             number_format($seconds, 1),
             Text::number(round($rate)),

@@ -17,10 +17,6 @@ use Toporia\Realtime\Message;
  */
 final class ConsumeRunner
 {
-    public const DONE = 0;
-    public const FAILED = 1;
-    public const WRONG_USAGE = 2;
-
     /** Interval of the stop conditions and of progress reports, in ms. */
     private const TICK_MS = 200;
 
@@ -177,7 +173,7 @@ final class ConsumeRunner
             $this->reporter->failure($e);
         }
         $this->gateway?->stop();
-        $code = $failure === null ? self::DONE : self::FAILED;
+        $code = $failure === null ? 0 : 1;
         $this->reporter->summary(
             $handled ?? (int) ($stats['handled'] ?? 0),
             $this->handlers->unhandled,

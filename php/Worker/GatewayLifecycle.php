@@ -13,8 +13,6 @@ use Toporia\Realtime\Metrics;
  */
 final class GatewayLifecycle
 {
-    private const DONE = 0;
-    private const FAILED = 1;
     private const TICK_MS = 200;
     /** Between two progress lines. */
     private const PROGRESS_SECONDS = 10.0;
@@ -50,11 +48,11 @@ final class GatewayLifecycle
         Metrics::stop();
         $this->stop();
         $reason = $failed ? 'error' : $stop->met() ?? 'signal';
-        $code = $failed ? self::FAILED : self::DONE;
+        $code = $failed ? 1 : 0;
         $seconds = (hrtime(true) - $start) / 1e9;
         $this->reporter->event(
             'summary',
-            "Stopped by $reason after " . number_format($seconds, 1) . ' s.',
+            Reporter::stopped($reason) . ' after ' . number_format($seconds, 1) . ' s.',
             ['reason' => $reason, 'exit_code' => $code, 'seconds' => round($seconds, 3)]
         );
 

@@ -55,9 +55,7 @@ final class HandlerInvoker
         }
         if (!$handler instanceof Closure && !self::hasHandle($handler)) {
             $class = is_object($handler) ? $handler::class : $handler;
-            throw new ConfigurationException(
-                "$where: $class has no public method handle(Message \$message): void."
-            );
+            throw new ConfigurationException("$where: $class has no public method handle(Message \$message): void.");
         }
         $this->object = is_object($handler) ? $handler : $objects($handler);
     }

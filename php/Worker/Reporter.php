@@ -84,6 +84,18 @@ class Reporter
         )));
     }
 
+    /** Why a command has stopped, as the beginning of its summary. */
+    public static function stopped(string $reason): string
+    {
+        return 'Stopped ' . match ($reason) {
+            'signal' => 'by a signal',
+            'restart' => 'by realtime:restart',
+            'stopped' => 'by stopConsuming()',
+            'error' => 'by an error',
+            default => 'at --' . strtr($reason, '_', '-'),
+        };
+    }
+
     /** Reports the failure that ended the command. */
     public function failure(Throwable $e): void
     {

@@ -70,6 +70,21 @@ final class StopConditions
         return $this->met;
     }
 
+    /** Sleeps; returns early, with false, when a condition is met. */
+    public function pause(float $seconds): bool
+    {
+        $until = hrtime(true) / 1e9 + $seconds;
+        while ($this->reason() === null) {
+            $left = $until - hrtime(true) / 1e9;
+            if ($left <= 0) {
+                return true;
+            }
+            usleep((int) (min(0.1, $left) * 1e6));
+        }
+
+        return false;
+    }
+
     /** The reason found so far, without evaluating again. */
     public function met(): ?string
     {

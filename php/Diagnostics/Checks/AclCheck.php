@@ -119,8 +119,7 @@ final class AclCheck extends Check
             yield Finding::error(
                 'dead-letter topics',
                 Text::names($refused) . " cannot be created by $acl->principal: the first message that fails "
-                    . "permanently stops "
-                    . 'its worker',
+                    . "permanently stops its worker",
                 'Create them as a user who may (kafka-topics.sh), or: ' . $acl->forTopics($refused, 'Create', 'Write'),
                 ['topics' => $refused]
             );

@@ -43,8 +43,7 @@ final class AdvertisedCheck extends Check
                 yield Finding::error(
                     "broker {$broker['id']}",
                     "$address belongs to the cluster, but $probe->step fails there (see above): the "
-                        . "partitions it leads "
-                        . 'cannot be reached',
+                        . "partitions it leads cannot be reached",
                     $probe->remedy,
                     $facts
                 );

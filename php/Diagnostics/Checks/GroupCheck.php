@@ -42,8 +42,7 @@ final class GroupCheck extends Check
         $context->hasMembers = $members > 0;
         $facts = ['group' => $context->group, 'state' => $group['state'], 'members' => $members];
         $start = "Start a worker: realtime:kafka:consume --group=$context->group --channels=…, or check why its "
-            . "supervisor "
-            . 'does not keep it running.';
+            . "supervisor does not keep it running.";
         if ($context->settings['group_protocol'] === 'consumer') {
             $start .= ' If it ends at once, a broker may have disabled group.protocol \'consumer\' '
                 . '(group.coordinator.rebalance.protocols): its error says so.';

@@ -99,8 +99,7 @@ final class MonitoringCheck extends Check
                 'heartbeat_file',
                 "$file was last touched $age s ago: its worker is stuck, or gone",
                 'Is the worker running? If so, restart it; its last log lines show what it waits for. If it was '
-                    . 'removed, '
-                    . "delete $file.",
+                    . "removed, delete $file.",
                 ['age_seconds' => $age]
             );
     }

@@ -41,19 +41,16 @@ final class InstallCommand extends Command
         $installer = new Installer($this->app);
         $installer->run();
         foreach ($installer->completed as $step) {
-            $output->writeln("  added    $step", OutputInterface::OUTPUT_RAW);
+            $this->write($output, "  added    $step");
         }
         if ($installer->completed === []) {
-            $output->writeln('  Nothing to do: everything is in place.', OutputInterface::OUTPUT_RAW);
+            $this->write($output, '  Nothing to do: everything is in place.');
         }
         foreach ($installer->manualSteps as $step) {
-            $output->writeln("  to do    $step", OutputInterface::OUTPUT_RAW);
+            $this->write($output, "  to do    $step");
         }
         if (!extension_loaded('toporia_realtime')) {
-            $output->writeln(
-                '  to do    Install the extension: without it only Realtime::fake() works.',
-                OutputInterface::OUTPUT_RAW
-            );
+            $this->write($output, '  to do    Install the extension: without it only Realtime::fake() works.');
         }
 
         return self::DONE;

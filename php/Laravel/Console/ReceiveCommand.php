@@ -40,13 +40,13 @@ final class ReceiveCommand extends Command
         $limit = OptionValue::int('--max-messages', $input->getOption('max-messages'), 0);
         $broker = new Broker(['consumer_group' => $group]);
         $broker->subscribeTopic($topic);
-        $output->writeln("Waiting for messages of $topic in the group $group. Ctrl-C stops.", OutputInterface::OUTPUT_RAW);
+        $this->write($output, "Waiting for messages of $topic in the group $group. Ctrl-C stops.");
         $stop = new StopFlag();
         try {
             for ($count = 0; !$stop->isSet() && ($limit === 0 || $count < $limit);) {
                 $message = $broker->poll(500);
                 if ($message !== null) {
-                    $output->writeln(Text::printable((string) $message->getPayload()), OutputInterface::OUTPUT_RAW);
+                    $this->write($output, Text::printable((string) $message->getPayload()));
                     $broker->ack($message);
                     $count++;
                 }

@@ -38,7 +38,7 @@ final class SendCommand extends Command
         $key = OptionValue::text('--key', $input->getOption('key'));
         Realtime::broker()->send($topic, (string) $input->getArgument('message'), $key);
         Realtime::flush(self::FLUSH_MS);
-        $output->writeln("Sent to $topic.", OutputInterface::OUTPUT_RAW);
+        $this->write($output, "Sent to $topic.");
 
         return self::DONE;
     }
