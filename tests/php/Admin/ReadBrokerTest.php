@@ -32,10 +32,7 @@ final class ReadBrokerTest extends AdminTestCase
     public function testReadingFromAnotherOffset(): void
     {
         $topic = $this->filled([4, 4, 4]);
-        self::assertSame(
-            [0 => ['0-3'], 1 => ['1-0', '1-1', '1-2', '1-3']],
-            $this->readAll($topic, [0 => 3, 2 => 100])
-        );
+        self::assertSame([0 => ['0-3'], 1 => ['1-0', '1-1', '1-2', '1-3']], $this->readAll($topic, [0 => 3, 2 => 100]));
     }
 
     public function testAMessageEqualsTheOneAConsumerGets(): void

@@ -105,7 +105,7 @@ final class ConsumeLifecycleBrokerTest extends ConsoleTestCase
         $child->waitForOutput('/gateway listens on/', 30);
         $result = $child->signal($signal)->wait();
         $result->assertExit();
-        self::assertStringContainsString('Stopped by signal', $result->stdout);
+        self::assertStringContainsString('Stopped by a signal', $result->stdout);
     }
 
     /**

@@ -191,10 +191,7 @@ final class CommitBrokerTest extends ConsumingTestCase
         $this->publish('in', [1]);
         $before = Realtime::stats()['delivery_failures'];
         $this->nowhere()->send($this->topic('nowhere'), 'lost');
-        self::eventually(
-            static fn (): bool => Realtime::stats()['delivery_failures'] > $before,
-            'the delivery fails'
-        );
+        self::eventually(static fn (): bool => Realtime::stats()['delivery_failures'] > $before, 'the delivery fails');
         $broker = $this->broker()->subscribe('in', static fn () => null);
         self::assertSame(1, $this->drain($broker));
         self::assertSame(1, $broker->stats()['commits']);

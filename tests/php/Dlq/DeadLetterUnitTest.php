@@ -199,10 +199,7 @@ final class DeadLetterUnitTest extends TestCase
         $letter = $this->letter(self::ENVELOPE, ['x-exception-message' => "bad \e[31m\n" . str_repeat('long ', 50)]);
         $lines = LetterTable::lines([$letter->toArray(null)], time() + 120, 60);
         self::assertSame('AGE  LETTER          GROUP  EVENT  CLASS           ATTEMPTS…', $lines[0]);
-        self::assertMatchesRegularExpression(
-            '~\A2m   dlq.orders/0/0  app    paid   OrderException  4~',
-            $lines[1]
-        );
+        self::assertMatchesRegularExpression('~\A2m   dlq.orders/0/0  app    paid   OrderException  4~', $lines[1]);
         self::assertStringStartsWith('     019a  bad \u001b[31m\nlong', $lines[2]);
         foreach ($lines as $line) {
             self::assertLessThanOrEqual(60, mb_strlen($line));

@@ -42,7 +42,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
         self::assertSame(4200, $client->socket->closed(10.0)[0] ?? null);
         $result = $child->wait(10.0)->assertExit();
         self::assertStringContainsString('draining 1 socket', $result->stdout);
-        self::assertStringContainsString('Stopped by signal', $result->stdout);
+        self::assertStringContainsString('Stopped by a signal', $result->stdout);
     }
 
     public function testASecondGatewayOnThePortIsReported(): void
@@ -112,7 +112,7 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
         [$child, $address] = $this->begin('realtime:gateway --max-time=1 --drain=0');
         $client = $this->client($address);
         $result = $child->wait(10.0)->assertExit();
-        self::assertStringContainsString('Stopped by max_time', $result->stdout);
+        self::assertStringContainsString('Stopped at --max-time', $result->stdout);
         self::assertStringNotContainsString('elsewhere', $result->stdout, 'no time to drain');
         self::assertNotNull($client->socket->closed());
     }
@@ -120,14 +120,14 @@ final class GatewayCommandBrokerTest extends ConsoleTestCase
     public function testMaxMemory(): void
     {
         $result = $this->console('realtime:gateway --max-memory=1M')->assertExit();
-        self::assertStringContainsString('Stopped by max_memory', $result->stdout);
+        self::assertStringContainsString('Stopped at --max-memory', $result->stdout);
     }
 
     public function testRestart(): void
     {
         [$child] = $this->begin('realtime:gateway');
         $this->console('realtime:restart')->assertExit();
-        self::assertStringContainsString('Stopped by restart', $child->wait(10.0)->assertExit()->stdout);
+        self::assertStringContainsString('Stopped by realtime:restart', $child->wait(10.0)->assertExit()->stdout);
     }
 
     public function testJson(): void

@@ -106,10 +106,7 @@ final class ConsumingBrokerTest extends GuidesTestCase
         preg_match('/\[error\] Message processing failed (\{.*\})/', $result->stderr, $line);
         $context = json_decode($line[1] ?? '', true);
         self::assertSame(['test', 'Division by zero'], [$context['channel'], $context['error']]);
-        self::assertSame(
-            ['id', 'type', 'channel', 'event', 'data', 'timestamp'],
-            array_keys($context['message'])
-        );
+        self::assertSame(['id', 'type', 'channel', 'event', 'data', 'timestamp'], array_keys($context['message']));
     }
 
     private function send(string $channel, string $event, mixed $data): void

@@ -56,10 +56,7 @@ final class CommandsBrokerTest extends LaravelTestCase
     public function testCommandNamesThatAreInUseAreNotOverridden(string $where, string $code): void
     {
         $this->write($where, $code);
-        self::assertSame(
-            ["another package's"],
-            $this->artisan('kafka:consume')->assertExit()->lines()
-        );
+        self::assertSame(["another package's"], $this->artisan('kafka:consume')->assertExit()->lines());
         // The other one is available.
         $this->artisan('kafka:send x --topic=' . $this->topic())->assertExit();
     }

@@ -71,10 +71,7 @@ final class ExampleBrokerTest extends LaravelTestCase
             'env' => array_fill_keys(array_keys($this->childEnvironment()), null),
             'ini' => ['error_reporting' => (string) (E_ALL & ~E_DEPRECATED)],
         ]);
-        self::eventually(
-            fn (): bool => @fsockopen('127.0.0.1', $this->port) !== false,
-            'the web server listens'
-        );
+        self::eventually(fn (): bool => @fsockopen('127.0.0.1', $this->port) !== false, 'the web server listens');
     }
 
     private function get(string $path): string

@@ -212,9 +212,7 @@ final class AlertsBrokerTest extends MetricsTestCase
         $script = <<<'PHP'
             use Toporia\Realtime\Metrics;
             $producer = ['message.timeout.ms' => 1000, 'queue.buffering.max.messages' => 5];
-            Realtime::configure(
-                ['producer_config' => $producer, 'queue_full_ms' => 1, 'spool' => $argv[1] ?: false]
-            );
+            Realtime::configure(['producer_config' => $producer, 'queue_full_ms' => 1, 'spool' => $argv[1] ?: false]);
             echo Metrics::serve('127.0.0.1:0'), "\n";
             fgets(STDIN);
             for ($n = 0; $n < 10; $n++) {

@@ -9,12 +9,8 @@ declare(strict_types=1);
 namespace Toporia\Realtime\Tests\Producing;
 
 use RuntimeException;
-use Toporia\Realtime\Exception\ConfigurationException;
-use Toporia\Realtime\Exception\EncodingException;
-use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
-use Toporia\Realtime\Testing\RealtimeFake;
 use Toporia\Realtime\Tests\Support\PublisherDouble;
 use TypeError;
 
@@ -40,28 +36,6 @@ final class FakeBrokerTest extends ProducingTestCase
         Realtime::flush();
         self::assertSame(['real'], array_column($this->envelopes('user.1'), 'event'));
         $fake->assertBroadcastTimes('user.1', 'real', 0);
-    }
-
-    public function testAListGetsTheSameIdForEach(): void
-    {
-        $fake = Realtime::fake();
-        $id = Realtime::broadcast(['a', 'b'], 'e');
-        self::assertSame([[$id, 'a'], [$id, 'b']], array_map(
-            static fn (Message $m) => [$m->getId(), $m->getChannel()],
-            $fake->broadcasts()
-        ));
-    }
-
-    public function testTheSameInputIsRefused(): void
-    {
-        $fake = Realtime::fake();
-        self::thrown(InvalidChannelException::class, static fn () => Realtime::broadcast('', 'e'));
-        self::thrown(InvalidChannelException::class, static fn () => Realtime::broadcast("a\nb", 'e'));
-        self::thrown(EncodingException::class, static fn () => Realtime::broadcast('a', 'e', NAN));
-        self::thrown(ConfigurationException::class, static fn () => Realtime::broadcast('a', 'e', except: 'x'));
-        self::thrown(ConfigurationException::class, static fn () => Realtime::broadcast('a', ''));
-        self::thrown(TypeError::class, static fn () => Realtime::broadcast('a', 'e', null, null, 'x'));
-        $fake->assertNothingBroadcast();
     }
 
     public function testFlushHasNothingToWaitFor(): void
@@ -92,18 +66,6 @@ final class FakeBrokerTest extends ProducingTestCase
         Realtime::restore();
         Realtime::flush();
         self::assertStringContainsString('"swapped"', $this->payloads("$this->prefix-swapped_user_1")[0]);
-    }
-
-    public function testFakeWrapsAPublisherOrTakesAFake(): void
-    {
-        $fake = new RealtimeFake();
-        self::assertSame($fake, Realtime::fake($fake));
-        $publisher = $this->recorder();
-        $wrapping = Realtime::fake($publisher);
-        self::assertNotSame($fake, $wrapping);
-        Realtime::broadcast('user.1', 'e', 7);
-        $wrapping->assertBroadcast('user.1', 'e');
-        self::assertSame(7, $publisher->calls[0][2]);
     }
 
     public function testAnInvalidPublisherIsRefused(): void

@@ -62,10 +62,7 @@ final class FlushBrokerTest extends ProducingTestCase
         self::assertLessThan(50, $took['broadcast']);
         self::assertGreaterThan(250, $took['flush']);
         self::assertLessThan(600, $took['flush']);
-        self::assertSame(
-            str_replace('PREFIX', $this->prefix, array_values($sent)),
-            array_column($failed, 'topic')
-        );
+        self::assertSame(str_replace('PREFIX', $this->prefix, array_values($sent)), array_column($failed, 'topic'));
         self::assertSame(array_keys($sent), array_column($failed, 'id'));
         foreach ($failed as $one) {
             self::assertSame(['id', 'topic', 'reason'], array_keys($one));

@@ -11,7 +11,6 @@ namespace Toporia\Realtime\Tests\Producing;
 use Closure;
 use PHPUnit\Framework\Attributes\DataProvider;
 use Toporia\Realtime\Broker;
-use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Realtime;
@@ -127,20 +126,6 @@ final class PassingOnBrokerTest extends ConsumingTestCase
         self::assertSame(1, $this->drain($broker));
         self::assertSame([[$channel, 'e', ['n' => 1], Message::fromJson((string) $value)->getId()]], $received);
         self::assertSame(0, $broker->stats()['topic_mismatch']);
-    }
-
-    public function testAHeaderWithoutANameIsRefused(): void
-    {
-        $this->expectException(ConfigurationException::class);
-        $this->expectExceptionMessage('not a header name');
-        Message::event('a', 'e')->withHeaders(['' => 'x']);
-    }
-
-    public function testAHeaderNameThatIsNotUtf8IsRefused(): void
-    {
-        $this->expectException(ConfigurationException::class);
-        $this->expectExceptionMessage('not a header name');
-        Message::event('a', 'e')->withHeaders(["\xFF" => 'x']);
     }
 
     /**

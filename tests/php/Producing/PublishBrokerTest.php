@@ -87,10 +87,7 @@ final class PublishBrokerTest extends ProducingTestCase
         $broker->publish('user.1', $keyed->withKey(null));
         $broker->publish('user.1', $keyed, '');
         $broker->close();
-        $keys = array_map(
-            static fn (Message $m) => $m->getKey(),
-            $this->consumeAll($this->channelTopic('user.1'), 5)
-        );
+        $keys = array_map(static fn (Message $m) => $m->getKey(), $this->consumeAll($this->channelTopic('user.1'), 5));
         sort($keys);
         self::assertSame(['', 'given', 'own', 'user.1', 'user.1'], $keys);
     }

@@ -105,10 +105,7 @@ final class RefusedTopicsKafkaTest extends ProducingTestCase
             'org.apache.kafka.tools.TopicCommand',
             ['--describe', '--topic', $topic]
         ));
-        $data = array_map(
-            static fn (string $json) => json_decode($json, true)['data'],
-            $this->payloads($topic, 500)
-        );
+        $data = array_map(static fn (string $json) => json_decode($json, true)['data'], $this->payloads($topic, 500));
         self::assertSame(range(0, 499), $data, 'those that waited for the topic did not change places');
     }
 

@@ -70,12 +70,6 @@ final class ProcessResult
             default => 'exit code ' . $this->exitCode . ' after',
         };
 
-        return sprintf(
-            "%s %.1f s\n--- stdout\n%s\n--- stderr\n%s",
-            $end,
-            $this->seconds,
-            $this->stdout,
-            $this->stderr
-        );
+        return sprintf("%s %.1f s\n--- stdout\n%s\n--- stderr\n%s", $end, $this->seconds, $this->stdout, $this->stderr);
     }
 }

@@ -168,15 +168,6 @@ final class RealtimeFakeUnitTest extends TestCase
         self::assertSame('m', $this->fake->sent()[0]->key);
     }
 
-    public function testExceptionsOfTheInnerPublisherAreThrown(): void
-    {
-        $inner = new RealtimeFake();
-        $fake = new RealtimeFake($inner);
-        $message = Message::event('user.1', 'paid');
-        self::assertSame($message->getId(), $fake->publish('user.1', $message));
-        $inner->assertBroadcast('user.1', 'paid');
-    }
-
     private function publish(string $channel, string $event, mixed $data = null): void
     {
         $this->fake->publish($channel, Message::event($channel, $event, $data));

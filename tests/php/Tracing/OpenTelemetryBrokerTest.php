@@ -145,10 +145,7 @@ final class OpenTelemetryBrokerTest extends ConsumingTestCase
             self::assertSame('DomainException', $try['attributes']['error.type']);
             self::assertSame(['Error', 'no such order', 1], [$try['status'], $try['exception'], $try['ended']]);
         }
-        self::assertSame(
-            'Toporia\Realtime\Exception\MessageTooLargeException',
-            $spans[4]['attributes']['error.type']
-        );
+        self::assertSame('Toporia\Realtime\Exception\MessageTooLargeException', $spans[4]['attributes']['error.type']);
         self::assertSame(['Error', 1], [$spans[4]['status'], $spans[4]['ended']]);
     }
 

@@ -23,10 +23,7 @@ final class TerminalUnitTest extends TestCase
         $terminal->line('<info>a line</info>');
         $terminal->status('');
         $terminal->line('the end');
-        self::assertSame(
-            "\r\e[2K1 handled\r\e[2K<info>a line</info>\n1 handled\r\e[2Kthe end\n",
-            $output->fetch()
-        );
+        self::assertSame("\r\e[2K1 handled\r\e[2K<info>a line</info>\n1 handled\r\e[2Kthe end\n", $output->fetch());
     }
 
     public function testWithoutATerminalThereIsNoStatus(): void
