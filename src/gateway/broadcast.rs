@@ -131,6 +131,12 @@ impl Broadcast {
         *self.is_json.get_or_init(is_json)
     }
 
+    /// The result of [`Self::has_json`], if it was called before.
+    #[must_use]
+    pub fn known_json(&self) -> Option<bool> {
+        self.is_json.get().copied()
+    }
+
     /// The reason for delivering it to no client, if there is one; whether the data is JSON is not checked.
     #[must_use]
     pub fn rejection(&self, max_event: usize) -> Option<Reason> {

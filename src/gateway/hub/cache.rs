@@ -1,13 +1,17 @@
 //! The last event of each broadcast channel, for later subscribers of cache channels. Bounded in bytes and time.
 
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::gateway::broadcast::{hash_of, Broadcast, HashTable};
+use crate::gateway::session::limits::TokenBucket;
 
 /// Approximate size of an entry without its strings, in bytes.
 const OVERHEAD: usize = 256;
+/// Maximum events a second, and in a burst, whose data is validated for the cache alone.
+const CHECKS: u32 = 50_000;
 
 struct Entry {
     broadcast: Arc<Broadcast>,
@@ -25,6 +29,7 @@ pub(super) struct Cache {
     number: u64,
     max: usize,
     ttl: Duration,
+    checks: TokenBucket,
 }
 
 impl Cache {
@@ -36,14 +41,24 @@ impl Cache {
             number: 0,
             max,
             ttl,
+            checks: TokenBucket::new(f64::from(CHECKS), CHECKS, Instant::now()),
         }
     }
 
-    /// Stores a broadcast as the last one of its channel; returns the number of entries evicted for space.
-    pub(super) fn put(&mut self, broadcast: &Arc<Broadcast>, now: Instant) -> u64 {
+    /// Stores a broadcast as the last one of its channel; returns the number of entries evicted for space. `None`: its
+    /// data is not JSON, and the last event stays. Above [`CHECKS`] that is not checked.
+    pub(super) fn put(&mut self, broadcast: &Arc<Broadcast>, now: Instant) -> Option<u64> {
         let size = size(broadcast);
         if size > self.max {
-            return 0;
+            return Some(0);
+        }
+        let key = key(broadcast.hash(), broadcast.exact);
+        let place = self.entries.entry(key);
+        if matches!(place, MapEntry::Occupied(_)) {
+            let known = broadcast.known_json();
+            if !known.unwrap_or_else(|| !self.checks.take(now) || broadcast.has_json()) {
+                return None;
+            }
         }
         self.number += 1;
         let entry = Entry {
@@ -51,9 +66,11 @@ impl Cache {
             since: now,
             number: self.number,
         };
-        let key = key(broadcast.hash(), broadcast.exact);
-        if let Some(old) = self.entries.insert(key, entry) {
-            self.bytes -= self::size(&old.broadcast);
+        match place {
+            MapEntry::Occupied(mut last) => {
+                self.bytes -= self::size(&last.insert(entry).broadcast);
+            }
+            MapEntry::Vacant(place) => drop(place.insert(entry)),
         }
         self.bytes += size;
         self.order.push_back((self.number, key));
@@ -80,7 +97,7 @@ impl Cache {
             self.order
                 .retain(|(number, key)| entries.get(key).is_some_and(|e| e.number == *number));
         }
-        evicted
+        Some(evicted)
     }
 
     /// The last event of a channel, its number, which rises with time, and its time. `exact`: the last event to the
@@ -121,7 +138,7 @@ mod tests {
     use super::*;
 
     fn event(channel: &str, len: usize) -> Arc<Broadcast> {
-        Arc::new(Broadcast::new(channel, "e", "1", &"x".repeat(len)))
+        Arc::new(Broadcast::new(channel, "e", "1", &"1".repeat(len)))
     }
 
     #[test]
@@ -144,7 +161,7 @@ mod tests {
         let mut cache = Cache::new(10_000, Duration::from_secs(1800));
         let mut evicted = 0;
         for i in 0..1000 {
-            evicted += cache.put(&event(&format!("c{i}"), 500), now);
+            evicted += cache.put(&event(&format!("c{i}"), 500), now).unwrap();
             assert!(cache.bytes() <= 10_000);
         }
         assert!(evicted > 900);
@@ -153,6 +170,6 @@ mod tests {
             cache.put(&event("c999", 500), now);
         }
         assert!(cache.order.len() < 200, "{}", cache.order.len());
-        assert_eq!(cache.put(&event("huge", 20_000), now), 0);
+        assert_eq!(cache.put(&event("huge", 20_000), now), Some(0));
     }
 }

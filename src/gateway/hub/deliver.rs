@@ -31,7 +31,10 @@ impl Hub {
         if !broadcast.exact && !is_subscribable(broadcast.channel(), public) {
             self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
-        self.cache_event(broadcast, Instant::now());
+        if !self.cache_event(broadcast, Instant::now()) {
+            self.count_rejected(broadcast, Reason::NotJson);
+            return Delivery::default();
+        }
         let mut total = Delivery::default();
         if self.channels.may_reach(broadcast.hash()) {
             if !broadcast.has_json() {
@@ -78,17 +81,20 @@ impl Hub {
         }
     }
 
-    fn cache_event(&self, broadcast: &Arc<Broadcast>, since: Instant) {
-        if self.settings.max_cache > 0 {
-            let mut cache = self.cache.lock();
-            let evicted = cache.put(broadcast, since);
-            self.counters.cache_bytes.set(cache.bytes() as u64);
-            drop(cache);
-            self.counters.cache_evictions.add(evicted);
-            if evicted > 0 {
-                self.warn_limit(Limit::Cache);
-            }
+    /// False if the data is known not to be JSON.
+    fn cache_event(&self, broadcast: &Arc<Broadcast>, since: Instant) -> bool {
+        if self.settings.max_cache == 0 {
+            return true;
         }
+        let mut cache = self.cache.lock();
+        let stored = cache.put(broadcast, since);
+        self.counters.cache_bytes.set(cache.bytes() as u64);
+        drop(cache);
+        if let Some(evicted @ 1..) = stored {
+            self.counters.cache_evictions.add(evicted);
+            self.warn_limit(Limit::Cache);
+        }
+        stored.is_some()
     }
 
     #[cold]
@@ -148,28 +154,23 @@ impl Hub {
         sender: &Socket,
         channel: &super::Channel,
         event: &str,
-        data: Option<&RawValue>,
+        data: &RawValue,
     ) {
         let user = (channel.kind() == ChannelKind::Presence)
             .then(|| self.presence.user_of(&self.node, channel.name(), sender.id))
             .flatten();
-        let frame = frame::event(
-            event,
-            channel.name(),
-            data.map(|d| d.get().as_bytes()),
-            user.as_deref(),
-        );
+        let json = data.get().as_bytes();
+        let frame = frame::event(event, channel.name(), Some(json), user.as_deref());
         let reached = channel.relay(&frame, Some(sender.id));
         self.counters.client_events.add_one();
         self.counters.frames_queued.add(reached as u64);
         if let Some(cluster) = self.cluster() {
-            let null = RawValue::NULL;
-            cluster.client_event(channel.name(), event, data.unwrap_or(null), user.as_deref());
+            cluster.client_event(channel.name(), event, data, user.as_deref());
             if self.settings.has_webhook(EventKind::ClientEvent) {
                 cluster.socket_event(SocketEvent::ClientEvent {
                     channel: channel.name().to_owned(),
                     event: event.to_owned(),
-                    data: data.unwrap_or(null).get().to_owned(),
+                    data: data.get().to_owned(),
                     socket: sender.id,
                     user,
                 });

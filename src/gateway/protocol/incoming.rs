@@ -206,7 +206,8 @@ pub enum Action<'a> {
     ClientEvent {
         event: String,
         channel: String,
-        data: Option<&'a RawValue>,
+        /// `null` if the client sent none.
+        data: &'a RawValue,
     },
     /// An event name that is reserved for the server.
     Reserved,
@@ -251,7 +252,7 @@ pub fn action(text: &str, max_depth: usize) -> Action<'_> {
             Some(channel) => Action::ClientEvent {
                 event: event.to_owned(),
                 channel: channel.into_owned(),
-                data: incoming.data,
+                data: incoming.data.unwrap_or(RawValue::NULL),
             },
             None => Action::Invalid("A client event needs a channel."),
         },

@@ -167,7 +167,7 @@ impl Session {
         self.send(frame::connection_event("pusher:signin_success", &data));
     }
 
-    fn client_event(&mut self, event: &str, channel: &str, data: Option<&RawValue>, now: Instant) {
+    fn client_event(&mut self, event: &str, channel: &str, data: &RawValue, now: Instant) {
         let refused = if !self.hub.settings().client_events {
             Some((
                 Close::ClientEventRate,

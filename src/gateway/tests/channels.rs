@@ -272,8 +272,9 @@ fn reserved_event_names_are_rejected_from_every_source() {
 }
 
 #[test]
-fn data_that_is_not_json_reaches_no_client() {
+fn data_that_is_not_json_reaches_no_client_and_replaces_no_last_event() {
     let gateway = gateway(|_| {});
+    let bad_records = || gateway.hub().counters().bad_records.get();
     let deliver = |data: &str| {
         let broadcast = crate::gateway::broadcast::Broadcast::new("news", "e", "1", data);
         gateway.hub().deliver(&broadcast.into()).sockets
@@ -283,10 +284,18 @@ fn data_that_is_not_json_reaches_no_client() {
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-cache-news", None);
     client.expect("pusher:cache_miss", "private-cache-news");
-    assert_eq!(deliver("{nonsense"), 0);
-    assert_eq!(gateway.hub().counters().bad_records.get(), 1);
-    assert_eq!(deliver("{\"a\":1}"), 1);
-    client.expect("e", "private-cache-news");
+    client.send("pusher:unsubscribe", &json!({"channel": "private-cache-news"}));
+    eventually("unsubscribed", || gateway.hub().counters().channels.get() == 0);
+    // With and without a subscriber.
+    assert_eq!((deliver("1"), deliver("{nonsense"), deliver("nothing")), (0, 0, 0));
+    client.subscribe("private-cache-news", None);
+    assert_eq!(client.expect("e", "private-cache-news"), json!(1));
+    assert_eq!((deliver("2"), deliver("{nonsense")), (1, 0));
+    assert_eq!(client.expect("e", "private-cache-news"), json!(2));
+    assert_eq!(bad_records(), 3);
+    let mut late = TestClient::connect(&gateway);
+    late.subscribe("private-cache-news", None);
+    assert_eq!(late.expect("e", "private-cache-news"), json!(2));
 }
 
 #[test]

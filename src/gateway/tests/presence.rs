@@ -120,6 +120,19 @@ fn client_events_reach_the_other_subscribers() {
 }
 
 #[test]
+fn a_client_event_without_data_is_relayed_with_null() {
+    let gateway = gateway(|_| {});
+    let (mut a, mut b) = (TestClient::connect(&gateway), TestClient::connect(&gateway));
+    a.subscribe("private-a", None);
+    b.subscribe("private-a", None);
+    for data in ["", r#","data":null"#] {
+        a.text(&format!(r#"{{"event":"client-x","channel":"private-a"{data}}}"#));
+        let relayed = json!({"event": "client-x", "channel": "private-a", "data": null});
+        assert_eq!(b.event(), relayed, "{data}");
+    }
+}
+
+#[test]
 fn a_signed_in_user_can_subscribe_the_user_channel() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
