@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::broadcast::{Broadcast, Position};
-use super::protocol::frame::Member;
+use super::protocol::incoming::Member;
 use super::protocol::SocketId;
 use crate::error::Result;
 

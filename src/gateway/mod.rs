@@ -4,9 +4,9 @@
 //! Gateway          starts and stops all of it (run)
 //! server           accepts connections within limits; requests: handshake, HTTP API, /up, /metrics
 //!  └ session          one task per socket: frames in, send queue out, liveness
-//!     └ hub              channels and their subscribers, cached events
-//!        ├ presence         members of presence channels
+//!     └ hub              channels and their subscribers, presence members, cached events
 //!        ├ protocol         frames, signatures, close codes: no sockets
+//!        ├ limits           rates, and warnings about limits
 //!        └ backend          traits that the hub needs: Cluster (other gateways), History (missed events)
 //!
 //! bootstrap        connects a hub to Kafka
@@ -22,9 +22,7 @@ pub mod broadcast;
 pub mod cluster;
 pub mod feed;
 pub mod hub;
-mod limit_warnings;
-pub mod metrics;
-pub mod presence;
+pub mod limits;
 pub mod protocol;
 pub mod replay;
 mod run;
@@ -34,5 +32,5 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use run::{Backends, Gateway, Stats};
+pub use run::{Backends, Gateway, Stats, GATEWAYS};
 pub use server::ports::check_addresses;

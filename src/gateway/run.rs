@@ -1,5 +1,6 @@
-//! Starting and stopping a gateway: threads, ports, draining.
+//! Starting and stopping a gateway: threads, ports, draining. The gateways of the process as a source of metrics.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,18 +12,19 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::backend::{AdminRequest, AdminResponse};
-use super::backend::{Cluster, History};
+use super::backend::{AdminRequest, AdminResponse, Cluster, History};
 use super::broadcast::Broadcast;
 use super::hub::Hub;
-use super::metrics::GATEWAYS;
 use super::protocol::{is_reserved_event, Close, SocketId};
-use super::server::listener::{Acceptor, Role};
-use super::server::ports::{bind_when_free, check_addresses, ports, warn};
-use super::server::sys;
+use super::server::ports::{bind_when_free, check_addresses, descriptors, ports, warn};
+use super::server::{Acceptor, Role};
 use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
+use crate::metrics::catalog::{self as c, gateway_name};
 use crate::metrics::gateway_counters::Counters;
+use crate::metrics::snapshot::Snapshot;
+use crate::metrics::Collector;
+use crate::runtime::PerProcess;
 
 /// Timeout of a request to all gateways.
 const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,7 +79,7 @@ impl Gateway {
         settings.validate()?;
         check_addresses(&settings)?;
         warn(&settings);
-        let descriptors = sys::descriptors();
+        let descriptors = descriptors();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.threads)
             .max_blocking_threads(settings.threads)
@@ -297,5 +299,100 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop(Duration::from_millis(500));
+    }
+}
+
+/// A gateway takes the place of all gateways where it is asked for its own metrics.
+const SOURCE: &str = "gateways";
+
+#[derive(Default)]
+struct GatewayTable {
+    active: Vec<Arc<Hub>>,
+    ended: BTreeMap<&'static str, u64>,
+}
+
+/// The gateways of this process.
+pub static GATEWAYS: PerProcess<Gateways> = PerProcess::new();
+
+/// All gateways of one process.
+#[derive(Default)]
+pub struct Gateways {
+    table: Mutex<GatewayTable>,
+}
+
+impl Gateways {
+    /// Adds a gateway that has started.
+    pub fn register(&self, hub: &Arc<Hub>) {
+        self.table.lock().active.push(Arc::clone(hub));
+    }
+
+    /// Removes a gateway that has closed and keeps its counter values.
+    pub fn unregister(&self, hub: &Arc<Hub>) {
+        let mut table = self.table.lock();
+        let before = table.active.len();
+        table.active.retain(|known| !Arc::ptr_eq(known, hub));
+        if table.active.len() < before {
+            for (name, kind, _, value) in hub.counters().all() {
+                if kind == "counter" {
+                    *table.ended.entry(name).or_default() += value;
+                }
+            }
+        }
+    }
+}
+
+impl Collector for Gateways {
+    fn source(&self) -> &'static str {
+        SOURCE
+    }
+
+    fn is_active(&self) -> bool {
+        let table = self.table.lock();
+        !table.active.is_empty() || !table.ended.is_empty()
+    }
+
+    fn ready(&self) -> std::result::Result<(), String> {
+        let active = self.table.lock().active.clone();
+        active.iter().try_for_each(|hub| Collector::ready(&**hub))
+    }
+
+    fn collect(&self, into: &mut Snapshot) {
+        let (active, ended) = {
+            let table = self.table.lock();
+            (table.active.clone(), table.ended.clone())
+        };
+        for (name, value) in ended {
+            into.count(gateway_name(name), Vec::new(), value);
+        }
+        for hub in active {
+            hub.collect(into);
+        }
+    }
+}
+
+impl Collector for Hub {
+    fn source(&self) -> &'static str {
+        SOURCE
+    }
+
+    /// `Ok` if it can serve: Kafka is reachable and the presence state is complete.
+    fn ready(&self) -> std::result::Result<(), String> {
+        match self.cluster() {
+            Some(cluster) => cluster.ready(),
+            None => Err("starting".to_owned()),
+        }
+    }
+
+    fn collect(&self, into: &mut Snapshot) {
+        for (name, kind, _, value) in self.counters().all() {
+            let name = gateway_name(name);
+            if kind == "counter" {
+                into.count(name, Vec::new(), value);
+            } else if let Some(metric) = into.family(name).map(|family| family.metric) {
+                into.gauge_of(&metric, Vec::new(), value);
+            }
+        }
+        let is_ready = u64::from(Collector::ready(self).is_ok());
+        into.gauge_of(&c::GATEWAY_READY, Vec::new(), is_ready);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::backend::{AdminRequest, AdminResponse, ApiEvent, BoxFuture, Cluster, NoHistory};
 use super::broadcast::Broadcast;
 use super::hub::Hub;
-use super::protocol::frame::Member;
+use super::protocol::incoming::Member;
 use super::protocol::SocketId;
 use super::{Backends, Gateway};
 use crate::config::gateway_settings::Settings;

@@ -29,7 +29,7 @@ use self::exposition::{text, ExpositionFormat};
 use self::liveness::Liveness;
 use self::snapshot::{labels, SampleValue, Snapshot};
 use crate::config::DEFAULT_LIVENESS_TIMEOUT;
-use crate::http::respond::Response;
+use crate::http::Response;
 use crate::runtime::{self, PerProcess};
 
 /// A source of metrics.

@@ -16,8 +16,7 @@ use tokio::sync::{watch, Semaphore};
 
 use crate::error::{Error, Result};
 use crate::http::request as http_request;
-use crate::http::respond::{respond, Response};
-use crate::http::RequestError;
+use crate::http::{respond, RequestError, Response};
 use crate::metrics::handle_request;
 use crate::runtime;
 

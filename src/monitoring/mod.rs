@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::config::MonitorConfig;
 use crate::error::{Kind, Result};
-use crate::gateway::metrics::GATEWAYS;
+use crate::gateway::GATEWAYS;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::log::Level;
 use crate::metrics::{self, snapshot, Collector, WATCH};

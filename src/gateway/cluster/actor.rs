@@ -8,25 +8,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::announcements::Announcements;
-use super::control_producer::ControlProducer;
-use super::pending_requests::{split_response, PendingRequests};
-use super::socket_events::{self, CacheMisses};
+use super::node::Announcements;
+use super::producers::ControlProducer;
 use super::state::{ClusterState, SUSPENDED_AFTER};
-use super::subscription_counts::SubscriptionCounts;
-use super::webhook_state::WebhookEvent;
+use super::webhook_events::{envelope, CacheMisses, SubscriptionCounts, WebhookEvent};
 use super::webhooks::{SentWebhook, Webhooks};
 use super::wire::{Body, ControlRecord, PresenceMember};
-use super::{ActorStatus, Command, Effect, Timing};
+use super::{split_response, ActorStatus, Command, Effect, PendingRequests, Timing};
 use crate::config::gateway_settings::{EventKind, Settings};
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::gateway::backend::{AdminRequest, AdminResponse, SocketEvent};
 use crate::gateway::feed::positions::Positions;
 use crate::gateway::feed::TopicRole;
+use crate::gateway::hub::presence::{Membership, NodeId};
 use crate::gateway::hub::Hub;
-use crate::gateway::presence::{Membership, NodeId};
-use crate::gateway::protocol::frame::Member;
+use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::Keys;
 use crate::ids::unix_ms;
@@ -207,7 +204,7 @@ impl Actor {
             SocketEvent::ClientEvent { .. } => true,
         };
         if is_due {
-            let (channel, value) = socket_events::envelope(event);
+            let (channel, value) = envelope(event);
             self.producer.send_webhook(channel, &value);
         }
     }

@@ -1,9 +1,17 @@
-//! One node as its records describe it.
+//! One node as its records describe it; and the own node, whose members and occupied channels are announced to the
+//! other nodes at a bounded rate.
+//!
+//! The first change is announced immediately. Those that follow within [`INTERVAL`] wait for its end, and share one
+//! request to Kafka: sockets that subscribe one after the other, each to a channel of its own, would otherwise need one
+//! each. Above the rate, changes wait too; a channel that returns to its announced state while it waits is not
+//! announced at all. Clients that toggle subscriptions therefore cannot flood the control topic or `__events`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
-use super::wire::PresenceMember;
-use crate::gateway::protocol::frame::Member;
+use super::wire::{Body, PresenceMember};
+use crate::gateway::limits::TokenBucket;
+use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
 
 /// Number of removed nodes that are remembered.
@@ -138,5 +146,267 @@ impl RemovedNodes {
         removed
             .find(|(known, _)| known == id)
             .map_or(0, |(_, sequence)| *sequence)
+    }
+}
+
+/// Between two writes of announcements.
+const INTERVAL: Duration = Duration::from_millis(25);
+const RATE: f64 = 200.0;
+/// Announcements in a burst, such as all channels of the clients that reconnect after a restart.
+const BURST: u32 = 5_000;
+/// Maximum members and channels in one part of a snapshot, and the bytes of user info after which a part is full.
+const MAX_PART_ENTRIES: usize = 400;
+const MAX_PART_BYTES: usize = 200 << 10;
+
+/// A channel and its number of sockets; 0 when it was vacated.
+type Announcement = (String, usize);
+/// A part of a snapshot: members and occupied channels.
+type Part = (Vec<PresenceMember>, Vec<(String, usize)>);
+
+/// Members and occupied channels of this node, and the channels that were announced.
+pub(super) struct Announcements {
+    members: HashMap<String, HashMap<SocketId, Member>>,
+    occupied: HashMap<String, usize>,
+    announced: HashMap<String, usize>,
+    /// Channels whose state differs from the announced one.
+    waiting: HashSet<String>,
+    rate: TokenBucket,
+    last: Option<Instant>,
+}
+
+impl Announcements {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            members: HashMap::new(),
+            occupied: HashMap::new(),
+            announced: HashMap::new(),
+            waiting: HashSet::new(),
+            rate: TokenBucket::new(RATE, BURST, now),
+            last: None,
+        }
+    }
+
+    pub fn join(&mut self, channel: &str, socket: SocketId, member: Member) {
+        let channel_members = self.members.entry(channel.to_owned()).or_default();
+        channel_members.insert(socket, member);
+    }
+
+    pub fn leave(&mut self, channel: &str, socket: SocketId) {
+        if let Some(channel_members) = self.members.get_mut(channel) {
+            channel_members.remove(&socket);
+            if channel_members.is_empty() {
+                self.members.remove(channel);
+            }
+        }
+    }
+
+    /// The sockets of a channel became `sockets`.
+    pub fn set(&mut self, channel: String, sockets: usize) {
+        if sockets == 0 {
+            self.occupied.remove(&channel);
+        } else {
+            self.occupied.insert(channel.clone(), sockets);
+        }
+        if self.announced.get(&channel).copied().unwrap_or(0) == sockets {
+            self.waiting.remove(&channel);
+        } else {
+            self.waiting.insert(channel);
+        }
+    }
+
+    /// True if changes are waiting.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Time until the next announcements may be written.
+    pub fn due_in(&self, now: Instant) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| {
+            INTERVAL.saturating_sub(now.duration_since(last))
+        })
+    }
+
+    /// The announcement of a channel that others do not know yet, before its first member is announced.
+    pub fn take_first(&mut self, channel: &str, now: Instant) -> Option<Announcement> {
+        let is_first = self.waiting.contains(channel) && !self.announced.contains_key(channel);
+        if !is_first || !self.rate.take(now) {
+            return None;
+        }
+        self.waiting.remove(channel);
+        Some(self.announce(channel.to_owned()))
+    }
+
+    /// The announcements that are due.
+    pub fn take_due(&mut self, now: Instant) -> Vec<Announcement> {
+        let mut due = Vec::new();
+        if self.waiting.is_empty() || !self.due_in(now).is_zero() {
+            return due;
+        }
+        self.last = Some(now);
+        while !self.waiting.is_empty() && self.rate.take(now) {
+            let Some(channel) = self.waiting.iter().next().cloned() else {
+                break;
+            };
+            self.waiting.remove(&channel);
+            due.push(self.announce(channel));
+        }
+        due
+    }
+
+    /// All members and occupied channels, for a node that announces them for the first time.
+    pub fn announce_all(&mut self) -> Vec<Body> {
+        self.waiting.clear();
+        self.announced.clone_from(&self.occupied);
+        let members = self.members.iter().flat_map(|(channel, channel_members)| {
+            channel_members.iter().map(|(socket, member)| {
+                Body::Join(PresenceMember {
+                    c: channel.clone(),
+                    s: *socket,
+                    m: member.clone(),
+                })
+            })
+        });
+        let channels = self.occupied.iter().map(|(c, n)| Body::Occupied {
+            c: c.clone(),
+            n: *n,
+        });
+        members.chain(channels).collect()
+    }
+
+    /// The numbers of members and of channels that the other nodes know.
+    pub fn heartbeat(&self) -> Body {
+        Body::Heartbeat {
+            m: self.members.values().map(HashMap::len).sum(),
+            c: self.announced.len(),
+        }
+    }
+
+    /// All members and announced channels, in the parts of a snapshot.
+    pub fn snapshot(&self) -> Vec<Body> {
+        let mut all: Vec<Part> = vec![Default::default()];
+        let mut bytes = 0;
+        for (channel, channel_members) in &self.members {
+            for (socket, member) in channel_members {
+                let is_full =
+                    |part: &Part| part.0.len() >= MAX_PART_ENTRIES || bytes >= MAX_PART_BYTES;
+                if all.last().is_some_and(is_full) {
+                    all.push(Default::default());
+                    bytes = 0;
+                }
+                bytes += member.user_id.len() + member.user_info.as_ref().map_or(0, String::len);
+                if let Some((members, _)) = all.last_mut() {
+                    members.push(PresenceMember {
+                        c: channel.clone(),
+                        s: *socket,
+                        m: member.clone(),
+                    });
+                }
+            }
+        }
+        for (channel, sockets) in &self.announced {
+            if all
+                .last()
+                .is_some_and(|part| part.1.len() >= MAX_PART_ENTRIES)
+            {
+                all.push(Default::default());
+            }
+            if let Some((_, channels)) = all.last_mut() {
+                channels.push((channel.clone(), *sockets));
+            }
+        }
+        let of = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let parts = (0..).zip(all);
+        parts
+            .map(|(part, (m, o))| Body::Snapshot { part, of, m, o })
+            .collect()
+    }
+
+    fn announce(&mut self, channel: String) -> Announcement {
+        let sockets = self.occupied.get(&channel).copied().unwrap_or(0);
+        if sockets == 0 {
+            self.announced.remove(&channel);
+        } else {
+            self.announced.insert(channel.clone(), sockets);
+        }
+        (channel, sockets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn toggled_channels_are_announced_at_a_bounded_rate() {
+        let start = Instant::now();
+        let mut channels = Announcements::new(start);
+        let mut records = 0;
+        // 200 sockets, each with 40 toggles a second, for 20 s.
+        for step in 0..2_000_u64 {
+            let now = start + Duration::from_millis(10 * step);
+            for toggle in 0..80 {
+                let channel = format!("public.{}-{}", step / 10 * 10, toggle);
+                channels.set(channel, usize::try_from(step % 2).unwrap_or(0));
+            }
+            records += channels.take_due(now).len();
+        }
+        assert!(records <= 5_000 + 20 * 200, "{records}");
+        // Afterwards the others learn the current state.
+        channels.set("public.last".to_owned(), 1);
+        let mut now = start + Duration::from_secs(20);
+        while !channels.waiting.is_empty() {
+            now += Duration::from_secs(1);
+            channels.take_due(now);
+        }
+        assert_eq!(channels.announced, channels.occupied);
+    }
+
+    #[test]
+    fn changes_in_quick_succession_are_announced_together() {
+        let start = Instant::now();
+        let mut channels = Announcements::new(start);
+        assert!(!channels.is_waiting() && channels.due_in(start).is_zero());
+        let mut writes = Vec::new();
+        for ms in 0..100 {
+            let now = start + Duration::from_millis(ms);
+            channels.set(format!("user.{ms}"), 1);
+            let due = channels.take_due(now);
+            if !due.is_empty() {
+                writes.push(due.len());
+            }
+        }
+        assert_eq!(writes, [1, 25, 25, 25]);
+        let now = start + Duration::from_millis(99);
+        assert!(channels.is_waiting());
+        assert_eq!(channels.due_in(now), Duration::from_millis(1));
+        assert_eq!(channels.take_due(now + INTERVAL).len(), 24);
+    }
+
+    #[test]
+    fn an_unknown_channel_is_announced_before_its_first_member() {
+        let now = Instant::now();
+        let mut channels = Announcements::new(now);
+        assert_eq!(channels.take_first("a", now), None);
+        channels.set("a".to_owned(), 1);
+        channels.set("b".to_owned(), 1);
+        assert_eq!(channels.take_first("a", now), Some(("a".to_owned(), 1)));
+        assert_eq!(channels.take_due(now), [("b".to_owned(), 1)]);
+        // The number of a known channel waits for the others.
+        channels.set("a".to_owned(), 2);
+        assert_eq!(channels.take_first("a", now), None);
+        assert!(channels.is_waiting());
+    }
+
+    #[test]
+    fn a_single_change_is_announced_at_the_next_call() {
+        let now = Instant::now();
+        let mut channels = Announcements::new(now);
+        channels.set("a".to_owned(), 2);
+        assert_eq!(channels.take_due(now), [("a".to_owned(), 2)]);
+        assert_eq!(channels.take_due(now), []);
+        channels.set("a".to_owned(), 0);
+        channels.set("b".to_owned(), 1);
+        channels.set("b".to_owned(), 0);
+        assert_eq!(channels.take_due(now + INTERVAL), [("a".to_owned(), 0)]);
+        assert!(channels.announced.is_empty());
     }
 }

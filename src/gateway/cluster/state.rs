@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::node::{Node, PartialSnapshot, RemovedNodes};
-use super::webhook_state::{WebhookEvent, WebhookState};
+use super::webhook_events::{WebhookEvent, WebhookState};
 use super::wire::{Body, ControlRecord, PresenceMember};
 use super::{Effect, Timing};
 use crate::gateway::protocol::SocketId;

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::webhook_state::WebhookEvent;
+use super::webhook_events::WebhookEvent;
 use crate::config::gateway_settings::EventKind;
 
 /// Retention of unwritten events and of ids, ms.

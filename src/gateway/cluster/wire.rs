@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::gateway::backend::{AdminRequest, AdminResponse};
-use crate::gateway::presence::Membership;
-use crate::gateway::protocol::frame::Member;
+use crate::gateway::hub::presence::Membership;
+use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::Keys;
 

@@ -2,10 +2,8 @@
 //!
 //! ```text
 //! topic_discovery  thread: finds topics and partitions and decides the offset from which each is read
-//!  ├ topic_selector    which topics are read
-//!  ├ start_offset      where reading starts
 //! reader           thread: passes the records to the sink, in order
-//! consumer         the Kafka client of both      positions   offsets, read by all sockets
+//! consumer         the Kafka client of both      positions   first and next offsets
 //! ```
 //!
 //! A topic found later is read from the time of the last complete refresh minus five seconds; never from the beginning,
@@ -15,14 +13,12 @@
 mod consumer;
 pub mod positions;
 mod reader;
-mod start_offset;
 #[cfg(test)]
 mod tests;
 mod topic_discovery;
-mod topic_selector;
 
+pub use super::broadcast::TopicNumber;
 pub(crate) use consumer::{FeedConsumer, Key, OffsetSpec};
-pub use topic_selector::{ControlTopics, TopicRole, TopicSelector};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,12 +30,11 @@ use parking_lot::Mutex;
 
 use self::positions::{PartitionState, Positions};
 use super::broadcast::Broadcast;
-pub use super::broadcast::TopicNumber;
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::metrics::gateway_counters::Counters;
 use crate::runtime;
-use crate::topic::{ChannelPattern, TopicMap};
+use crate::topic::{is_control_topic, ChannelPattern, TopicFilter, TopicMap, TopicStrategy};
 
 /// Settings of a feed.
 #[derive(Debug, Clone)]
@@ -224,5 +219,102 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// The purpose of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TopicRole {
+    Channels,
+    Presence,
+    Client,
+    Events,
+}
+
+/// Names of the gateways' control topics.
+#[derive(Debug, Clone)]
+pub struct ControlTopics {
+    /// Nodes, members, occupied channels and admin requests.
+    pub presence: String,
+    pub client: String,
+    pub events: String,
+}
+
+impl ControlTopics {
+    /// Those of a prefix.
+    #[must_use]
+    pub fn of(prefix: &str) -> Self {
+        let name = |suffix: &str| format!("{prefix}.{suffix}");
+        Self {
+            presence: name("__presence"),
+            client: name("__client"),
+            events: name("__events"),
+        }
+    }
+}
+
+/// Selects the topics of a cluster that the gateway reads.
+#[derive(Debug)]
+pub struct TopicSelector {
+    control: ControlTopics,
+    /// Topics by name; `None` for every topic with the prefix.
+    exact: Option<Vec<String>>,
+    prefix: String,
+    keeps_dots: bool,
+}
+
+impl TopicSelector {
+    /// Selects the topics of a configuration, narrowed to `channels` unless that is empty.
+    #[must_use]
+    pub fn new(topics: &TopicMap, channels: &[ChannelPattern]) -> Self {
+        let filters: Vec<TopicFilter> = if channels.is_empty() {
+            topics.all_topics()
+        } else {
+            let each = channels.iter();
+            each.flat_map(|pattern| topics.topics_for_subscription(pattern))
+                .collect()
+        };
+        let names = filters.into_iter().map(|filter| match filter {
+            TopicFilter::Exact(name) => Some(name),
+            // Coarser than the pattern: the reader checks the channel of each record.
+            TopicFilter::Regex(_) => None,
+        });
+        Self {
+            control: ControlTopics::of(topics.prefix()),
+            exact: names.collect(),
+            prefix: format!("{}_", topics.prefix()),
+            keeps_dots: topics.strategy() == TopicStrategy::OnePerChannelDots,
+        }
+    }
+
+    /// The topics of the gateways.
+    #[must_use]
+    pub fn control(&self) -> &ControlTopics {
+        &self.control
+    }
+
+    /// The role of a topic; `None` if it is not read.
+    #[must_use]
+    pub fn role(&self, topic: &str) -> Option<TopicRole> {
+        for (name, role) in [
+            (&self.control.presence, TopicRole::Presence),
+            (&self.control.client, TopicRole::Client),
+            (&self.control.events, TopicRole::Events),
+        ] {
+            if name == topic {
+                return Some(role);
+            }
+        }
+        let is_read = match &self.exact {
+            Some(names) => names.iter().any(|name| name == topic),
+            None => topic.strip_prefix(&self.prefix).is_some_and(|rest| {
+                !rest.is_empty()
+                    && rest.bytes().all(|byte| match byte {
+                        b'.' => self.keeps_dots,
+                        byte => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
+                    })
+            }),
+        };
+        (is_read && !is_control_topic(topic)).then_some(TopicRole::Channels)
     }
 }

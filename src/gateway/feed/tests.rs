@@ -249,3 +249,53 @@ fn delivery_latency_is_low() {
         run.feed.stop();
     }
 }
+
+#[test]
+fn every_topic_of_the_prefix_is_selected() {
+    let selector = TopicSelector::new(&TopicMap::one_per_channel("realtime", false), &[]);
+    let table = [
+        ("realtime_user_1", Some(TopicRole::Channels)),
+        ("realtime_staging_user_1", Some(TopicRole::Channels)),
+        ("realtime_user.1", None),
+        ("realtime_", None),
+        ("realtime", None),
+        ("other_user_1", None),
+        ("dlq.realtime_user_1", None),
+        ("realtime___presence", None),
+        ("realtime.__presence", Some(TopicRole::Presence)),
+        ("realtime.__client", Some(TopicRole::Client)),
+        ("realtime.__events", Some(TopicRole::Events)),
+        ("realtime_staging.__presence", None),
+    ];
+    for (topic, expected) in table {
+        assert_eq!(selector.role(topic), expected, "{topic}");
+    }
+    let dots = TopicSelector::new(&TopicMap::one_per_channel("realtime", true), &[]);
+    assert_eq!(dots.role("realtime_user.1"), Some(TopicRole::Channels));
+    assert_eq!(dots.role("realtime_x.__presence"), None);
+}
+
+#[test]
+fn grouped_topics_are_selected_by_name_and_narrowed_by_channels() {
+    let pattern = |text: &str| ChannelPattern::parse(text).expect("a pattern");
+    let mapping = vec![crate::topic::Mapping {
+        pattern: pattern("user.*"),
+        topic: "realtime.user".to_owned(),
+        spec: crate::topic::TopicSpec::default(),
+    }];
+    let topics = TopicMap::grouped("realtime", mapping, "realtime.rest", None);
+    let all = TopicSelector::new(&topics, &[]);
+    assert_eq!(all.role("realtime.user"), Some(TopicRole::Channels));
+    assert_eq!(all.role("realtime.rest"), Some(TopicRole::Channels));
+    assert_eq!(all.role("realtime_user_1"), None);
+    let some = TopicSelector::new(&topics, &[pattern("user.*")]);
+    assert_eq!(some.role("realtime.user"), Some(TopicRole::Channels));
+    assert_eq!(some.role("realtime.rest"), None);
+    let one = TopicSelector::new(
+        &TopicMap::one_per_channel("realtime", false),
+        &[pattern("user.1")],
+    );
+    assert_eq!(one.role("realtime_user_1"), Some(TopicRole::Channels));
+    assert_eq!(one.role("realtime_user_2"), None);
+    assert_eq!(one.role("realtime.__presence"), Some(TopicRole::Presence));
+}

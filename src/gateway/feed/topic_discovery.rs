@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::start_offset::{initial_start, late_start_offsets, StartOffset};
+use super::positions::{initial_start, late_start_offsets, StartOffset};
 use super::{Key, OffsetSpec, PartitionReader, Shared, TopicRole};
 use crate::kafka::client::TopicInfo;
 use crate::log::Level;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::gateway::broadcast::{hash_of, Broadcast, HashTable};
-use crate::gateway::session::limits::TokenBucket;
+use crate::gateway::limits::TokenBucket;
 
 /// Approximate size of an entry without its strings, in bytes.
 const OVERHEAD: usize = 256;

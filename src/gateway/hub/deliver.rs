@@ -9,7 +9,7 @@ use super::{Delivery, Hub};
 use crate::config::gateway_settings::EventKind;
 use crate::gateway::backend::SocketEvent;
 use crate::gateway::broadcast::Broadcast;
-use crate::gateway::limit_warnings::Limit;
+use crate::gateway::limits::Limit;
 use crate::gateway::protocol::frame;
 use crate::gateway::session::Socket;
 use crate::topic::socket_channel::{is_subscribable, target_channels, ChannelKind};

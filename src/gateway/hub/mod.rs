@@ -4,6 +4,7 @@ mod cache;
 mod channel;
 mod channels;
 mod deliver;
+pub mod presence;
 
 pub use channel::{Channel, Delivery};
 
@@ -16,14 +17,13 @@ use parking_lot::Mutex;
 use self::cache::Cache;
 use self::channel::{ChannelState, HeldEvents, RecoveryState, Subscriber};
 use self::channels::Channels;
+use self::presence::{NodeId, Presence};
 use super::backend::{
     AdminRequest, AdminResponse, Cluster, ConnectionInfo, History, SocketEvent, Target,
 };
-use super::limit_warnings::{Limit, LimitWarnings};
-use super::presence::{NodeId, Presence};
-use super::protocol::frame::{self, Member};
-use super::protocol::{Close, SocketId};
-use super::session::limits::TokenBucket;
+use super::limits::{Limit, LimitWarnings, TokenBucket};
+use super::protocol::incoming::Member;
+use super::protocol::{frame, Close, SocketId};
 use super::session::Socket;
 use crate::config::gateway_settings::{EventKind, Settings};
 use crate::metrics::gateway_counters::Counters;

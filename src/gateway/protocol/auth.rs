@@ -5,7 +5,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::socket_id::SocketId;
+use super::SocketId;
 use crate::error::{Error, Result};
 use crate::topic::socket_channel::{ChannelKind, Name};
 
@@ -104,7 +104,7 @@ pub fn authorize(
 /// [`crate::error::Kind::InvalidChannel`] for an invalid socket id or user id: nothing is signed.
 pub fn authenticate(key: &str, secret: &str, socket_id: &str, user_data: &str) -> Result<String> {
     let socket = socket(socket_id)?;
-    if super::frame::signed_in_user(user_data).is_none() {
+    if super::incoming::signed_in_user(user_data).is_none() {
         return Err(Error::channel(
             "Cannot sign in a user without an id: the user data needs 'id', a non-empty string of at most 128 \
              characters.",

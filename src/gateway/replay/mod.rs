@@ -2,14 +2,12 @@
 //!
 //! ```text
 //! token           a client's position on one channel: signed (keys), valid for ten minutes
-//! channel_topics  the topics that feed a channel, and the start in each partition
 //! replay_buffer   the broadcasts of the last two minutes, in memory
 //! scan            older broadcasts from Kafka, bounded
 //! ```
 //!
 //! Either all missed events are replayed, or the client receives `recovered: false`. Client events are never replayed.
 
-mod channel_topics;
 pub mod replay_buffer;
 mod scan;
 #[cfg(test)]
@@ -22,21 +20,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::channel_topics::{
-    add_start_positions, source_channels_of, ChannelTopics, PartitionUnavailable,
-};
+use parking_lot::RwLock;
+
 use self::replay_buffer::{PartitionKey, ReplayBuffer, ReplayFrom, Timed};
 use self::scan::{Range, ScanPool};
-use self::token::{Keys, Token, TokenError, TopicPosition};
+use self::token::{short_hash, Keys, Token, TokenError, TopicPosition};
 use super::backend::{BoxFuture, History, Replay, TokenSubject};
 use super::broadcast::{Broadcast, Position};
-use super::feed::positions::Positions;
+use super::feed::positions::{Positions, Topic};
 use super::protocol::SocketId;
 use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::ids::unix_ms;
 use crate::log::Level;
 use crate::runtime;
+use crate::topic::socket_channel::{source_channels, Name};
+use crate::topic::TopicMap;
 
 /// Maximum wait for the position of a token that was issued by a gateway ahead of this one.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -380,4 +379,116 @@ pub(super) fn merge(found: Vec<Timed>, wanted: &ReplayFilter<'_>) -> Option<Vec<
         events.push(broadcast);
     }
     Some(events)
+}
+
+/// A partition that is not in the token is replayed from this long before the token was issued, ms.
+const OVERLAP_MS: i64 = 5_000;
+/// Maximum channels in the cache.
+const MAX_CACHED_CHANNELS: usize = 100_000;
+
+/// A topic whose records can reach a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SourceTopic {
+    pub name: Box<str>,
+    pub hash: u64,
+}
+
+/// The topics of channels, cached because every position needs them.
+pub(super) struct ChannelTopics {
+    topics: Arc<TopicMap>,
+    known: RwLock<HashMap<Box<str>, Arc<[SourceTopic]>>>,
+}
+
+impl ChannelTopics {
+    pub fn new(topics: &Arc<TopicMap>) -> Self {
+        Self {
+            topics: Arc::clone(topics),
+            known: RwLock::default(),
+        }
+    }
+
+    /// The topics whose records can reach a socket channel.
+    pub fn topics_of(&self, channel: &str) -> Arc<[SourceTopic]> {
+        if let Some(known) = self.known.read().get(channel) {
+            return Arc::clone(known);
+        }
+        let mut found: Vec<SourceTopic> = Vec::new();
+        for source in source_channels_of(channel) {
+            let Ok(name) = self.topics.topic_for(&source) else {
+                continue;
+            };
+            let hash = short_hash(&name);
+            if !found.iter().any(|other| other.hash == hash) {
+                let name = name.into();
+                found.push(SourceTopic { name, hash });
+            }
+        }
+        let found: Arc<[SourceTopic]> = found.into();
+        let mut all = self.known.write();
+        if all.len() >= MAX_CACHED_CHANNELS {
+            all.clear();
+        }
+        all.insert(channel.into(), Arc::clone(&found));
+        found
+    }
+}
+
+/// The broadcast channels whose records can reach a socket channel.
+pub(super) fn source_channels_of(channel: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(name) = Name::parse(channel) {
+        source_channels(&name, |source| all.push(source.to_owned()));
+    }
+    all
+}
+
+/// The reason why a topic cannot be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartitionUnavailable {
+    /// The topic was recreated since the token was issued.
+    Recreated,
+    /// The topic or one of its partitions is not read, not yet or no longer.
+    NotRead,
+}
+
+/// Appends the start of each partition of a topic.
+///
+/// # Errors
+/// The reason why the topic cannot be replayed.
+pub(super) fn add_start_positions(
+    topic: Option<&Topic>,
+    place: Option<&TopicPosition>,
+    issued_ms: u64,
+    wanted: &mut Vec<(PartitionKey, ReplayFrom)>,
+) -> Result<(), PartitionUnavailable> {
+    let had = place.is_some_and(|place| !place.next.is_empty());
+    let Some(topic) = topic else {
+        return if had {
+            Err(PartitionUnavailable::NotRead)
+        } else {
+            Ok(())
+        };
+    };
+    let id = topic.id();
+    if place.is_some_and(|place| place.id != 0 && id != 0 && place.id != id) {
+        return Err(PartitionUnavailable::Recreated);
+    }
+    let mut parts = Vec::new();
+    topic.for_each_next_offset(|partition, _| parts.push(partition));
+    let before = |partition: i32| {
+        let mut next = place?.next.iter();
+        next.find(|entry| entry.0 == partition).map(|entry| entry.1)
+    };
+    // A partition that is not read cannot be replayed.
+    if place.is_some_and(|place| place.next.iter().any(|entry| !parts.contains(&entry.0))) {
+        return Err(PartitionUnavailable::NotRead);
+    }
+    for partition in parts {
+        let from = match before(partition) {
+            Some(next) => ReplayFrom::Offset(next),
+            None => ReplayFrom::Time(i64::try_from(issued_ms).unwrap_or(i64::MAX) - OVERLAP_MS),
+        };
+        wanted.push(((topic.number, partition), from));
+    }
+    Ok(())
 }

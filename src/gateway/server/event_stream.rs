@@ -17,7 +17,7 @@ use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::{Keys, Token};
 use crate::gateway::session::CLOSED;
 use crate::http::request::{query_pairs, Request};
-use crate::http::respond::{cors_headers, Response};
+use crate::http::{cors_headers, Response};
 use crate::ids::unix_ms;
 
 pub const PATH: &str = "/sse";

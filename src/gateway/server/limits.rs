@@ -1,15 +1,15 @@
-//! Limits connections that have not finished the handshake, in total and per address. When the limit is reached, the
-//! oldest is dropped: a real client finishes its handshake within milliseconds, so it is never the oldest.
+//! Limits connections that have not finished the handshake, in total and per address; when the limit is reached, the
+//! oldest is dropped: a real client finishes its handshake within milliseconds, so it is never the oldest. The address
+//! of a client behind proxies is the rightmost hop of X-Forwarded-For that is not a trusted proxy.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv6Net};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-
-use super::proxy;
 
 /// An IPv6 /64 is often a whole site, so it may have this many times the permits of an IPv4 address.
 const NETWORK_FACTOR: u32 = 10;
@@ -50,7 +50,7 @@ impl PendingConnections {
     /// Adds a connection, and evicts the oldest one if a limit is reached. Without an address only the total limit
     /// applies.
     pub fn insert(self: &Arc<Self>, address: Option<IpAddr>) -> PendingGuard {
-        let address = address.map(proxy::limit_key);
+        let address = address.map(limit_key);
         let (evict_on_drop, evicted) = oneshot::channel();
         let mut table = self.table.lock();
         if let Some(address) = address {
@@ -163,7 +163,7 @@ pub(super) fn acquire_for_address(
     address: IpAddr,
     max: u32,
 ) -> Option<ConnectionPermit> {
-    let key = proxy::limit_key(address);
+    let key = limit_key(address);
     let max = if address.is_ipv6() {
         max.saturating_mul(NETWORK_FACTOR)
     } else {
@@ -189,10 +189,83 @@ pub(super) fn acquire_for_address(
     })))
 }
 
+/// Parses a network or a single address: `10.0.0.0/8`, `::1`, `192.168.1.7`.
+#[must_use]
+pub fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).ok()
+}
+
+/// The address that a connection is attributed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// The client's address, or the nearest known proxy.
+    pub address: IpAddr,
+    /// True if the limit per address applies: not to loopback, and not to a trusted proxy without X-Forwarded-For.
+    pub is_limited: bool,
+    /// A trusted proxy sent no usable X-Forwarded-For, which deserves a warning.
+    pub missing_forwarded_for: bool,
+}
+
+/// The client of a connection from `peer` with the given `X-Forwarded-For` headers, first to last.
+#[must_use]
+pub fn client_address<'a>(
+    peer: IpAddr,
+    trusted: &[IpNet],
+    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+) -> ClientAddress {
+    let peer = peer.to_canonical();
+    let is_trusted = |address: IpAddr| trusted.iter().any(|n| n.contains(&address));
+    let mut found = ClientAddress {
+        address: peer,
+        is_limited: !peer.is_loopback(),
+        missing_forwarded_for: false,
+    };
+    if !is_trusted(peer) {
+        return found;
+    }
+    found.is_limited = false;
+    found.missing_forwarded_for = true;
+    for hop in forwarded.rev().flat_map(|field| field.rsplit(',')) {
+        let Some(address) = hop_address(hop.trim()) else {
+            // A hop that is not an address: the hops to its left are not trusted either.
+            return found;
+        };
+        found = ClientAddress {
+            address,
+            is_limited: !address.is_loopback(),
+            missing_forwarded_for: false,
+        };
+        if !is_trusted(address) {
+            return found;
+        }
+    }
+    found
+}
+
+/// Parses an address, with or without a port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    if let Ok(address) = hop.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    hop.parse::<std::net::SocketAddr>()
+        .ok()
+        .map(|a| a.ip().to_canonical())
+}
+
+/// The key of limits per address: an IPv4 address, or the /64 of an IPv6 address, which is one customer's.
+#[must_use]
+pub fn limit_key(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Net::new_assert(v6, 64).network().into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
     fn is_evicted(guard: &mut PendingGuard) -> bool {
         guard.evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed)
     }
@@ -229,5 +302,60 @@ mod tests {
         let mut first = pending.insert("2001:db8::1".parse().ok());
         let _second = pending.insert("2001:db8::2".parse().ok());
         assert!(is_evicted(&mut first));
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_untrusted_hop() {
+        let trusted: Vec<IpNet> = ["127.0.0.1", "10.0.0.0/8"]
+            .iter()
+            .map(|n| network(n).unwrap())
+            .collect();
+        let who = |peer: &str, forwarded: &[&str]| {
+            let c = client_address(peer.parse().unwrap(), &trusted, forwarded.iter().copied());
+            (c.address.to_string(), c.is_limited, c.missing_forwarded_for)
+        };
+        let is = |address: &str, is_limited, silent| (address.to_owned(), is_limited, silent);
+        assert_eq!(
+            who("203.0.113.5", &["1.2.3.4"]),
+            is("203.0.113.5", true, false)
+        );
+        assert_eq!(who("10.1.1.1", &["1.2.3.4"]), is("1.2.3.4", true, false));
+        assert_eq!(
+            who("10.1.1.1", &["6.6.6.6, 1.2.3.4"]),
+            is("1.2.3.4", true, false)
+        );
+        assert_eq!(
+            who("10.1.1.1", &["6.6.6.6", "1.2.3.4, 10.2.2.2"]),
+            is("1.2.3.4", true, false)
+        );
+        assert_eq!(who("10.1.1.1", &["1.2.3.4:55"]), is("1.2.3.4", true, false));
+        assert_eq!(who("10.1.1.1", &[]), is("10.1.1.1", false, true));
+        assert_eq!(who("10.1.1.1", &["unknown"]), is("10.1.1.1", false, true));
+        assert_eq!(who("127.0.0.1", &[]), is("127.0.0.1", false, true));
+        assert_eq!(
+            who("::ffff:203.0.113.5", &[]),
+            is("203.0.113.5", true, false)
+        );
+        let c = client_address("127.0.0.1".parse().unwrap(), &[], std::iter::empty());
+        assert!(!c.is_limited && !c.missing_forwarded_for);
+    }
+
+    #[test]
+    fn networks_and_limit_keys() {
+        let contains = |net: &str, address: &str| {
+            network(net)
+                .unwrap()
+                .contains(&address.parse::<IpAddr>().unwrap())
+        };
+        assert!(contains("0.0.0.0/0", "9.9.9.9"));
+        assert!(contains("2001:db8::/32", "2001:db8::1"));
+        assert!(!contains("10.0.0.0/8", "11.0.0.0"));
+        for bad in ["", "x", "10.0.0.0/33", "10.0.0.0/x", "10.0.0"] {
+            assert_eq!(network(bad), None, "{bad}");
+        }
+        assert_eq!(
+            limit_key("2001:db8:1:2:3:4:5:6".parse().unwrap()),
+            "2001:db8:1:2::".parse::<IpAddr>().unwrap()
+        );
     }
 }

@@ -1,13 +1,16 @@
-//! The gateway's listening addresses.
+//! The gateway's listening addresses: its own, or a socket passed by systemd; and options of sockets that tokio has no
+//! function for.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use socket2::{SockRef, Socket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::listener::{write_log, Role};
-use super::sys;
+use super::limits::network;
+use super::{write_log, Role};
 use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
 use crate::log::Level;
@@ -29,7 +32,7 @@ pub(in crate::gateway) struct Ports {
 /// [`crate::error::Kind::Configuration`], naming the setting.
 pub fn check_addresses(settings: &Settings) -> Result<()> {
     for proxy in &settings.trusted_proxies {
-        if super::proxy::network(proxy).is_none() {
+        if network(proxy).is_none() {
             return Err(Error::configuration(format!(
                 "realtime.gateway.trusted_proxies: {proxy:?} is neither an address nor a network such as 10.0.0.0/8."
             )));
@@ -113,11 +116,9 @@ pub(in crate::gateway) fn ports(settings: &Settings) -> Result<Ports> {
     } else {
         Role::Everything
     };
-    let handed = sys::handed_over()
-        .and_then(|l| l.map(TcpListener::from_std).transpose())
-        .map_err(|e| {
-            Error::connection(format!("Cannot use the socket that systemd passed: {e}."))
-        })?;
+    let handed = handed_over().map_err(|e| {
+        Error::connection(format!("Cannot use the socket that systemd passed: {e}."))
+    })?;
     let main = match handed {
         Some(listener) => listener,
         None => listen_shared(
@@ -132,7 +133,7 @@ pub(in crate::gateway) fn ports(settings: &Settings) -> Result<Ports> {
     let mut busy_ops = None;
     if let Some(address) = &settings.ops_listen {
         let resolved = resolve(address)?;
-        match sys::bind(resolved, false) {
+        match bind(resolved, false) {
             Ok(found) => ports.push((Role::Operations, found)),
             // With a second gateway on this machine, connections matter more than metrics.
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
@@ -173,7 +174,7 @@ pub(in crate::gateway) fn ports(settings: &Settings) -> Result<Ports> {
 pub(in crate::gateway) async fn bind_when_free(address: SocketAddr) -> TcpListener {
     loop {
         tokio::time::sleep(RETRY_INTERVAL).await;
-        if let Ok(listener) = sys::bind(address, false) {
+        if let Ok(listener) = bind(address, false) {
             write_log(
                 Level::Notice,
                 &format!("/metrics and /ready listen on {address} now."),
@@ -221,9 +222,8 @@ fn bind_error(address: &str, e: &io::Error) -> String {
 /// Binds a port that a successor may share during a restart, so that it refuses neither browsers nor API requests.
 fn listen_shared(address: &str, setting: &str) -> Result<TcpListener> {
     let resolved = resolve(address)?;
-    let is_shared = sys::is_in_use(resolved);
-    let bound =
-        sys::bind(resolved, true).map_err(|e| Error::connection(bind_error(address, &e)))?;
+    let is_shared = is_in_use(resolved);
+    let bound = bind(resolved, true).map_err(|e| Error::connection(bind_error(address, &e)))?;
     if is_shared {
         write_log(
             Level::Warning,
@@ -235,4 +235,143 @@ fn listen_shared(address: &str, setting: &str) -> Result<TcpListener> {
         );
     }
     Ok(bound)
+}
+
+/// Raises the limit of file descriptors to the maximum and returns it.
+#[allow(unsafe_code)]
+#[must_use]
+pub fn descriptors() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: plain calls with local memory.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return 1024;
+        }
+        if limit.rlim_cur < limit.rlim_max {
+            let wanted = libc::rlimit {
+                rlim_cur: limit.rlim_max,
+                rlim_max: limit.rlim_max,
+            };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) == 0 {
+                limit = wanted;
+            }
+        }
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// The socket that systemd passed to this process (`LISTEN_PID`, `LISTEN_FDS`), if any. During a restart, connections
+/// wait in its backlog instead of being refused.
+///
+/// Must be called within a runtime.
+///
+/// # Errors
+/// The passed descriptor is not a listening socket.
+#[allow(unsafe_code)]
+fn handed_over() -> io::Result<Option<TcpListener>> {
+    let Some(descriptor) = sd_notify::listen_fds()?.next() else {
+        return Ok(None);
+    };
+    // SAFETY: `listen_fds` found the descriptor open, and nothing in this process closes it.
+    let passed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    // Duplicated, so that a second gateway in this process can use it too.
+    let socket = Socket::from(passed.try_clone_to_owned()?);
+    // macOS cannot tell, and has no systemd that would hand one over.
+    #[cfg(target_os = "linux")]
+    if !socket.is_listener().unwrap_or(false) {
+        return Err(io::Error::other(format!(
+            "LISTEN_FDS was set, but descriptor {descriptor} is not a listening socket"
+        )));
+    }
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into()).map(Some)
+}
+
+/// Binds a listening socket. `shared`: with `SO_REUSEPORT`, so that a successor can accept before this process drains.
+/// Must be called within a runtime.
+///
+/// # Errors
+/// The system's.
+fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    bound(address, shared)?.listen(4096)
+}
+
+/// True if another process already listens on the address. `SO_REUSEPORT` lets [`bind`] share it with that process; a
+/// socket without the option cannot be bound there, which tells the two cases apart.
+fn is_in_use(address: SocketAddr) -> bool {
+    address.port() != 0
+        && bound(address, false).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Bounds what the kernel keeps of a connection: unsent output, which otherwise grows to megabytes for each client that
+/// does not read, and input that is not read at the moment. If an option cannot be set, the kernel's own value applies.
+pub fn bound_buffers(stream: &TcpStream, send: usize, receive: usize) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_send_buffer_size(send);
+    let _ = socket.set_recv_buffer_size(receive);
+}
+
+/// Closes the connection if what was sent is not acknowledged within this time. Only Linux can.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+pub fn set_user_timeout(stream: &TcpStream, timeout: Duration) {
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[tokio::test]
+    async fn kernel_buffers_are_bounded() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        bound_buffers(&server, 64 << 10, 64 << 10);
+        client.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        let chunk = [0_u8; 16 << 10];
+        while let Ok(n) = io::Write::write(&mut &client, &chunk) {
+            sent += n;
+            if sent > 64 << 20 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Everything the server does not read is in its receive buffer or in the sender's own send buffer.
+        let queued = server.peek(&mut vec![0; 1 << 20]).await.unwrap();
+        assert!((1..=128 << 10).contains(&queued), "{queued} of {sent}");
+        set_user_timeout(&server, Duration::from_secs(7));
+        let timeout = SockRef::from(&server).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_secs(7)));
+    }
+
+    #[tokio::test]
+    async fn a_port_shared_with_so_reuseport_is_reported_as_in_use() {
+        let first = bind(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(is_in_use(address));
+        let second = bind(address, true).unwrap();
+        let exclusive = bind(address, false).unwrap_err();
+        assert_eq!(exclusive.kind(), io::ErrorKind::AddrInUse);
+        drop((first, second));
+        assert!(!is_in_use(address));
+        assert!(!is_in_use(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let _exclusive = bind(address, false).unwrap();
+        assert!(bind(address, true).is_err());
+    }
 }

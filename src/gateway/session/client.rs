@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use super::limits::TokenBucket;
 use super::recover::SessionRecovery;
 use super::socket::Socket;
 use crate::gateway::backend::BoxFuture;
 use crate::gateway::hub::{Hub, JoinError};
-use crate::gateway::limit_warnings::Limit;
-use crate::gateway::protocol::frame::{self, Member, SignIn, Subscribe};
-use crate::gateway::protocol::incoming::{action, Action};
-use crate::gateway::protocol::{auth, Close};
+use crate::gateway::limits::{Limit, TokenBucket};
+use crate::gateway::protocol::incoming::{self, action, Action, Member, SignIn, Subscribe};
+use crate::gateway::protocol::{auth, frame, Close};
 use crate::topic::socket_channel::{source_channels, ChannelKind, Name};
 
 /// A channel that still holds back its events this long after the subscription goes live without a recovery.
@@ -142,7 +140,7 @@ impl Session {
             );
             return;
         }
-        let Some(id) = frame::signed_in_user(&user.user_data) else {
+        let Some(id) = incoming::signed_in_user(&user.user_data) else {
             self.send_error(
                 Close::Unauthorized,
                 "user_data needs an id: a non-empty string.",
@@ -154,7 +152,7 @@ impl Session {
             return;
         }
         self.user_member = Some(Member {
-            user_info: frame::user_info(&user.user_data, settings.max_user_info),
+            user_info: incoming::user_info(&user.user_data, settings.max_user_info),
             user_id: id,
         });
         let data = [
@@ -327,7 +325,7 @@ impl Session {
                 let data = request.channel_data.as_deref();
                 self.check_signature(name, request, data)?;
                 let member = match data {
-                    Some(data) => frame::member(data, settings.max_user_info),
+                    Some(data) => incoming::member(data, settings.max_user_info),
                     None => self.user_member.clone(),
                 };
                 member.map(Some).ok_or_else(|| {

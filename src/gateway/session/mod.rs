@@ -2,17 +2,13 @@
 //!
 //! ```text
 //! serve        the connection's task: reads, writes, timeouts
-//!  ├ decoder       bytes → messages
 //!  ├ client        carries out messages: subscriptions, client events, sign-in
 //!  ├ recover       replays and positions of a client that reconnects
-//!  ├ writer        queue → one vectored write; positions
-//!  └ limits        rate limits
+//!  └ writer        queue → one vectored write; positions
 //! socket       the connection as the hub sees it: id, send queue, subscriptions
 //! ```
 
-pub mod client;
-pub mod decoder;
-pub mod limits;
+mod client;
 mod recover;
 mod serve;
 mod socket;

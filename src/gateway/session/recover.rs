@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::limits::SlidingWindow;
 use super::socket::Socket;
 use crate::gateway::backend::{BoxFuture, Replay};
 use crate::gateway::broadcast::Position;
 use crate::gateway::hub::{Channel, Hub};
+use crate::gateway::limits::SlidingWindow;
 use crate::topic::socket_channel::Name;
 
 /// How often the positions of quiet channels are sent again: a token expires after ten minutes.

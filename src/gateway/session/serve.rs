@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, Sleep};
 
 use super::client::Session;
-use super::decoder::{DecodedFrame, Decoder};
 use super::socket::Socket;
 use super::writer::Writer;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::{frame, Close, SocketId};
+use crate::gateway::protocol::frame::{self, DecodedFrame, Decoder};
+use crate::gateway::protocol::{Close, SocketId};
 
 /// Time to write the queue after a close is requested, and then for the client to close as well.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -16,11 +16,12 @@ use super::client::Session;
 use super::recover::SessionRecovery;
 use super::socket::Socket;
 use crate::config::gateway_settings::Settings;
-use crate::gateway::backend::{AdminRequest, AdminResponse};
-use crate::gateway::backend::{ApiEvent, BoxFuture, Cluster, History, Replay, TokenSubject};
+use crate::gateway::backend::{
+    AdminRequest, AdminResponse, ApiEvent, BoxFuture, Cluster, History, Replay, TokenSubject,
+};
 use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::frame::{Member, Subscribe};
+use crate::gateway::protocol::incoming::{Member, Subscribe};
 use crate::gateway::protocol::{auth, SocketId};
 
 const SECRET: &str = "4f9c1d7a20b86e35f1a7c9d2e4b60837";

@@ -284,10 +284,18 @@ fn data_that_is_not_json_reaches_no_client_and_replaces_no_last_event() {
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-cache-news", None);
     client.expect("pusher:cache_miss", "private-cache-news");
-    client.send("pusher:unsubscribe", &json!({"channel": "private-cache-news"}));
-    eventually("unsubscribed", || gateway.hub().counters().channels.get() == 0);
+    client.send(
+        "pusher:unsubscribe",
+        &json!({"channel": "private-cache-news"}),
+    );
+    eventually("unsubscribed", || {
+        gateway.hub().counters().channels.get() == 0
+    });
     // With and without a subscriber.
-    assert_eq!((deliver("1"), deliver("{nonsense"), deliver("nothing")), (0, 0, 0));
+    assert_eq!(
+        (deliver("1"), deliver("{nonsense"), deliver("nothing")),
+        (0, 0, 0)
+    );
     client.subscribe("private-cache-news", None);
     assert_eq!(client.expect("e", "private-cache-news"), json!(1));
     assert_eq!((deliver("2"), deliver("{nonsense")), (1, 0));

@@ -302,7 +302,7 @@ fn x_forwarded_for_of_untrusted_peers_is_ignored() {
 fn half_open_connections_are_evicted_for_new_ones() {
     // 400 descriptors, as with a small ulimit: a quarter of them may be pending.
     let gateway = gateway(|s| {
-        s.descriptor_reserve = crate::gateway::server::sys::descriptors() - 400;
+        s.descriptor_reserve = crate::gateway::server::ports::descriptors() - 400;
     });
     let mut half = Vec::new();
     for i in 0..1200 {

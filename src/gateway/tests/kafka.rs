@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{json, Value};
 
-use super::settings;
 use super::test_brokers::{brokers, config, unique, until, Node, Sender};
-use super::test_client::{Frame, TestClient};
+use super::{settings, Frame, TestClient};
 use crate::config::BrokerConfig;
 use crate::gateway::Gateway;
 

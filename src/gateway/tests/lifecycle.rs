@@ -137,11 +137,8 @@ fn a_socket_passed_by_systemd_is_used() {
 fn file_descriptors_limit_the_connections() {
     let gateway = gateway(|s| s.max_connections = 1000);
     let max_connections = |descriptors| {
-        crate::gateway::server::listener::Acceptor::new(
-            std::sync::Arc::clone(gateway.hub()),
-            descriptors,
-        )
-        .max_connections()
+        crate::gateway::server::Acceptor::new(std::sync::Arc::clone(gateway.hub()), descriptors)
+            .max_connections()
     };
     assert_eq!(max_connections(100_000), 1000);
     // 64 are reserved for everything else, a sixteenth of the rest for refused connections.

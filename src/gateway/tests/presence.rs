@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::channels::send;
 use super::*;
-use crate::gateway::presence::{Change, Membership, NodeId};
-use crate::gateway::protocol::frame::Member;
+use crate::gateway::hub::presence::{Change, Membership, NodeId};
+use crate::gateway::protocol::incoming::Member;
 
 #[test]
 fn presence_events_concern_users_and_not_sockets() {
@@ -126,7 +126,9 @@ fn a_client_event_without_data_is_relayed_with_null() {
     a.subscribe("private-a", None);
     b.subscribe("private-a", None);
     for data in ["", r#","data":null"#] {
-        a.text(&format!(r#"{{"event":"client-x","channel":"private-a"{data}}}"#));
+        a.text(&format!(
+            r#"{{"event":"client-x","channel":"private-a"{data}}}"#
+        ));
         let relayed = json!({"event": "client-x", "channel": "private-a", "data": null});
         assert_eq!(b.event(), relayed, "{data}");
     }

@@ -8,11 +8,10 @@ use crate::config::{testing, BrokerConfig, Value};
 use crate::envelope::{write_end, write_event};
 use crate::gateway::bootstrap::KafkaBackend;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::frame::Member;
+use crate::gateway::protocol::incoming::Member;
 use crate::kafka::embedded;
 use crate::kafka::producer::Producer;
-use crate::message::Header;
-use crate::message::ProducerRecord;
+use crate::message::{Header, ProducerRecord};
 
 /// The embedded broker, and a real Kafka if there is one.
 pub(crate) fn brokers() -> Vec<String> {

@@ -1,11 +1,10 @@
 //! Nodes that start, drain, time out and are isolated, without Kafka.
 
-use crate::config::gateway_settings::EventKind;
-use crate::config::gateway_settings::Settings;
+use crate::config::gateway_settings::{EventKind, Settings};
 use crate::gateway::cluster::state::ClusterState;
 use crate::gateway::cluster::wire::{Body, ControlRecord, PresenceMember};
 use crate::gateway::cluster::{Effect, Timing};
-use crate::gateway::protocol::frame::Member;
+use crate::gateway::protocol::incoming::Member;
 
 /// A cluster state and the log that it reads.
 struct Stage {

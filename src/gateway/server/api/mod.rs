@@ -1,22 +1,20 @@
 //! Pusher's HTTP API (events, channels, users) and three routes for operators: connections, kick, unsubscribe. Queries
 //! and commands cover all gateways.
 
-mod events;
-mod read;
+mod routes;
 
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
 use serde::Deserialize;
 
-use self::events::{trigger, trigger_batch, Batch, Event};
-use self::read::{channel, channels, connections, users};
+use self::routes::{channel, channels, connections, trigger, trigger_batch, users, Batch, Event};
 use crate::config::gateway_settings::Settings;
 use crate::gateway::backend::{AdminRequest, Target};
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::{auth, frame};
+use crate::gateway::protocol::{auth, incoming};
 use crate::http::request::{self, decode, Request};
-use crate::http::respond::Response;
+use crate::http::Response;
 use crate::topic::socket_channel::is_user_id;
 
 /// Maximum nesting of a JSON body.
@@ -189,7 +187,7 @@ async fn route(
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     let text = std::str::from_utf8(body).map_err(|_| (400, "The body is not UTF-8.".to_owned()))?;
-    if frame::depth(text) > MAX_DEPTH {
+    if incoming::depth(text) > MAX_DEPTH {
         return Err((400, "The body is nested too deeply.".into()));
     }
     serde_json::from_str(text).map_err(|e| (400, format!("Invalid body: {e}.")))
