@@ -32,21 +32,22 @@ impl Handled {
     }
 }
 
-/// What this thread is handling; read for every message.
+/// What the callbacks of this thread are handling.
 struct Handling {
     /// One entry per running callback; callbacks nest when one consumes from a second broker. In Fibers an
     /// outer one may end first, so each removes its own entry.
     callbacks: RefCell<Vec<Entry>>,
-    polled: Cell<bool>,
     /// Number of the last callback.
     last: Cell<u64>,
 }
 
 thread_local! {
+    /// Whether a message of poll() is being handled, and the number of running callbacks. Read for every message sent,
+    /// so apart from what has a destructor.
+    static ACTIVE: Cell<(bool, usize)> = const { Cell::new((false, 0)) };
     static HANDLING: Handling = const {
         Handling {
             callbacks: RefCell::new(Vec::new()),
-            polled: Cell::new(false),
             last: Cell::new(0),
         }
     };
@@ -78,6 +79,7 @@ impl HandlingGuard {
                 fiber,
                 handled: messages,
             });
+            ACTIVE.set((ACTIVE.get().0, ACTIVE.get().1 + 1));
             Self { number }
         })
     }
@@ -95,23 +97,21 @@ impl Drop for HandlingGuard {
             } else {
                 stack.retain(|entry| entry.number != self.number);
             }
+            ACTIVE.set((ACTIVE.get().0, stack.len()));
         });
     }
 }
 
 /// Marks whether a message returned by poll() is being handled, until the next poll().
 pub fn set_polled(polled: bool) {
-    HANDLING.with(|handling| handling.polled.set(polled));
+    ACTIVE.set((polled, ACTIVE.get().1));
 }
 
 /// True while a record is being handled: messages sent now must be delivered before its offset is committed.
 #[inline]
 #[must_use]
 pub fn is_handling() -> bool {
-    let (polled, callbacks) = HANDLING.with(|handling| {
-        let callbacks = handling.callbacks.borrow().len();
-        (handling.polled.get(), callbacks)
-    });
+    let (polled, callbacks) = ACTIVE.get();
     polled || (callbacks > 0 && innermost().is_some())
 }
 
@@ -147,8 +147,8 @@ fn with_innermost<R>(read: impl FnOnce(&[Rc<Message>]) -> Option<R>) -> Option<R
 
 /// Clears all marks after a fatal error, which ends callbacks without unwinding.
 pub fn clear() {
+    ACTIVE.set((false, 0));
     HANDLING.with(|handling| {
-        handling.polled.set(false);
         handling.callbacks.borrow_mut().clear();
     });
 }

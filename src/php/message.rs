@@ -108,6 +108,7 @@ impl Message {
 }
 
 /// Appends data as `json_encode` writes it; false for null, which an envelope leaves out (the caller truncates).
+#[inline]
 pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, CallError> {
     let Some(data) = data.map(Zval::dereference).filter(|data| !data.is_null()) else {
         return Ok(false);

@@ -76,6 +76,7 @@ pub fn broadcast(
 }
 
 /// Broadcasts on a known route; the data is encoded in place, inside the envelope.
+#[inline]
 pub fn broadcast_again(
     (sender, route, envelope): (&Sender, &mut Route, &mut Vec<u8>),
     data: Option<&Zval>,

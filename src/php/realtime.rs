@@ -107,6 +107,7 @@ pub(super) fn broadcast(
     Ok(id)
 }
 
+#[cold]
 fn broadcast_checked(
     begun: &mut Begun,
     channel: &Zval,

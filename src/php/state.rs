@@ -1,6 +1,7 @@
 //! State of one request: the array given to `configure()`, the configurations resolved from it, and a fake publisher.
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use ext_php_rs::types::Zval;
@@ -26,7 +27,17 @@ struct Request {
 }
 
 thread_local! {
-    static REQUEST: RefCell<Request> = RefCell::default();
+    /// Never dropped, which would cost a check with every broadcast: it is empty between requests.
+    static REQUEST: ManuallyDrop<RefCell<Request>> = const {
+        ManuallyDrop::new(RefCell::new(Request {
+            configured: None,
+            epoch: 0,
+            brokers: Vec::new(),
+            last: None,
+            publisher: None,
+            objects: Vec::new(),
+        }))
+    };
 }
 
 /// Sets the configuration of this request, after checking all that does not depend on the broker that will be used.
@@ -161,17 +172,15 @@ pub fn begin_broadcast() -> Begun {
 
 /// What the broadcast used is kept for the next one, unless `configure()` was called in the meantime.
 #[inline]
-pub fn end_broadcast(begun: Begun) {
-    let old = REQUEST.with(|request| {
+pub fn end_broadcast(mut begun: Begun) {
+    REQUEST.with(|request| {
         let mut request = request.borrow_mut();
         if request.epoch == begun.epoch && begun.last.is_some() {
-            std::mem::replace(&mut request.last, begun.last)
-        } else {
-            begun.last
+            std::mem::swap(&mut request.last, &mut begun.last);
         }
     });
-    if old.is_some() {
-        drop(old);
+    if begun.last.is_some() {
+        drop(begun);
     }
 }
 

@@ -14,6 +14,9 @@ use crate::topic::undeliverable::Undeliverable;
 /// Follows the names in an envelope with data.
 const DATA: &[u8] = br#","data":"#;
 
+/// `,"timestamp":`, the digits of any 64-bit number, and `}`.
+const MAX_END: usize = 36;
+
 pub struct Route {
     channel: Box<str>,
     event: Box<str>,
@@ -23,8 +26,10 @@ pub struct Route {
     has_undeliverable_names: bool,
     /// The envelope between its id and its data.
     middle: Vec<u8>,
-    /// The end of the envelope for a time in Unix seconds.
-    end: Vec<u8>,
+    /// The end of the envelope for a time in Unix seconds, and its length. A copy of a known length is a few
+    /// instructions.
+    end: [u8; MAX_END],
+    end_length: usize,
     seconds: u64,
 }
 
@@ -42,8 +47,9 @@ impl Route {
             is_encrypted: encryption::is_encrypted_channel(channel),
             has_undeliverable_names: Undeliverable::check(channel, event, 0, 0).is_some(),
             middle,
-            end: Vec::new(),
-            seconds: 0,
+            end: [0; MAX_END],
+            end_length: 0,
+            seconds: u64::MAX,
         })
     }
 
@@ -67,10 +73,13 @@ impl Route {
     fn end(&mut self, seconds: u64, out: &mut Vec<u8>) {
         if self.seconds != seconds {
             self.seconds = seconds;
-            self.end.clear();
-            write_end(&mut self.end, i64::try_from(seconds).unwrap_or(0));
+            let mut end = Vec::with_capacity(MAX_END);
+            write_end(&mut end, i64::try_from(seconds).unwrap_or(0));
+            self.end_length = end.len();
+            self.end[..end.len()].copy_from_slice(&end);
         }
         out.extend_from_slice(&self.end);
+        out.truncate(out.len() - (MAX_END - self.end_length));
     }
 
     /// Sends an event on this route. `envelope` is empty memory; `encode` appends the JSON of the data to it, in place,

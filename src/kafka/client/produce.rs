@@ -39,7 +39,8 @@ fn parts(bytes: Option<&[u8]>) -> (*const u8, usize) {
 }
 
 /// Queues a message; `NoError`, or why librdkafka refuses it.
-#[inline]
+#[allow(clippy::inline_always)] // As `produce_gated`.
+#[inline(always)]
 pub(crate) fn produce(topic: &TopicHandle, message: &Outgoing<'_>) -> Code {
     if !message.headers.is_empty() || message.timestamp_ms != 0 {
         return produce_full(topic, message);

@@ -2,8 +2,8 @@
 //! that reads three: the monotonic clock for the message, Unix time for its timestamp, and the monotonic clock for its
 //! queue. Together they take longer than the copy of the message.
 //!
-//! Here the first read serves all three. Unix time is the monotonic clock plus their difference, which is measured
-//! again when it is older than a millisecond. All other reads, also those of this crate, are passed on.
+//! Here one read serves all three. Unix time is the monotonic clock plus their difference, which is measured again when
+//! it is older than a millisecond. All other reads, also those of this crate, are passed on.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -12,14 +12,15 @@ use std::ffi::{c_int, c_void};
 /// Age of the difference between the clocks, in nanoseconds: a clock that is set is followed after this time.
 const SAME_DIFFERENCE: i64 = 1_000_000;
 
-#[derive(Clone, Copy)]
-enum State {
-    /// No message is being queued.
-    Off,
-    /// A message is being queued, and the clock was not read.
-    Armed,
-    /// A message is being queued, and the monotonic clock was read.
-    Read(libc::timespec),
+/// The clocks of a thread while it queues a message.
+struct Clocks {
+    is_queueing: Cell<bool>,
+    /// The monotonic clock when the call began.
+    monotonic: Cell<libc::timespec>,
+    /// The monotonic clock when the difference was measured, in nanoseconds.
+    measured: Cell<i64>,
+    /// Unix time minus the monotonic clock, in nanoseconds.
+    difference: Cell<i64>,
 }
 
 const ZERO: libc::timespec = libc::timespec {
@@ -28,9 +29,14 @@ const ZERO: libc::timespec = libc::timespec {
 };
 
 thread_local! {
-    static STATE: Cell<State> = const { Cell::new(State::Off) };
-    /// The monotonic clock when the difference was measured, and the difference, in nanoseconds.
-    static DIFFERENCE: Cell<(i64, i64)> = const { Cell::new((i64::MIN / 2, 0)) };
+    static CLOCKS: Clocks = const {
+        Clocks {
+            is_queueing: Cell::new(false),
+            monotonic: Cell::new(ZERO),
+            measured: Cell::new(i64::MIN / 2),
+            difference: Cell::new(0),
+        }
+    };
 }
 
 extern "C" {
@@ -41,10 +47,14 @@ extern "C" {
 /// Runs a call that queues one message and returns without waiting.
 #[inline]
 pub(super) fn with_one_read<R>(queue: impl FnOnce() -> R) -> R {
-    STATE.set(State::Armed);
-    let result = queue();
-    STATE.set(State::Off);
-    result
+    CLOCKS.with(|clocks| {
+        // SAFETY: as clock_gettime(3); nothing else uses this thread's cell during the call.
+        unsafe { __real_clock_gettime(libc::CLOCK_MONOTONIC, clocks.monotonic.as_ptr()) };
+        clocks.is_queueing.set(true);
+        let result = queue();
+        clocks.is_queueing.set(false);
+        result
+    })
 }
 
 fn nanos(time: libc::timespec) -> i64 {
@@ -58,42 +68,36 @@ unsafe extern "C" fn __wrap_clock_gettime(
     clock: libc::clockid_t,
     time: *mut libc::timespec,
 ) -> c_int {
-    if clock != libc::CLOCK_MONOTONIC {
-        return __real_clock_gettime(clock, time);
-    }
-    match STATE.get() {
-        State::Off => __real_clock_gettime(clock, time),
-        State::Armed => {
-            let result = __real_clock_gettime(clock, time);
-            STATE.set(State::Read(*time));
-            result
-        }
-        State::Read(known) => {
+    if clock == libc::CLOCK_MONOTONIC {
+        let known = CLOCKS.with(|clocks| clocks.is_queueing.get().then(|| clocks.monotonic.get()));
+        if let Some(known) = known {
             *time = known;
-            0
+            return 0;
         }
     }
+    __real_clock_gettime(clock, time)
 }
 
 /// # Safety
 /// As gettimeofday(3).
 #[no_mangle]
 unsafe extern "C" fn __wrap_gettimeofday(time: *mut libc::timeval, zone: *mut c_void) -> c_int {
-    let State::Read(known) = STATE.get() else {
-        return __real_gettimeofday(time, zone);
-    };
-    let now = nanos(known);
-    let (mut measured, mut difference) = DIFFERENCE.get();
-    if now - measured > SAME_DIFFERENCE {
-        let mut wall = ZERO;
-        __real_clock_gettime(libc::CLOCK_REALTIME, &raw mut wall);
-        (measured, difference) = (now, nanos(wall) - now);
-        DIFFERENCE.set((measured, difference));
-    }
-    let micros = (now + difference) / 1000;
-    (*time).tv_sec = micros / 1_000_000;
-    (*time).tv_usec = micros % 1_000_000;
-    0
+    CLOCKS.with(|clocks| {
+        if !clocks.is_queueing.get() {
+            return __real_gettimeofday(time, zone);
+        }
+        let now = nanos(clocks.monotonic.get());
+        if now - clocks.measured.get() > SAME_DIFFERENCE {
+            let mut wall = ZERO;
+            __real_clock_gettime(libc::CLOCK_REALTIME, &raw mut wall);
+            clocks.measured.set(now);
+            clocks.difference.set(nanos(wall) - now);
+        }
+        let micros = (now + clocks.difference.get()) / 1000;
+        (*time).tv_sec = micros / 1_000_000;
+        (*time).tv_usec = micros % 1_000_000;
+        0
+    })
 }
 
 #[cfg(test)]

@@ -162,13 +162,12 @@ impl InFlight {
         let sequence = sent.tracked.load(Ordering::Relaxed) + 1;
         sent.tracked.store(sequence, Ordering::Release);
         let slot = self.slot(sequence);
-        let mut words = [0u8; ID_WORDS * 8];
         // A copy of a known length is a few instructions, and most ids are ours.
+        let mut words = [0u8; ID_WORDS * 8];
         if let Ok(id) = <&[u8; ID_LEN]>::try_from(id.as_bytes()) {
             words[..ID_LEN].copy_from_slice(id);
         } else {
-            let length = id.len().min(words.len());
-            words[..length].copy_from_slice(&id.as_bytes()[..length]);
+            words = cut(id.as_bytes());
         }
         for (word, bytes) in slot.id.iter().zip(words.chunks_exact(8)) {
             word.store(
@@ -343,6 +342,15 @@ impl OnAcknowledgement for InFlight {
             client.wake();
         }
     }
+}
+
+/// As much of an id as a slot holds.
+#[cold]
+fn cut(id: &[u8]) -> [u8; ID_WORDS * 8] {
+    let mut words = [0; ID_WORDS * 8];
+    let length = id.len().min(words.len());
+    words[..length].copy_from_slice(&id[..length]);
+    words
 }
 
 #[cfg(test)]

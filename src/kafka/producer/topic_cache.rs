@@ -111,14 +111,19 @@ impl TopicCache {
             .get(self.last)
             .is_some_and(|last| &*last.name == name);
         if !again {
-            self.last = match self.index.get(name) {
-                Some(&slot) => slot,
-                None => self.open(name),
-            };
+            self.last = self.find(name);
         }
         let topic = &mut self.handles[self.last];
         topic.used = self.clock;
         topic
+    }
+
+    #[inline(never)]
+    fn find(&mut self, name: &str) -> usize {
+        match self.index.get(name) {
+            Some(&slot) => slot,
+            None => self.open(name),
+        }
     }
 
     #[cold]
@@ -254,8 +259,7 @@ impl TopicCache {
     #[inline]
     pub fn last_outlet(&mut self) -> Option<(&TopicHandle, Option<&TopicGate>)> {
         if self.handles[self.last].handle.is_none() {
-            let name = self.handles[self.last].name.clone();
-            self.open_handle(&name);
+            self.open_handle();
         }
         let topic = &self.handles[self.last];
         let gate = self.gates[topic.number as usize].as_deref();
@@ -263,8 +267,9 @@ impl TopicCache {
     }
 
     #[cold]
-    fn open_handle(&mut self, name: &str) {
-        let number = self.number(name);
+    fn open_handle(&mut self) {
+        let topic = &self.handles[self.last];
+        let (name, number) = (topic.name.clone(), topic.number);
         if let Some(partitioner) = &self.partitioner {
             let gate = &mut self.gates[number as usize];
             if gate.is_none() {
@@ -276,10 +281,10 @@ impl TopicCache {
             }
         }
         let handle = match &self.gates[number as usize] {
-            Some(gate) => gate.open_topic(&self.client, name),
-            None => TopicHandle::new(&self.client, name),
+            Some(gate) => gate.open_topic(&self.client, &name),
+            None => TopicHandle::new(&self.client, &name),
         };
-        self.get(name).handle = handle;
+        self.handles[self.last].handle = handle;
     }
 
     pub fn set_readiness(&mut self, name: &str, readiness: Readiness) {

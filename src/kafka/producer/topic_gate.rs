@@ -287,7 +287,8 @@ pub(super) enum Passed<'a> {
 }
 
 /// Passes a message to librdkafka, unless it must wait behind the first one of its partition.
-#[inline]
+#[allow(clippy::inline_always)] // The record is not copied then.
+#[inline(always)]
 pub(super) fn produce_gated<'a>(
     topic: &TopicHandle,
     gate: Option<&'a TopicGate>,

@@ -21,6 +21,7 @@ pub fn encode(value: &Zval, out: &mut Vec<u8>) -> Result<(), EncodeError> {
 /// # Errors
 ///
 /// As [`encode`].
+#[inline]
 pub fn encode_named(root: &str, value: &Zval, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let mut writer = Writer::new(out);
     // SAFETY: `value` is a live Value of this thread's request.
@@ -254,10 +255,9 @@ impl<'a> Writer<'a> {
     unsafe fn map(&mut self, array: *mut Table) -> WriteResult {
         self.bytes(b"{");
         let mut first = true;
-        let mut position = 0;
-        while position < (*array).used {
+        // Nothing changes the array: the reference that is held here makes user code copy it first.
+        for position in 0..(*array).used {
             let (value, key, index) = zend::entry(array, position);
-            position += 1;
             if zend::kind_of(value) != kind::UNDEF {
                 self.member(key, index, value, &mut first)?;
             }
@@ -267,7 +267,8 @@ impl<'a> Writer<'a> {
     }
 
     /// `"key":value`, preceded by a comma unless it is the `first`.
-    #[inline]
+    #[allow(clippy::inline_always)] // The registers that a call saves take a sixth of the time of a member.
+    #[inline(always)]
     pub unsafe fn member(
         &mut self,
         key: *mut Str,

@@ -38,10 +38,16 @@ pub unsafe fn copy_plain(string: *const Str, to: *mut u8) -> bool {
         if specials_of_16::<true>(last) >> before != 0 {
             return false;
         }
-        let text = u128::from_le(last.cast::<u128>().read_unaligned());
-        // Without a text the shift is by none of the 128 bits.
-        let text = text.wrapping_shr(before as u32 * 8);
-        to.cast::<u128>().write_unaligned(text.to_le());
+        if length >= 8 {
+            let halves = [0, length - 8].map(|at| from.add(at).cast::<u64>().read_unaligned());
+            to.cast::<u64>().write_unaligned(halves[0]);
+            to.add(length - 8).cast::<u64>().write_unaligned(halves[1]);
+        } else {
+            let text = u64::from_le(last.add(8).cast::<u64>().read_unaligned());
+            // Without a text the shift is by none of the 64 bits.
+            let text = text.wrapping_shr(before as u32 * 8);
+            to.cast::<u64>().write_unaligned(text.to_le());
+        }
         return true;
     }
     let mut at = 0;
