@@ -2,9 +2,8 @@
 //!
 //! - `nodelete`: the library stays mapped until the process exits. librdkafka's threads may still run while PHP unloads
 //!   its extensions, and would crash at exit.
-//! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/busy_poll.rs`, and its clocks are those of
-//!   `src/kafka/client/produce_clock.rs`, which say why. Also in tests and examples, and `poll` by the name that
-//!   fortified builds of C use.
+//! - `--wrap`: the `poll` of librdkafka is the one of `src/kafka/client/wrapped.rs`, and its clocks are those of the
+//!   same file, which says why. Also in tests and examples, and `poll` by the name that fortified builds of C use.
 //! - On macOS, whose linker has neither: PHP's symbols are found when PHP loads the library.
 
 fn main() {

@@ -157,12 +157,10 @@ fn circles() -> Vec<(String, String)> {
 
 #[test]
 fn few_files_use_each_other() {
-    let known = [("kafka::client::handle", "kafka::client::metadata")];
-    let known = known.map(|(one, other)| (one.to_owned(), other.to_owned()));
-    assert_eq!(
-        circles(),
-        known,
-        "move what both need to a file that uses neither"
+    let circles = circles();
+    assert!(
+        circles.is_empty(),
+        "{circles:?}: move what both need to a file that uses neither"
     );
 }
 

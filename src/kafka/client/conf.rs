@@ -54,9 +54,7 @@ impl Conf {
         // SAFETY: the conf is ours; the callbacks are static functions.
         unsafe {
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
-            super::resolve::set_resolve_callback(conf);
-            #[cfg(test)]
-            super::connectivity::set_connect_callback(conf);
+            super::network::set_callbacks(conf);
         }
         Self {
             native,

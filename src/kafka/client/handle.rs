@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{c_int, CStr};
 use std::mem::forget;
 use std::ops::Deref;
@@ -112,12 +112,6 @@ impl NativeClient {
         unsafe { sys::rd_kafka_conf_set(conf, name.as_ptr(), value.as_ptr(), null_mut(), 0) };
     }
 
-    /// The names of all topics in the cluster; `None` if Kafka does not respond in time.
-    pub(crate) fn topic_names(&self, bound: Duration) -> Option<HashSet<String>> {
-        let topics = super::metadata(self, None, bound).ok()?;
-        Some(topics.into_iter().map(|topic| topic.name).collect())
-    }
-
     /// The cluster id, once a broker has reported it; waits at most `wait`.
     pub(crate) fn cluster_id(&self, wait: Duration) -> Option<String> {
         // SAFETY: a live client; the string is ours to free.
@@ -130,12 +124,6 @@ impl NativeClient {
             sys::rd_kafka_mem_free(self.raw(), id.cast());
             Some(found)
         }
-    }
-
-    /// The cluster id for an idle client. Such a client does not connect by itself, so this requests metadata first.
-    pub(crate) fn cluster_id_of_idle(&self, wait: Duration) -> Option<String> {
-        super::request_metadata(self, None, wait).then_some(())?;
-        self.cluster_id(Duration::ZERO)
     }
 
     /// Adds the configured brokers again, because librdkafka may have forgotten all of them. To be called only where no

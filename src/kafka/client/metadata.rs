@@ -1,6 +1,7 @@
 //! Topic handles, and metadata of a cluster: topics with their partitions, leaders and replicas.
 #![allow(unsafe_code)]
 
+use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -283,6 +284,18 @@ pub(crate) fn request_metadata(
     bound: Duration,
 ) -> bool {
     Metadata::request(client, false, only, bound).is_ok()
+}
+
+/// The names of all topics in the cluster; `None` if Kafka does not respond in time.
+pub(crate) fn topic_names(client: &NativeClient, bound: Duration) -> Option<HashSet<String>> {
+    let topics = metadata(client, None, bound).ok()?;
+    Some(topics.into_iter().map(|topic| topic.name).collect())
+}
+
+/// The cluster id for an idle client. Such a client does not connect by itself, so this requests metadata first.
+pub(crate) fn cluster_id_of_idle(client: &NativeClient, wait: Duration) -> Option<String> {
+    request_metadata(client, None, wait).then_some(())?;
+    client.cluster_id(Duration::ZERO)
 }
 
 /// # Safety

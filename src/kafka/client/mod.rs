@@ -7,32 +7,26 @@
 
 mod admin;
 mod admin_results;
-#[cfg(target_os = "linux")]
-mod busy_poll;
 mod conf;
-#[cfg(test)]
-pub(crate) mod connectivity;
 mod errors;
 mod handle;
-mod interceptors;
 mod membership;
 mod message;
 mod metadata;
 mod mock;
+mod network;
 mod owned;
 mod partitions;
-mod produce;
 #[cfg(target_os = "linux")]
-mod produce_clock;
+mod wrapped;
 #[cfg(not(target_os = "linux"))]
-mod produce_clock {
+mod wrapped {
     pub(super) fn with_one_read<R>(queue: impl FnOnce() -> R) -> R {
         queue()
     }
 }
 mod queue;
-pub mod reachability;
-mod resolve;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -49,19 +43,22 @@ pub use errors::{describe, error_names, is_permanent, is_refused, is_undeliverab
 use errors::{raw_code, take_error};
 pub use handle::{Client, NativeClient};
 pub(in crate::kafka) use handle::{IMMEDIATE, NO_CONSUMER_CLOSE};
-pub(in crate::kafka) use interceptors::{OnAcknowledgement, ProducedMessage};
 pub(in crate::kafka) use membership::ConsumerEvents;
+pub(crate) use message::{produce, Outgoing};
 pub use message::{KafkaMessage, NativeMessage, NativeMessageId};
 pub(crate) use metadata::{
-    brokers, keyed_partitioner, known_watermarks, metadata, query_watermarks, request_metadata,
-    NativePartitioner, Partitioner, TopicHandle,
+    brokers, cluster_id_of_idle, keyed_partitioner, known_watermarks, metadata, query_watermarks,
+    request_metadata, topic_names, NativePartitioner, Partitioner, TopicHandle,
 };
 pub use metadata::{PartitionInfo, TopicInfo};
 pub(in crate::kafka) use mock::MockCluster;
+#[cfg(test)]
+pub(crate) use network::connectivity;
 pub(in crate::kafka) use partitions::entries;
 pub(crate) use partitions::{offsets_of, partitions_of, AssignedPartitions};
-pub(crate) use produce::{produce, Outgoing};
 pub(crate) use queue::{ClientEvent, EventQueue};
+pub use reports::Reachability;
+pub(in crate::kafka) use reports::{OnAcknowledgement, ProducedMessage};
 pub(in crate::kafka) use transaction::{CallError, GroupMetadata};
 
 /// librdkafka's version, such as `2.12.1`.

@@ -34,7 +34,7 @@ use self::rebalance::{Event, Events};
 use self::records::AssignedRecords;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::kafka::client::reachability::Reachability;
+use crate::kafka::client::Reachability;
 use crate::kafka::client::{self, Client, Conf, EventQueue};
 use crate::metrics::number::SingleWriterCounter;
 use crate::topic::TopicFilter;
@@ -161,8 +161,7 @@ impl Consumer {
         let mut client = Self::client_with(&properties, &events)?;
         let may_be_embedded = !here && config.is_local();
         let is_embedded = may_be_embedded
-            && client
-                .cluster_id_of_idle(LOCAL_PROBE_TIMEOUT)
+            && client::cluster_id_of_idle(&client, LOCAL_PROBE_TIMEOUT)
                 .is_some_and(|id| client::is_mock(&id));
         if is_embedded && shorten_session_timeout(config, &mut properties) {
             client = Self::client_with(&properties, &events)?;

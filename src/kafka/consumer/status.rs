@@ -139,10 +139,10 @@ impl Consumer {
     }
 
     fn topics(&self, bound: Duration) -> Option<HashSet<String>> {
-        self.client.topic_names(bound)
+        client::topic_names(&self.client, bound)
     }
 
-    /// True if a broker has responded recently, see [`Reachability`](client::reachability::Reachability).
+    /// True if a broker has responded recently, see [`Reachability`](client::Reachability).
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.stats.reachability.is_reachable()
@@ -171,7 +171,7 @@ impl Consumer {
         if self.state.borrow().waiting_for.is_empty() {
             return;
         }
-        if let Some(topics) = self.client.topic_names(Duration::from_secs(1)) {
+        if let Some(topics) = client::topic_names(&self.client, Duration::from_secs(1)) {
             self.state
                 .borrow_mut()
                 .waiting_for

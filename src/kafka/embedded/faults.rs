@@ -1,8 +1,7 @@
-//! Fault injection: error responses, dropped connections, latency, an unavailable broker, failing topics.
+//! The names of requests and errors, for injecting faults.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::EmbeddedCluster;
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::kafka::client;
@@ -52,6 +51,15 @@ pub const MAX_TIMES: i64 = 100_000;
 pub struct RequestKind(i16);
 
 impl RequestKind {
+    /// Kafka's API key.
+    pub(super) const fn key(self) -> i16 {
+        self.0
+    }
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        REQUESTS.iter().map(|(_, key)| Self(*key))
+    }
+
     /// Parses Kafka's name of a request, in any case.
     ///
     /// # Errors
@@ -76,6 +84,10 @@ impl RequestKind {
 pub struct Fault(Code);
 
 impl Fault {
+    pub(super) const fn code(self) -> Code {
+        self.0
+    }
+
     /// Parses Kafka's or librdkafka's name of an error, in any case; `_TRANSPORT` drops the connection.
     ///
     /// # Errors
@@ -124,80 +136,4 @@ fn errors() -> Vec<(&'static str, Code)> {
     let mut names = client::error_names();
     names.retain(|(name, _)| sent_by_brokers(name) && *name != "NO_ERROR");
     names
-}
-
-impl EmbeddedCluster {
-    /// The next `times` requests of this type fail with `fault`, after faults queued earlier.
-    ///
-    /// # Errors
-    /// Connection: the broker is stopped, or belongs to a parent process.
-    pub fn fail_next(&self, request: RequestKind, fault: Fault, times: usize) -> Result<()> {
-        self.cluster()?.push_errors(request.0, fault.0, times);
-        Ok(())
-    }
-
-    /// Delays every response by `ms`; 0 ends the delay.
-    ///
-    /// # Errors
-    /// Connection: see [`EmbeddedCluster::fail_next`].
-    pub fn set_latency(&self, ms: i32) -> Result<()> {
-        let code = self.cluster()?.set_latency(ms.max(0));
-        self.check_result(code, "set the latency")
-    }
-
-    /// `false` drops every connection and accepts none until it is set to `true`; the data is kept.
-    ///
-    /// # Errors
-    /// Connection: see [`EmbeddedCluster::fail_next`].
-    pub fn set_up(&self, up: bool) -> Result<()> {
-        let code = self.cluster()?.set_up(up);
-        self.check_result(code, "change its availability")
-    }
-
-    /// Every request for the topic fails with this error until it is `None`. Creates the topic if it does not exist.
-    ///
-    /// # Errors
-    /// Connection: see [`EmbeddedCluster::fail_next`]. InvalidChannel: not a valid topic name.
-    pub fn fail_topic(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
-        crate::topic::validate_kafka_topic(topic)?;
-        drop(self.cluster()?);
-        let mut failing = self.failing_topics.lock();
-        failing.retain(|known| known != topic);
-        if fault.is_some() {
-            failing.push(topic.to_owned());
-        }
-        self.set_topic_error(topic, fault)
-    }
-
-    /// Removes all faults: the broker is up, without latency, and serves all requests.
-    ///
-    /// # Errors
-    /// Connection: see [`EmbeddedCluster::fail_next`].
-    pub fn clear_faults(&self) -> Result<()> {
-        for (_, request) in REQUESTS {
-            self.cluster()?.clear_errors(*request);
-        }
-        for topic in std::mem::take(&mut *self.failing_topics.lock()) {
-            self.set_topic_error(&topic, None)?;
-        }
-        self.set_latency(0)?;
-        self.set_up(true)
-    }
-
-    fn set_topic_error(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
-        let code = fault.map_or(Code::NoError, |fault| fault.0);
-        self.cluster()?.set_topic_error(topic, code);
-        Ok(())
-    }
-
-    fn check_result(&self, code: Code, action: &str) -> Result<()> {
-        if code == Code::NoError {
-            return Ok(());
-        }
-        Err(Error::connection(format!(
-            "The embedded broker at {} cannot {action}: {}.",
-            self.address,
-            client::describe(code)
-        )))
-    }
 }

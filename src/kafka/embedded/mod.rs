@@ -143,6 +143,81 @@ impl EmbeddedCluster {
         }
         drop(self.cluster.lock().take());
     }
+
+    /// The next `times` requests of this type fail with `fault`, after faults queued earlier.
+    ///
+    /// # Errors
+    /// Connection: the broker is stopped, or belongs to a parent process.
+    pub fn fail_next(&self, request: RequestKind, fault: Fault, times: usize) -> Result<()> {
+        self.cluster()?
+            .push_errors(request.key(), fault.code(), times);
+        Ok(())
+    }
+
+    /// Delays every response by `ms`; 0 ends the delay.
+    ///
+    /// # Errors
+    /// Connection: see [`EmbeddedCluster::fail_next`].
+    pub fn set_latency(&self, ms: i32) -> Result<()> {
+        let code = self.cluster()?.set_latency(ms.max(0));
+        self.check_result(code, "set the latency")
+    }
+
+    /// `false` drops every connection and accepts none until it is set to `true`; the data is kept.
+    ///
+    /// # Errors
+    /// Connection: see [`EmbeddedCluster::fail_next`].
+    pub fn set_up(&self, up: bool) -> Result<()> {
+        let code = self.cluster()?.set_up(up);
+        self.check_result(code, "change its availability")
+    }
+
+    /// Every request for the topic fails with this error until it is `None`. Creates the topic if it does not exist.
+    ///
+    /// # Errors
+    /// Connection: see [`EmbeddedCluster::fail_next`]. InvalidChannel: not a valid topic name.
+    pub fn fail_topic(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
+        crate::topic::validate_kafka_topic(topic)?;
+        drop(self.cluster()?);
+        let mut failing = self.failing_topics.lock();
+        failing.retain(|known| known != topic);
+        if fault.is_some() {
+            failing.push(topic.to_owned());
+        }
+        self.set_topic_error(topic, fault)
+    }
+
+    /// Removes all faults: the broker is up, without latency, and serves all requests.
+    ///
+    /// # Errors
+    /// Connection: see [`EmbeddedCluster::fail_next`].
+    pub fn clear_faults(&self) -> Result<()> {
+        for request in RequestKind::all() {
+            self.cluster()?.clear_errors(request.key());
+        }
+        for topic in std::mem::take(&mut *self.failing_topics.lock()) {
+            self.set_topic_error(&topic, None)?;
+        }
+        self.set_latency(0)?;
+        self.set_up(true)
+    }
+
+    fn set_topic_error(&self, topic: &str, fault: Option<Fault>) -> Result<()> {
+        let code = fault.map_or(Code::NoError, Fault::code);
+        self.cluster()?.set_topic_error(topic, code);
+        Ok(())
+    }
+
+    fn check_result(&self, code: Code, action: &str) -> Result<()> {
+        if code == Code::NoError {
+            return Ok(());
+        }
+        Err(Error::connection(format!(
+            "The embedded broker at {} cannot {action}: {}.",
+            self.address,
+            client::describe(code)
+        )))
+    }
 }
 
 impl Drop for EmbeddedCluster {

@@ -141,7 +141,7 @@ fn name_collisions(producer: &Producer, mut reports: Vec<Undelivered>) -> Vec<Un
 
 /// Names the existing topic that prevents Kafka from creating this one.
 pub fn name_collision(producer: &Producer, topic: &str) -> Option<String> {
-    let topics = producer.client.topic_names(Duration::from_secs(2))?;
+    let topics = client::topic_names(&producer.client, Duration::from_secs(2))?;
     let folded = topic.replace('.', "_");
     let existing = topics
         .iter()

@@ -32,7 +32,7 @@ use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
 use self::topic_gate::{produce_gated, Passed};
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::kafka::client::reachability::Reachability;
+use crate::kafka::client::Reachability;
 use crate::kafka::client::{self, Client, Conf, REFUSED_BATCH};
 use crate::message::ProducerRecord;
 use crate::runtime::{self, termination};

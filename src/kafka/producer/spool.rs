@@ -157,7 +157,7 @@ impl SpoolReplay {
                 self.next = Some(Instant::now() + QUICK_INTERVAL);
             }
             // For the next attempt.
-            drop(producer.client.cluster_id_of_idle(METADATA_WAIT));
+            drop(client::cluster_id_of_idle(&producer.client, METADATA_WAIT));
         }
         false
     }
