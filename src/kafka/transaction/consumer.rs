@@ -181,10 +181,9 @@ impl Transactions for TransactionalConsumer<'_> {
             return Ok(false);
         }
         if transaction.abort_pending.get() {
-            let until = Instant::now() + ABORT_TIMEOUT;
-            if !transaction.try_abort(until)? || !transaction.is_ready() {
-                return Ok(false);
-            }
+            // The next turn begins, with another client if this one must not.
+            transaction.try_abort(Instant::now() + ABORT_TIMEOUT)?;
+            return Ok(false);
         }
         let producer = transaction.producer();
         if let Err(error) = producer.client().begin_transaction() {
@@ -244,6 +243,8 @@ impl Transactions for TransactionalConsumer<'_> {
         };
         let step = Box::new(NativeClient::commit_transaction);
         if let Err(error) = call_with_timeout(&producer, until, step) {
+            // An attempt without a response may have been executed, whatever error ended the call.
+            transaction.commit_uncertain.set(true);
             return self.on_commit_error(&CommitError::Refused(error));
         }
         transaction.on_committed();

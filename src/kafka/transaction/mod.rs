@@ -260,6 +260,7 @@ impl TransactionalProducer {
         producer.failures.take();
         producer.aborting.store(false, Ordering::Release);
         self.abort_pending.set(false);
+        self.commit_uncertain.set(false);
         Ok(())
     }
 
