@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 use crate::config::BrokerConfig;
 use crate::envelope::headers;
 use crate::error::{Error, Kind, Result};
-use crate::ids;
 use crate::kafka::consumer::Record;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
-use crate::log::Level;
 use crate::message::{Header, Message, ProducerRecord};
-use crate::runtime;
+use crate::{ids, runtime};
 
 /// The `x-exception-class` of a record whose callback ended the process by `exit` or a fatal error.
 pub const FATAL: &str = "FatalError";
@@ -137,17 +135,14 @@ pub fn write(
         headers: &headers,
         timestamp_ms: 0,
     };
-    runtime::current().log.write(
-        Level::Warning,
-        format!(
-            "Dead letter in \"{topic}\": the record in {place} ({}).",
-            if letter.chain.is_empty() {
-                &letter.reason
-            } else {
-                &letter.chain
-            }
-        ),
-    );
+    runtime::warn(format!(
+        "Dead letter in \"{topic}\": the record in {place} ({}).",
+        if letter.chain.is_empty() {
+            &letter.reason
+        } else {
+            &letter.chain
+        }
+    ));
     // A transaction is over once Kafka refuses a message of it: the next one holds the headers only.
     let (producer, is_transaction) = match transaction::current_for(config)? {
         Some(producer) => (producer, true),

@@ -205,6 +205,13 @@ fn format(tick: u64, random: u64) -> Id {
     Id(out)
 }
 
+/// FNV-1a: the same on every machine and in every version, unlike the standard library's hash.
+pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::envelope::{headers, same_json};
 use crate::error::{Error, Kind, Result};
 use crate::message::Message;
-use crate::runtime;
-use crate::runtime::fiber;
+use crate::runtime::{self, current_fiber, is_fiber_suspended};
 
 /// A running callback.
 struct Entry {
@@ -70,7 +69,7 @@ impl HandlingGuard {
     }
 
     fn push(messages: Handled) -> Self {
-        let fiber = fiber::current();
+        let fiber = current_fiber();
         HANDLING.with(|handling| {
             let number = handling.last.get() + 1;
             handling.last.set(number);
@@ -131,7 +130,7 @@ fn innermost() -> Option<u64> {
     });
     let running = all
         .into_iter()
-        .find(|(_, fiber)| !fiber::is_suspended(*fiber));
+        .find(|(_, fiber)| !is_fiber_suspended(*fiber));
     running.map(|(number, _)| number)
 }
 

@@ -1,12 +1,35 @@
+//! For the tests of all modules: a temporary directory. And tests of the sources themselves.
+//!
 //! The modules of the crate depend on modules below them only: the order is the module map in `lib.rs`. The exceptions
 //! are listed here with a reason; the list may only shrink.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Uses of a module by a module below it, each with its reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+
+/// A temporary directory, removed when dropped.
+pub(crate) struct TempDir(pub(crate) PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("realtime-test-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

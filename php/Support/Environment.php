@@ -9,7 +9,7 @@ use Toporia\Realtime\Realtime;
 /**
  * Environment variables as the extension reads them: without the comment that some parsers of `.env` files keep.
  * `KAFKA_BROKERS=localhost:9092 # the local broker` is `localhost:9092`, with a warning. The same rules as in
- * src/config/dotenv.rs.
+ * src/config/mod.rs.
  */
 final class Environment
 {

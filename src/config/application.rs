@@ -1,12 +1,14 @@
 //! The array of config/realtime.php as a whole: the brokers it defines, the default broker, and
 //! the addresses of a broker.
 
-use super::keys::{self, nearest, BROKERS, TOP_LEVEL};
-use super::sources::{ArrayLayer, LayerOrigin, SettingsReader};
-use super::value::{named_brokers, wrong, Value};
-use super::EMBEDDED;
-use super::{Environment, Layers};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::keys::{self, nearest, with_env, Setting, BROKERS, TOP_LEVEL};
+use super::sources::{named_brokers, wrong, ArrayLayer, LayerOrigin, SettingsReader, Value};
+use super::{Environment, Layers, EMBEDDED};
 use crate::error::{Error, Result};
+use crate::log::{Format, Level};
 
 /// The settings of an application that do not belong to one broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub fn application_config(
             let entry = entry
                 .as_map()
                 .ok_or_else(|| wrong(&place, "an array of settings", entry))?;
-            keys::check_broker(entry, &place, &[])?;
+            keys::check_broker(entry, &place, "")?;
         }
     }
     Ok(ApplicationConfig {
@@ -123,7 +125,7 @@ pub(super) fn select<'a>(
     let mut requested = name.map(str::to_owned);
     if let Some(map) = constructor {
         let origin = LayerOrigin::Constructor;
-        keys::check_broker(map, &origin.array(), &["broker"])?;
+        keys::check_broker(map, &origin.array(), "broker")?;
         let base = map.iter().find(|(k, v)| k == "broker" && !v.is_unset());
         if let (None, Some((_, value))) = (&requested, base) {
             requested = Some(value.text(&origin.key("broker"))?);
@@ -156,7 +158,7 @@ pub(super) fn select<'a>(
             let map = entry
                 .as_map()
                 .ok_or_else(|| wrong(&place, "an array of settings", entry))?;
-            keys::check_broker(map, &place, &[])?;
+            keys::check_broker(map, &place, "")?;
             arrays.push(ArrayLayer { map, origin });
         }
         Some((name, _)) => return Err(not_kafka(name, named)),
@@ -280,4 +282,138 @@ fn is_address(address: &str) -> bool {
         .chars()
         .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'));
     port_fits && named && !host.is_empty() && address != EMBEDDED
+}
+
+/// Default of `liveness_timeout_ms`: a loop without an iteration for this long is stuck.
+pub const DEFAULT_LIVENESS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The settings, resolved and validated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonitorConfig {
+    /// The address that a long-running process listens on, `host:port` or `host:first-last`.
+    pub listen: Option<String>,
+    /// The directory of the node exporter's textfile collector.
+    pub textfile: Option<PathBuf>,
+    /// The heartbeat file that a loop updates.
+    pub heartbeat: Option<PathBuf>,
+    /// A loop without an iteration for this long is stuck.
+    pub liveness: Duration,
+}
+
+impl MonitorConfig {
+    /// Reads the top level of the application's array, INI settings and environment variables.
+    ///
+    /// # Errors
+    /// Configuration.
+    pub fn resolve(layers: &Layers<'_>) -> Result<Self> {
+        let map = top(layers.configured)?;
+        check_top(map)?;
+        let reader = top_reader(map, layers.env);
+        let path = |setting| -> Result<Option<PathBuf>> {
+            Ok(reader.optional_text(setting)?.map(PathBuf::from))
+        };
+        let textfile = path(&keys::METRICS_TEXTFILE)?;
+        if textfile.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return Err(Error::configuration(
+                "metrics_textfile (REALTIME_METRICS_TEXTFILE) must be an absolute path: requests and commands have \
+                 different working directories.",
+            ));
+        }
+        let ms = u64::try_from(DEFAULT_LIVENESS_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        let ms = reader.count(&keys::LIVENESS_TIMEOUT_MS, ms, (100, 86_400_000), "ms")?;
+        Ok(Self {
+            listen: listen(&reader),
+            textfile,
+            heartbeat: path(&keys::HEARTBEAT_FILE)?,
+            liveness: Duration::from_millis(ms),
+        })
+    }
+}
+
+/// Reads the top level of the application's array, INI settings and environment variables.
+fn top_reader<'a>(map: &'a [(String, Value)], env: &'a dyn Environment) -> SettingsReader<'a> {
+    let origin = LayerOrigin::Top;
+    SettingsReader::new(vec![ArrayLayer { map, origin }], env)
+}
+
+/// Toporia's own configuration has a flag or an array of this name, which is not an address.
+fn listen(reader: &SettingsReader<'_>) -> Option<String> {
+    let found = reader.sources.find(&keys::METRICS)?;
+    match found.value.as_ref() {
+        Value::Str(text) if matches!(text.trim(), "off" | "false" | "0" | "true" | "1") => None,
+        Value::Str(text) => Some(text.trim().to_owned()),
+        _ => None,
+    }
+}
+
+const LOG_LEVEL: Setting = with_env("log_level", "REALTIME_LOG_LEVEL");
+const LOG_FORMAT: Setting = with_env("log_format", "REALTIME_LOG_FORMAT");
+
+/// The log settings, the same for all brokers of an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogConfig {
+    /// The least severe level that is written; `None` if not configured.
+    pub level: Option<Level>,
+    /// The format on standard error.
+    pub format: Format,
+}
+
+impl LogConfig {
+    /// Reads the array given to `configure()`, then the environment.
+    ///
+    /// # Errors
+    /// Configuration: unknown level or format.
+    pub fn resolve(configured: Option<&Value>, env: &dyn Environment) -> Result<Self> {
+        let reader = top_reader(top(configured)?, env);
+        let mut levels: Vec<(&str, Option<Level>)> = Level::ALL
+            .into_iter()
+            .map(|level| (level.as_str(), Some(level)))
+            .collect();
+        levels.push(("warn", Some(Level::Warning)));
+        let formats = [("logfmt", Format::Logfmt), ("json", Format::Json)];
+        Ok(Self {
+            level: reader.choice(&LOG_LEVEL, &levels, None)?,
+            format: reader.choice(&LOG_FORMAT, &formats, Format::Logfmt)?,
+        })
+    }
+
+    /// True if a line is written. Without a configured level, all lines of librdkafka are written, because it only logs
+    /// debug lines when its property `debug` is set, and all lines of the extension except debug lines.
+    #[must_use]
+    pub fn takes(&self, level: Level, from_librdkafka: bool) -> bool {
+        match self.level {
+            Some(least) => level <= least,
+            None => from_librdkafka || level < Level::Debug,
+        }
+    }
+}
+
+/// The secrets in an array of settings: the values under secret names.
+#[must_use]
+pub fn secrets_in(value: &Value) -> Vec<String> {
+    fn walk(value: &Value, is_secret: bool, found: &mut Vec<String>) {
+        match value {
+            Value::Str(text) if is_secret => {
+                found.push(text.clone());
+                // `secrets` may be several, comma-separated.
+                found.extend(
+                    text.split(',')
+                        .filter(|part| *part != text)
+                        .map(str::to_owned),
+                );
+            }
+            Value::List(list) => list.iter().for_each(|one| walk(one, is_secret, found)),
+            Value::Map(map) => {
+                for (name, one) in map {
+                    let is_secret =
+                        is_secret || crate::config::is_secret(name) || name.contains("master_key");
+                    walk(one, is_secret, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(value, false, &mut found);
+    found
 }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::application::{addresses, is_kafka_driver, select, top};
-use super::gateway;
-use super::keys as k;
 use super::properties::{collect, ClientKind};
-use super::sources::{ArrayLayer, Found, LayerOrigin, SettingsReader};
-use super::value::{wrong, Value};
-use super::{security, topics, Acks, Delivery, Layers, Properties, TokenSource};
+use super::sources::{wrong, ArrayLayer, Found, LayerOrigin, SettingsReader, Value};
+use super::{
+    gateway, keys as k, security, topics, Acks, Delivery, Layers, Properties, TokenSource,
+};
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::{validate_topic, TopicMap};

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::application::top;
 use super::gateway_settings::{EventKind, Settings};
 use super::keys::{self, gateway as g, Setting};
-use super::sources::{ArrayLayer, LayerOrigin, SettingsReader, Sources};
-use super::value::{wrong, Value};
+use super::sources::{wrong, ArrayLayer, LayerOrigin, SettingsReader, Sources, Value};
 use super::Layers;
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::ChannelPattern;
+
 /// The gateway's section of the configuration, for error texts.
 const SECTION: &str = "realtime.gateway";
 

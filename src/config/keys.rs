@@ -1,6 +1,6 @@
 //! The keys that a configuration may use, and the error for an unknown key.
 
-use super::value::Value;
+use super::sources::Value;
 use crate::error::{Error, Result};
 
 /// A setting and its other names: aliases, properties, INI setting, environment variable.
@@ -42,7 +42,7 @@ const fn with_ini(key: &'static str) -> Setting {
     }
 }
 
-pub(super) const fn renamed(key: &'static str, aliases: &'static [&'static str]) -> Setting {
+const fn renamed(key: &'static str, aliases: &'static [&'static str]) -> Setting {
     Setting {
         aliases,
         ..plain(key)
@@ -122,111 +122,61 @@ settings! {
 }
 
 /// Keys of Toporia's own brokers that are ignored, and why.
-pub(super) const IGNORED: &[(&str, &str)] = &[
-    ("client", "the extension is the Kafka client"),
+const IGNORED: &[(&[&str], &str)] = &[
+    (&["client"], "the extension is the Kafka client"),
     (
-        "manual_commit",
+        &["manual_commit"],
         "offsets are always committed after the callback has returned",
     ),
     (
-        "buffer_size",
+        &["buffer_size", "batch_size"],
         "librdkafka batches by itself; see producer_config batch.num.messages",
     ),
     (
-        "batch_size",
-        "librdkafka batches by itself; see producer_config batch.num.messages",
-    ),
-    (
-        "flush_interval_ms",
+        &["flush_interval_ms"],
         "librdkafka sends by itself; see producer_config linger.ms",
     ),
     (
-        "queue_max_size",
+        &["queue_max_size"],
         "see producer_config queue.buffering.max.messages",
     ),
     (
-        "async_queue",
+        &["async_queue"],
         "broadcast() never waits for Kafka unless produce is 'sync'",
     ),
-    ("producer_pool", "one native client serves the process"),
-    ("pool_size", "one native client serves the process"),
-    ("shared_memory", "the spool takes what Kafka does not"),
-    ("shared_queue_name", "the spool takes what Kafka does not"),
     (
-        "shared_queue_max_size",
+        &["producer_pool", "pool_size"],
+        "one native client serves the process",
+    ),
+    (
+        &[
+            "shared_memory",
+            "shared_queue_name",
+            "shared_queue_max_size",
+            "shared_queue_ttl",
+        ],
         "the spool takes what Kafka does not",
     ),
-    ("shared_queue_ttl", "the spool takes what Kafka does not"),
-    ("poll_timeout_ms", "a parameter of consume()"),
-    ("poll_interval_ms", "a parameter of consume()"),
-    ("consumer_batch_size", "a parameter of consume()"),
     (
-        "circuit_breaker",
-        "an unreachable Kafka does not block callers",
+        &["poll_timeout_ms", "poll_interval_ms", "consumer_batch_size"],
+        "a parameter of consume()",
     ),
     (
-        "circuit_breaker_threshold",
+        &[
+            "circuit_breaker",
+            "circuit_breaker_threshold",
+            "circuit_breaker_timeout",
+        ],
         "an unreachable Kafka does not block callers",
     ),
-    (
-        "circuit_breaker_timeout",
-        "an unreachable Kafka does not block callers",
-    ),
-    ("singleton", "clients are shared by their configuration"),
+    (&["singleton"], "clients are shared by their configuration"),
 ];
 
 /// Keys of config/realtime.php that are not broker settings: ours, then the framework's.
-pub(super) const TOP_LEVEL: &[&str] = &[
-    "default_broker",
-    "handlers",
-    "middleware",
-    "commands",
-    "bindings",
-    "restart_file",
-    "outbox",
-    "idempotency",
-    "retry_strategy",
-    "gateway",
-    "log",
-    "logger",
-    "log_level",
-    "log_format",
-    "tracing",
-    "default",
-    "default_transport",
-    "transports",
-    "server",
-    "authorizers",
-    "auth_guard",
-    "internal_secret",
-    "presence",
-    "rate_limit",
-    "rate_limiting",
-    "ddos_protection",
-    "validate_input",
-    "channel_middleware",
-    "use_enhanced_pipeline",
-    "consumers",
-];
-
-pub(super) const SECURITY_KEYS: &[&str] = &[
-    "protocol",
-    "mechanism",
-    "username",
-    "password",
-    "ca",
-    "certificate",
-    "key",
-    "key_password",
-    "verify",
-    "token",
-    "token_endpoint",
-    "client_id",
-    "client_secret",
-    "scope",
-    "extensions",
-    "region",
-];
+pub(super) const TOP_LEVEL: &str = "default_broker handlers middleware commands bindings restart_file outbox \
+    idempotency retry_strategy gateway log logger log_level log_format tracing \
+    default default_transport transports server authorizers auth_guard internal_secret presence rate_limit \
+    rate_limiting ddos_protection validate_input channel_middleware use_enhanced_pipeline consumers";
 
 /// Keys of one entry of `topic_mapping`.
 pub(super) const MAPPING_KEYS: &[&str] = &[
@@ -240,23 +190,20 @@ pub(super) const MAPPING_KEYS: &[&str] = &[
 
 /// The reason if `key` is ignored.
 pub(super) fn ignored(key: &str) -> Option<&'static str> {
-    IGNORED.iter().find(|(k, _)| *k == key).map(|(_, why)| *why)
+    let (_, why) = IGNORED.iter().find(|(keys, _)| keys.contains(&key))?;
+    Some(why)
 }
 
 fn broker_keys() -> impl Iterator<Item = &'static str> {
     SETTINGS
         .iter()
         .flat_map(|s| std::iter::once(s.key).chain(s.aliases.iter().copied()))
-        .chain(IGNORED.iter().map(|(key, _)| *key))
+        .chain(IGNORED.iter().flat_map(|(keys, _)| keys.iter().copied()))
 }
 
-/// Refuses unknown keys in a broker's array.
-pub(super) fn check_broker(
-    map: &[(String, Value)],
-    place: &str,
-    also: &[&'static str],
-) -> Result<()> {
-    let known: Vec<&str> = broker_keys().chain(also.iter().copied()).collect();
+/// Refuses unknown keys in a broker's array; `also` are further ones, separated by spaces.
+pub(super) fn check_broker(map: &[(String, Value)], place: &str, also: &'static str) -> Result<()> {
+    let known: Vec<&str> = broker_keys().chain(also.split_whitespace()).collect();
     check(map, place, &known)
 }
 
@@ -330,7 +277,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 /// The keys of the gateway's settings and their environment variables.
 pub(super) mod gateway {
     use super::{plain, renamed, with_env, Setting, ENCRYPTION_MASTER_KEY};
-    use crate::config::value::{wrong, Value};
+    use crate::config::sources::{wrong, Value};
     use crate::error::Result;
 
     settings! {

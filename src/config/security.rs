@@ -1,17 +1,17 @@
 //! TLS and SASL settings: `security.*` and environment variables, applied to producer and consumer properties.
 
-use super::keys::{self, SECURITY, SECURITY_KEYS};
-use super::properties::{is_secret, Properties};
-use super::sources::Sources;
-use super::value::Value;
-use crate::error::{Error, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::keys::{self, SECURITY};
+use super::properties::{is_secret, Properties};
+use super::sources::{Sources, Value};
+use crate::error::{Error, Result};
 
 /// The property that names the token source of a client. librdkafka does not know it.
 pub const TOKEN_PROPERTY: &str = "toporia.token";
 
 /// Setting, librdkafka property, environment variable.
-const MEMBERS: &[(&str, &str, Option<&str>)] = &[
+const MEMBERS: [(&str, &str, Option<&str>); 16] = [
     (
         "protocol",
         "security.protocol",
@@ -101,10 +101,14 @@ pub(super) fn apply(
     for layer in &sources.arrays {
         let map = layer.map.iter().find(|(k, _)| k == SECURITY.key);
         if let Some(map) = map.and_then(|(_, v)| v.as_map()) {
-            keys::check(map, &layer.origin.key(SECURITY.key), SECURITY_KEYS)?;
+            keys::check(
+                map,
+                &layer.origin.key(SECURITY.key),
+                &MEMBERS.map(|(name, ..)| name),
+            )?;
         }
     }
-    for (member, property, variable) in MEMBERS {
+    for (member, property, variable) in &MEMBERS {
         let found = given.iter().find(|(name, _)| name == member);
         if let Some((_, found)) = found {
             let value = normalize(property, &found.value, &found.place)?;

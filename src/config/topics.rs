@@ -4,8 +4,7 @@ use super::keys::{
     self, DEFAULT_PARTITIONS, DEFAULT_TOPIC, MAPPING_KEYS, TOPIC_MAPPING, TOPIC_PREFIX,
     TOPIC_STRATEGY,
 };
-use super::sources::SettingsReader;
-use super::value::{wrong, Value};
+use super::sources::{wrong, SettingsReader, Value};
 use crate::error::{Error, Result};
 use crate::topic::{
     is_control_topic, validate_topic, ChannelPattern, Mapping, TopicMap, TopicSpec, TopicStrategy,

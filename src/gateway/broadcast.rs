@@ -12,7 +12,7 @@ use crate::config::gateway_settings::Settings;
 use crate::encryption;
 use crate::envelope::{scan_envelope, EnvelopeKind};
 use crate::topic::socket_channel::target_channels;
-use crate::topic::undeliverable::Reason;
+use crate::topic::socket_channel::Reason;
 use crate::topic::{validate_channel, TopicMap};
 
 /// Number of a topic, assigned by the feed.

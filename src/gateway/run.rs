@@ -20,8 +20,7 @@ use super::server::ports::{bind_when_free, check_addresses, descriptors, ports, 
 use super::server::{Acceptor, Role};
 use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
-use crate::metrics::catalog::{self as c, gateway_name};
-use crate::metrics::gateway_counters::Counters;
+use crate::metrics::catalog::{self as c, gateway_name, Counters};
 use crate::metrics::snapshot::Snapshot;
 use crate::metrics::Collector;
 use crate::runtime::PerProcess;

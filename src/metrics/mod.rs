@@ -1,10 +1,9 @@
 //! Metrics of this process: numbers, their catalog, and what a scrape reads.
 //!
 //! ```text
-//! catalog      the table of all metrics          snapshot    their values at one moment
-//! exposition   Prometheus text formats           number      single-writer counters
-//! timing       duration of callbacks             liveness    age of a loop's last tick
-//! gateway_counters
+//! catalog    the table of all metrics, and the gateway's counters
+//! number     counters, histograms, durations and liveness that one thread writes
+//! snapshot   the values of all metrics at one moment, and Prometheus' text formats
 //! ```
 //!
 //! Here: the sources of this process's metrics, values of the operating system, liveness and readiness, and the answers
@@ -12,12 +11,8 @@
 //! are producers, consumers and gateways, which implement [`Collector`]; `monitoring` exports the values.
 
 pub mod catalog;
-pub mod exposition;
-pub mod gateway_counters;
-pub mod liveness;
 pub mod number;
 pub mod snapshot;
-pub mod timing;
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,9 +20,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use self::catalog as c;
-use self::exposition::{text, ExpositionFormat};
-use self::liveness::Liveness;
-use self::snapshot::{labels, SampleValue, Snapshot};
+use self::number::Liveness;
+use self::snapshot::{exposition, labels, ExpositionFormat, SampleValue, Snapshot};
 use crate::config::DEFAULT_LIVENESS_TIMEOUT;
 use crate::http::Response;
 use crate::runtime::{self, PerProcess};
@@ -207,7 +201,7 @@ pub fn handle_request(
             let format = ExpositionFormat::accepted(accept);
             Response {
                 kind: format.media_type(),
-                ..Response::text(200, text(snapshot(gateway), format))
+                ..Response::text(200, exposition(snapshot(gateway), format))
             }
         }
         _ => Response::text(

@@ -3,9 +3,8 @@
 //!
 //! Exporters belong to one process: a forked child inherits neither the port nor the files.
 
-mod heartbeat;
 mod listener;
-mod notify;
+mod supervisor;
 mod textfile;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,13 +15,11 @@ use crate::config::MonitorConfig;
 use crate::error::{Kind, Result};
 use crate::gateway::GATEWAYS;
 use crate::kafka::producer::pool::PRODUCERS;
-use crate::log::Level;
 use crate::metrics::{self, snapshot, Collector, WATCH};
 use crate::runtime::{self, PerProcess};
 use crate::worker::consumers::CONSUMERS;
-use heartbeat::Heartbeat;
 use listener::Listener;
-use notify::Notify;
+use supervisor::{Heartbeat, Notify};
 use textfile::Textfile;
 
 pub static MONITORING: PerProcess<Monitoring> = PerProcess::new();
@@ -60,9 +57,7 @@ impl Monitoring {
                 match self.serve(address) {
                     // Several workers may share a configuration: a worker without a metrics port still runs.
                     Err(error) if error.kind() == Kind::Connection => {
-                        runtime::current()
-                            .log
-                            .write(Level::Warning, error.message());
+                        runtime::warn(error.message());
                     }
                     other => drop(other?),
                 }

@@ -8,6 +8,7 @@ use ext_php_rs::flags::DataType;
 use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::ce;
 
+use super::json::EncodeError;
 use super::zend;
 use crate::envelope::headers;
 use crate::error::Error;
@@ -29,6 +30,15 @@ impl From<PhpException> for CallError {
 impl From<Error> for CallError {
     fn from(error: Error) -> Self {
         Self::Throw(error.into())
+    }
+}
+
+impl From<EncodeError> for CallError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Json(error) => error.into(),
+            EncodeError::Pending => Self::Pending,
+        }
     }
 }
 
@@ -57,6 +67,12 @@ pub fn finish<T: Default>(result: Result<T, CallError>) -> Result<T, PhpExceptio
         Err(CallError::Throw(exception)) => Err(exception),
         Err(CallError::Pending) => Ok(T::default()),
     }
+}
+
+/// Ends a fluent method, which returns `$this`.
+pub fn fluent(result: Result<(), CallError>) -> Result<Zval, PhpException> {
+    finish(result)?;
+    Ok(zend::this())
 }
 
 /// The type of a value as PHP names it; the class of an object.

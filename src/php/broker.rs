@@ -19,7 +19,6 @@ use crate::dispatch::{self, Style, Subscription, Subscriptions, Target};
 use crate::error::{Error, Result};
 use crate::kafka::consumer::Consumer;
 use crate::kafka::transaction::TransactionalProducer;
-use crate::log::Level;
 use crate::message::Origin;
 use crate::publish::Sender;
 use crate::runtime;
@@ -156,6 +155,12 @@ impl Broker {
         Ok(consumer)
     }
 
+    /// The consumer, if it was started in this process.
+    pub(super) fn running_consumer(&self) -> Option<Rc<Consumer>> {
+        let consumer = self.consumer.borrow().clone();
+        consumer.filter(|consumer| !consumer.is_inherited())
+    }
+
     /// Has it closed at the end of the request.
     pub(super) fn register(&self) {
         OPEN.with(|open| open.add(self));
@@ -168,14 +173,13 @@ impl Broker {
         callback: Option<&Zval>,
         place: &str,
     ) -> Result<(), CallError> {
-        let callback = match arguments::optional(callback, |value| {
-            Callback::new(value)
-                .ok_or_else(|| arguments::type_error(place, "callable", value).into())
-        })? {
-            Some(callback) => Some(callback),
-            None if style == Style::Pull => None,
-            None => return Err(arguments::type_error(place, "callable", &Zval::null()).into()),
-        };
+        let callback =
+            match arguments::optional(callback, |value| Ok(Callback::required(value, place)?))? {
+                None if style != Style::Pull => {
+                    return Err(arguments::type_error(place, "callable", &Zval::null()).into());
+                }
+                callback => callback,
+            };
         let subscription = Subscription::new(target, style, callback);
         self.subscriptions.borrow_mut().add(subscription)?;
         self.resubscribe()?;
@@ -184,14 +188,11 @@ impl Broker {
 
     /// Passes changed subscriptions to a running consumer.
     pub(super) fn resubscribe(&self) -> Result<()> {
-        let consumer = self.consumer.borrow().clone();
-        if let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) {
+        if let Some(consumer) = self.running_consumer() {
             let (filters, fingerprint) = {
                 let subscriptions = self.subscriptions.borrow();
-                (
-                    subscriptions.filters(&self.config.topics),
-                    subscriptions.fingerprint(),
-                )
+                let filters = subscriptions.filters(&self.config.topics);
+                (filters, subscriptions.fingerprint())
             };
             consumer.subscribe(filters, fingerprint)?;
         }
@@ -228,7 +229,7 @@ impl Broker {
             }
             consumer.requeue_all();
             if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
-                runtime::current().log.write(Level::Error, error.message());
+                runtime::error(error.message());
             }
             let series = self.series.borrow_mut().take();
             if let Some(series) = series {
@@ -236,6 +237,11 @@ impl Broker {
             }
             consumer.close();
         }
+        self.end_transaction();
+    }
+
+    /// Aborts the open transaction; the next consume() starts another.
+    pub(super) fn end_transaction(&self) {
         let transaction = self.transaction.borrow_mut().take();
         if let Some(transaction) = transaction {
             if self.generation == runtime::generation() {
@@ -300,13 +306,10 @@ impl Polled {
             return;
         };
         if !std::mem::replace(&mut self.is_reported, true) {
-            runtime::current().log.write(
-                Level::Warning,
-                format!(
+            runtime::warn(format!(
                     "Broker::poll() waits for ack() or nack() of the message in topic \"{topic}\" partition \
                      {partition} offset {offset}: Kafka refused a result, so messages are handed out one by one."
-                ),
-            );
+                ));
         }
     }
 }

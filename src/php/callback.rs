@@ -4,14 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::ffi::{self, zend_fcall_info_cache, zend_object};
 use ext_php_rs::types::{ZendHashTable, ZendObject, Zval};
 
-use super::arguments;
-use super::arguments::Abort;
+use super::arguments::{self, Abort};
 use super::message::Message;
 use super::retry::{is_a, Decision, FailureKind};
 use super::{int, zend};
@@ -53,6 +51,14 @@ impl Callback {
         let flags = unsafe { (*cache.function_handler).common.fn_flags };
         let target = (flags & TRAMPOLINE == 0).then_some(cache);
         Some(Self { callable, target })
+    }
+
+    /// Wraps the callable of an argument.
+    ///
+    /// # Errors
+    /// A `TypeError`.
+    pub fn required(value: &Zval, place: &str) -> Result<Self, PhpException> {
+        Self::new(value).ok_or_else(|| arguments::type_error(place, "callable", value))
     }
 
     /// Calls it and runs a returned generator to its end. `false`: an exception is pending, which may be `exit`.
@@ -175,10 +181,9 @@ pub fn is_promise_refused() -> bool {
 }
 
 fn is_generator(value: &Zval) -> bool {
-    value.object().is_some_and(|object| {
-        // SAFETY: a static of the engine, set before any module starts.
-        object.instance_of(unsafe { &*zend::zend_ce_generator })
-    })
+    value
+        .object()
+        .is_some_and(|object| object.instance_of(zend::zend_ce_generator))
 }
 
 /// False where the value represents unfinished work: a ConfigurationException that refuses it is pending.
@@ -253,35 +258,14 @@ pub struct Hooks {
     pub last_failure: RefCell<Option<String>>,
 }
 
-fn callback(value: &Zval, place: &str) -> Result<Rc<Callback>, PhpException> {
-    Callback::new(value)
-        .map(Rc::new)
-        .ok_or_else(|| arguments::type_error(place, "callable", value))
-}
-
 impl Hooks {
-    pub fn set_assigned(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
-        let old = self.assigned.replace(Some(callback(value, place)?));
-        drop(old);
-        Ok(())
-    }
-
-    pub fn set_revoked(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
-        let old = self.revoked.replace(Some(callback(value, place)?));
-        drop(old);
-        Ok(())
-    }
-
-    pub fn set_tick(&self, value: &Zval, every: Duration, place: &str) -> Result<(), PhpException> {
-        let old = self.tick.replace(Some(callback(value, place)?));
-        drop(old);
-        self.every_ms
-            .set(u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
-        Ok(())
-    }
-
-    pub fn set_failed(&self, value: &Zval, place: &str) -> Result<(), PhpException> {
-        let old = self.failed.replace(Some(callback(value, place)?));
+    /// Sets the callable of a hook.
+    pub fn set(
+        hook: &RefCell<Option<Rc<Callback>>>,
+        value: &Zval,
+        place: &str,
+    ) -> Result<(), PhpException> {
+        let old = hook.replace(Some(Rc::new(Callback::required(value, place)?)));
         drop(old);
         Ok(())
     }
@@ -296,8 +280,7 @@ impl Hooks {
             int(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
         });
         let message = super::object(Message::new(Rc::clone(message)));
-        let mut is_transient = Zval::new();
-        is_transient.set_bool(decision.kind == FailureKind::Transient);
+        let is_transient = super::boolean(decision.kind == FailureKind::Transient);
         hook.call(&mut [message, why.shallow_clone(), wait, is_transient])
     }
 
@@ -322,9 +305,7 @@ fn partitions(list: &[TopicPartition], is_lost: Option<bool>) -> ext_php_rs::err
         }
         all.push(entry)?;
     }
-    let mut value = Zval::new();
-    value.set_hashtable(all);
-    Ok(value)
+    Ok(super::array(all))
 }
 
 /// Calls a hook that takes a list of partitions.

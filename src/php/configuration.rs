@@ -3,7 +3,8 @@
 use ext_php_rs::flags::DataType;
 use ext_php_rs::types::{ZendCallable, ZendHashTable, Zval};
 
-use super::{arguments, token, zend};
+use super::arguments::{self, CallError};
+use super::{token, zend};
 use crate::config::{Environment, Value};
 use crate::error::Error;
 use crate::log::Level;
@@ -93,6 +94,15 @@ pub fn read(value: &Zval) -> Result<Value, Error> {
     let mut value = read_at(value, "", 0)?;
     crate::config::remove_comments(&mut value, "", &PhpEnvironment);
     Ok(value)
+}
+
+/// The array given to a constructor; `None` if there is none, or an empty one.
+pub fn given(config: Option<&Zval>, place: &str) -> Result<Option<Value>, CallError> {
+    let given = arguments::optional(config, |config| {
+        arguments::array(config, place)?;
+        Ok(read(config)?)
+    })?;
+    Ok(given.filter(|config| !matches!(config, Value::List(list) if list.is_empty())))
 }
 
 fn read_at(value: &Zval, path: &str, depth: usize) -> Result<Value, Error> {

@@ -10,8 +10,8 @@ use ext_php_rs::zend::{bailout, ce, try_catch, CatchError};
 use super::arguments::{self, CallError};
 use super::broker::Broker;
 use super::handler::PhpHandler;
-use super::shutdown::{end_after_fatal, end_transaction};
-use super::{logging, retry, signals, stats, zend};
+use super::shutdown::end_after_fatal;
+use super::{logging, metrics, retry, signals, zend};
 use crate::config::Delivery;
 use crate::error::Error;
 use crate::kafka::consumer::Position;
@@ -56,7 +56,7 @@ pub fn check(broker: &Broker, pull: bool) -> Result<(), Error> {
 
 pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallError> {
     check(broker, false)?;
-    super::metrics::start_monitoring()?;
+    metrics::start_monitoring()?;
     let consumer = broker.consumer(limits.when_empty)?;
     let transaction = broker.transaction()?;
     broker.register();
@@ -108,7 +108,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     broker.stop.release();
     drop(handlers);
     broker.counters.timing.liveness.stop();
-    stats::update_group_stats(
+    metrics::update_group_stats(
         broker,
         crate::monitoring::MONITORING.current().is_exported(),
     );
@@ -136,7 +136,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     if ended.is_err() && broker.config.delivery == Delivery::ExactlyOnce {
         // The next consume() starts a new transaction, also where Kafka has refused this one permanently. An exit
         // counts as an attempt of its record.
-        end_transaction(broker);
+        broker.end_transaction();
         if zend::is_exiting() && !consumer.is_inherited() {
             drop(consumer.commit_crash_counts(Duration::from_secs(3)));
         }
@@ -180,8 +180,7 @@ pub fn set_paused(
     let partition = partition
         .map(|partition| number(partition, method))
         .transpose()?;
-    let consumer = broker.consumer.borrow().clone();
-    if let Some(consumer) = consumer.filter(|consumer| !consumer.is_inherited()) {
+    if let Some(consumer) = broker.running_consumer() {
         consumer.set_paused(topic.as_deref(), partition, paused);
     }
     Ok(())
@@ -196,14 +195,11 @@ pub fn seek(
     let topic = arguments::channel(topic, "Broker::seek(): Argument #1 ($topic)")?;
     let partition = number(partition, "seek")?;
     let position = read(position)?;
-    let consumer = broker.consumer.borrow().clone();
-    let consumer = consumer
-        .filter(|consumer| !consumer.is_inherited())
-        .ok_or_else(|| {
+    let consumer = broker.running_consumer().ok_or_else(|| {
             Error::configuration(
                 "Broker::seek(): no partition is assigned yet. Call seek() in the callback of onAssigned().",
             )
-        })?;
+    })?;
     consumer.seek(&topic, partition, position)?;
     Ok(())
 }

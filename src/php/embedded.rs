@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendClassObject, Zval};
 
-use super::arguments::{self, finish};
+use super::arguments::{self, finish, fluent, CallError};
 use super::binary;
 use crate::error::Error;
 use crate::kafka::embedded::{self, EmbeddedCluster, Fault, RequestKind};
@@ -51,18 +51,18 @@ impl EmbeddedBroker {
                 ))
             })?;
             let inner = EmbeddedCluster::start(host.as_deref().unwrap_or("127.0.0.1"), port)?;
-            Ok(Some(super::object(Self { inner })))
+            Ok(super::object(Self { inner }))
         };
-        finish(start()).map(|object| object.unwrap_or_else(Zval::null))
+        finish(start())
     }
 
     /// The cluster of `brokers: embedded`, started if it is not running.
     pub fn shared() -> PhpResult<Zval> {
         let shared = || {
             let inner = embedded::shared_cluster()?;
-            Ok(Some(super::object(Self { inner })))
+            Ok(super::object(Self { inner }))
         };
-        finish(shared()).map(|object| object.unwrap_or_else(Zval::null))
+        finish(shared())
     }
 
     /// Its address, in the form of KAFKA_BROKERS.
@@ -85,8 +85,7 @@ impl EmbeddedBroker {
             self_.inner.create_topic(&topic, partitions)?;
             Ok(())
         };
-        finish(create())?;
-        Ok(super::zend::this())
+        fluent(create())
     }
 
     /// Answers the next N requests of a kind with an error.
@@ -110,8 +109,7 @@ impl EmbeddedBroker {
                 .fail_next(RequestKind::parse(&request)?, Fault::parse(&error)?, times)?;
             Ok(())
         };
-        finish(fail())?;
-        Ok(super::zend::this())
+        fluent(fail())
     }
 
     /// Answers requests for this topic with that error; null ends it.
@@ -131,8 +129,7 @@ impl EmbeddedBroker {
             self_.inner.fail_topic(&topic, fault)?;
             Ok(())
         };
-        finish(fail())?;
-        Ok(super::zend::this())
+        fluent(fail())
     }
 
     /// Delays every response by N milliseconds; 0 ends it.
@@ -142,26 +139,22 @@ impl EmbeddedBroker {
             self_.inner.set_latency(i32::try_from(ms).unwrap_or(0))?;
             Ok(())
         };
-        finish(set())?;
-        Ok(super::zend::this())
+        fluent(set())
     }
 
     /// Closes every connection and accepts none until up().
     pub fn down(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
-        self_.inner.set_up(false)?;
-        Ok(super::zend::this())
+        fluent(self_.inner.set_up(false).map_err(CallError::from))
     }
 
     /// Accepts connections again after down().
     pub fn up(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
-        self_.inner.set_up(true)?;
-        Ok(super::zend::this())
+        fluent(self_.inner.set_up(true).map_err(CallError::from))
     }
 
     /// Removes all injected faults.
     pub fn clear_faults(self_: &ZendClassObject<Self>) -> PhpResult<Zval> {
-        self_.inner.clear_faults()?;
-        Ok(super::zend::this())
+        fluent(self_.inner.clear_faults().map_err(CallError::from))
     }
 
     /// Stops the cluster and discards its messages. Does nothing if it is stopped already.

@@ -64,21 +64,6 @@ impl Class {
     }
 }
 
-fn throwable() -> &'static ClassEntry {
-    // SAFETY: a static of the engine, set before any module starts.
-    unsafe { &*zend::zend_ce_throwable }
-}
-
-fn runtime() -> &'static ClassEntry {
-    // SAFETY: as above; SPL is always present and started before this extension.
-    unsafe { &*zend::spl_ce_RuntimeException }
-}
-
-fn invalid_argument() -> &'static ClassEntry {
-    // SAFETY: as above.
-    unsafe { &*zend::spl_ce_InvalidArgumentException }
-}
-
 macro_rules! register {
     ($class:expr, $builder:expr) => {
         $builder
@@ -95,43 +80,32 @@ fn named(name: &str) -> ClassBuilder {
     ClassBuilder::new(format!("Toporia\\Realtime\\Exception\\{name}"))
 }
 
-fn marker() -> ClassFlags {
-    ClassFlags::Interface
-}
-
 /// Registers all classes. Called once, while the module starts.
 ///
 /// # Errors
 /// The engine refuses a class.
 pub fn register() -> ext_php_rs::error::Result<()> {
-    register!(
-        C::RealtimeException,
-        named("RealtimeException")
-            .flags(marker())
-            .implements((throwable, "Throwable"))
-    )?;
-    register!(
-        C::Transient,
-        named("Transient")
-            .flags(marker())
-            .implements((throwable, "Throwable"))
-    )?;
-    register!(
-        C::Permanent,
-        named("Permanent")
-            .flags(marker())
-            .implements((throwable, "Throwable"))
-    )?;
+    let marker = |name: &str| {
+        named(name)
+            .flags(ClassFlags::Interface)
+            .implements((|| zend::zend_ce_throwable, "Throwable"))
+    };
+    register!(C::RealtimeException, marker("RealtimeException"))?;
+    register!(C::Transient, marker("Transient"))?;
+    register!(C::Permanent, marker("Permanent"))?;
     let ours: (fn() -> &'static ClassEntry, &'static str) =
         (|| C::RealtimeException.entry(), "RealtimeException");
     let argument = |name: &str| {
         named(name)
-            .extends((invalid_argument, "InvalidArgumentException"))
+            .extends((
+                || zend::spl_ce_InvalidArgumentException,
+                "InvalidArgumentException",
+            ))
             .implements(ours)
     };
     let at_runtime = |name: &str| {
         named(name)
-            .extends((runtime, "RuntimeException"))
+            .extends((|| zend::spl_ce_RuntimeException, "RuntimeException"))
             .implements(ours)
     };
     register!(C::Configuration, argument("ConfigurationException"))?;
@@ -316,8 +290,7 @@ fn delivery_object(error: &Error) -> Option<Zval> {
         entry.insert("reason", message.reason.as_str()).ok()?;
         list.push(entry).ok()?;
     }
-    let mut failed = Zval::new();
-    failed.set_hashtable(list);
+    let failed = super::array(list);
     zend::write(class, &object, "failed", failed);
     Some(object)
 }
@@ -343,7 +316,7 @@ pub fn in_batch(place: usize, why: CallError) -> CallError {
     let is_throwable = |value: &Zval| {
         value
             .object()
-            .is_some_and(|object| object.instance_of(throwable()))
+            .is_some_and(|object| object.instance_of(zend::zend_ce_throwable))
     };
     let Some(previous) = zend::pending_object().filter(is_throwable) else {
         return CallError::Pending;

@@ -91,8 +91,7 @@ fn with_arguments(
     args: &[Option<&Zval>],
     call: impl FnOnce(Vec<&dyn IntoZvalDyn>) -> Result<Zval, CallError>,
 ) -> PhpResult<Zval> {
-    let mut none = Zval::new();
-    none.set_hashtable(ZendHashTable::new());
+    let none = super::array(ZendHashTable::new());
     let null = Zval::null();
     let arguments = args
         .iter()
@@ -103,7 +102,7 @@ fn with_arguments(
             None => &null,
         })
         .collect();
-    finish(call(arguments).map(Some)).map(|result| result.unwrap_or_else(Zval::null))
+    finish(call(arguments))
 }
 
 /// Calls a fluent method: returns `$this` of the broker, not of the replacement.

@@ -8,11 +8,10 @@ use ext_php_rs::types::{ZendHashTable, Zval};
 use super::arguments::Abort;
 use super::broker::Broker;
 use super::callback::{self, call_hook, Callback};
-use super::message::Message;
-use super::received::{message, origin, ReceivedMessages};
+use super::message::{message_of, origin_of, Message, ReceivedMessages};
 use super::retry::{Decision, FailureKind};
 use super::signals::{self, Delivered};
-use super::{logging, retry, shutdown, stats, tracing, zend};
+use super::{logging, metrics, retry, shutdown, tracing, zend};
 use crate::config::Delivery;
 use crate::dead_letter::{self, DeadLetter};
 use crate::dispatch::Subscription;
@@ -139,10 +138,7 @@ impl<'a> PhpHandler<'a> {
             item.topic, item.partition, item.offset
         );
         let log = |what: &str| {
-            runtime::current().log.write(
-                crate::log::Level::Warning,
-                format!("The callback of {place} failed ({what}): {chain}"),
-            );
+            runtime::warn(format!("The callback of {place} failed ({what}): {chain}"));
         };
         broker.hooks.failing.set(true);
         let decision = self.decide(message, &why, &cause, before.is_none());
@@ -334,8 +330,8 @@ impl Handler<MessageId> for PhpHandler<'_> {
             let envelope = item
                 .value()
                 .and_then(|value| crate::envelope::scan_envelope(value).ok());
-            let origin = origin(item, envelope.as_ref());
-            messages.push(message(item, envelope.as_ref(), origin));
+            let origin = origin_of(item, envelope.as_ref());
+            messages.push(message_of(item, envelope.as_ref(), origin));
         }
         let mut list = ZendHashTable::with_capacity(u32::try_from(messages.len()).unwrap_or(0));
         for message in &messages {
@@ -345,8 +341,7 @@ impl Handler<MessageId> for PhpHandler<'_> {
                 return (0, Outcome::Stop(Abort::Error(error)));
             }
         }
-        let mut argument = Zval::new();
-        argument.set_hashtable(list);
+        let argument = super::array(list);
         let _handling = self.mark_handling(&messages);
         let before = Delivered::now();
         let returned = self.call(callback, &mut [argument]);
@@ -403,8 +398,8 @@ impl Handler<MessageId> for PhpHandler<'_> {
         let envelope = item
             .value()
             .and_then(|value| crate::envelope::scan_envelope(value).ok());
-        let origin = origin(item, envelope.as_ref());
-        let message = message(item, envelope.as_ref(), origin);
+        let origin = origin_of(item, envelope.as_ref());
+        let message = message_of(item, envelope.as_ref(), origin);
         PhpException::from(error).throw();
         self.outcome_of(&message, item, None)
     }
@@ -429,7 +424,7 @@ impl Handler<MessageId> for PhpHandler<'_> {
                 return Err(Abort::Pending);
             }
             logging::deliver();
-            stats::loop_tick(self.broker, now);
+            metrics::loop_tick(self.broker, now);
             self.tick(now)?;
         }
         if let Some(abort) = self.fork_error() {

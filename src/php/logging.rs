@@ -34,11 +34,7 @@ impl Logger {
         let method = value.is_object()
             && pair.push(value.shallow_clone()).is_ok()
             && pair.push(binary(b"log")).is_ok();
-        let method = method.then(|| {
-            let mut callable = Zval::new();
-            callable.set_hashtable(pair);
-            callable
-        });
+        let method = method.then(|| super::array(pair));
         let found = method
             .and_then(|method| Callback::new(&method))
             .or_else(|| Callback::new(value));
@@ -65,8 +61,7 @@ impl Logger {
             complete &= context.insert(*name, value.as_str()).is_ok();
         }
         debug_assert!(complete, "a small array of text");
-        let mut table = Zval::new();
-        table.set_hashtable(context);
+        let table = super::array(context);
         let level = binary(line.level.as_str().as_bytes());
         if self
             .0

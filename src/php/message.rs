@@ -1,27 +1,26 @@
-//! `Toporia\Realtime\Message`: the PHP class around a message of the core.
+//! `Toporia\Realtime\Message`: the PHP class around a message of the core, and the objects of received records. The object of
+//! a record becomes that of the next one if the callback kept no reference to it, which spares the allocations and the
+//! engine's work for a new object.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use ext_php_rs::ffi::zend_object;
 use ext_php_rs::prelude::*;
-use ext_php_rs::types::{ZendHashTable, Zval};
-use ext_php_rs::zend::ClassEntry;
+use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 
 use super::arguments::{self, finish, CallError};
 use super::{binary, json, zend};
+use crate::envelope::Scanned;
 use crate::error::Error;
-use crate::message::Message as Inner;
-
-fn json_serializable() -> &'static ClassEntry {
-    // SAFETY: a static of the json extension, which is always present and started before this one.
-    unsafe { &*zend::php_json_serializable_ce }
-}
+use crate::kafka::consumer::Record;
+use crate::message::{Message as Inner, Origin};
 
 /// A message to send or one that was received. Immutable: the with…() methods return a copy.
 #[php_class]
 #[php(name = "Toporia\\Realtime\\Message")]
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
-#[php(implements(ce = json_serializable, stub = "\\JsonSerializable"))]
+#[php(implements(ce = || zend::php_json_serializable_ce, stub = "\\JsonSerializable"))]
 pub struct Message {
     pub(super) inner: Rc<Inner>,
     decoded: Cell<Option<Zval>>,
@@ -38,6 +37,11 @@ impl Message {
     /// The content, where nothing else refers to it. The caller replaces it by that of another record.
     pub(super) fn unshared(&mut self) -> Option<&mut Inner> {
         Rc::get_mut(&mut self.inner)
+    }
+
+    /// Another object with this content.
+    pub(super) fn to_object(&self) -> Zval {
+        super::object(Self::new(Rc::clone(&self.inner)))
     }
 
     /// Frees the decoded data.
@@ -114,12 +118,9 @@ pub fn encode_data(data: Option<&Zval>, out: &mut Vec<u8>) -> Result<bool, CallE
         return Ok(false);
     };
     let from = out.len();
-    match json::encode(data, out) {
-        // jsonSerialize() may have returned null.
-        Ok(()) => Ok(&out[from..] != b"null"),
-        Err(json::EncodeError::Json(error)) => Err(error.into()),
-        Err(json::EncodeError::Pending) => Err(CallError::Pending),
-    }
+    json::encode(data, out)?;
+    // jsonSerialize() may have returned null.
+    Ok(&out[from..] != b"null")
 }
 
 fn of_array(a: &Zval) -> Result<Message, CallError> {
@@ -141,12 +142,8 @@ fn of_array(a: &Zval) -> Result<Message, CallError> {
             })
             .transpose()
     };
-    let (id, kind, channel, event) = (
-        field("id")?,
-        field("type")?,
-        field("channel")?,
-        field("event")?,
-    );
+    let (id, kind) = (field("id")?, field("type")?);
+    let (channel, event) = (field("channel")?, field("event")?);
     #[allow(clippy::cast_possible_truncation)] // seconds
     let timestamp = match table
         .get("timestamp")
@@ -288,7 +285,7 @@ impl Message {
 
     /// The data as json_decode(…, true) gives it. Decoded on the first call, then kept.
     pub fn get_data(&self) -> PhpResult<Zval> {
-        finish(self.data().map(Some)).map(|value| value.unwrap_or_else(Zval::null))
+        finish(self.data())
     }
 
     /// The time of creation in Unix seconds; for a record of a raw topic its Kafka timestamp.
@@ -303,12 +300,7 @@ impl Message {
 
     /// The envelope as an array, in its order and without the keys that are null.
     pub fn to_array(&self) -> PhpResult<Zval> {
-        finish(self.array().map(|all| {
-            let mut value = Zval::new();
-            value.set_hashtable(all);
-            Some(value)
-        }))
-        .map(|value| value.unwrap_or_else(Zval::null))
+        finish(self.array().map(super::array))
     }
 
     /// The value for json_encode($message): toArray().
@@ -324,25 +316,19 @@ impl Message {
             all.insert(name.as_str(), value)
                 .map_err(|error| PhpException::from(error.to_string()))?;
         }
-        let mut value = Zval::new();
-        value.set_hashtable(all);
-        Ok(value)
+        Ok(super::array(all))
     }
 
     /// All values of a record header in their order; empty if there is no such header.
     pub fn get_header_values(&self, name: &Zval) -> PhpResult<Zval> {
         let name = arguments::text(name, "Message::getHeaderValues(): Argument #1 ($name)");
-        let values = name.map(|name| {
-            let mut all = ZendHashTable::new();
-            for (_, value) in self.inner.headers.iter().filter(|(one, _)| *one == *name) {
-                all.push(value.as_deref().map_or_else(Zval::null, binary))
-                    .map_err(|error| PhpException::from(error.to_string()))?;
-            }
-            let mut list = Zval::new();
-            list.set_hashtable(all);
-            Ok(list)
-        });
-        finish(values.map(Some))?.unwrap_or_else(|| Ok(Zval::null()))
+        let mut all = ZendHashTable::new();
+        let name = finish(name.map(Some))?.unwrap_or_default();
+        for (_, value) in self.inner.headers.iter().filter(|(one, _)| *one == *name) {
+            all.push(value.as_deref().map_or_else(Zval::null, binary))
+                .map_err(|error| PhpException::from(error.to_string()))?;
+        }
+        Ok(super::array(all))
     }
 
     /// The record key: that of withKey(), or that of the received record.
@@ -386,4 +372,111 @@ impl Message {
             _ => Zval::null(),
         }
     }
+}
+
+/// The bits of a counted value that hold its type and flags; the garbage collector uses those above.
+const TYPE_AND_FLAGS: u32 = (1 << 10) - 1;
+
+/// The objects of one loop.
+#[derive(Default)]
+pub struct ReceivedMessages {
+    /// An object that nothing else refers to.
+    spare: Cell<Option<Zval>>,
+    /// The flags of a new object. The engine notes in the flags that there are weak references to an object.
+    flags: Cell<u32>,
+}
+
+impl ReceivedMessages {
+    /// The message of a record, and its object.
+    pub fn receive(&self, record: &Record, envelope: Option<&Scanned<'_>>) -> (Zval, Rc<Inner>) {
+        if let Some(mut object) = self.spare.take() {
+            if let Some(message) = replace(&mut object, record, envelope) {
+                return (object, message);
+            }
+        }
+        let message = message_of(record, envelope, origin_of(record, envelope));
+        let object = super::object(Message::new(Rc::clone(&message)));
+        if let Some(pointer) = pointer(&object) {
+            self.flags.set(flags(pointer));
+        }
+        (object, message)
+    }
+
+    /// The callback of a record has returned: its object is used for the next record, unless something refers to it.
+    pub fn release(&self, object: Zval) {
+        let is_free = pointer(&object).is_some_and(|pointer| {
+            // SAFETY: the zval holds a reference to the object.
+            let is_unshared =
+                unsafe { (*pointer).gc.refcount == 1 && (*pointer).properties.is_null() };
+            is_unshared && flags(pointer) == self.flags.get()
+        });
+        if is_free {
+            let message = object
+                .object()
+                .and_then(ZendClassObject::<Message>::from_zend_obj);
+            if let Some(message) = message {
+                message.forget_data();
+            }
+            self.spare.set(Some(object));
+        }
+    }
+}
+
+/// The message of a record.
+pub fn message_of(record: &Record, envelope: Option<&Scanned<'_>>, origin: Origin) -> Rc<Inner> {
+    Rc::new(Inner::from_record(
+        record.value(),
+        record.key(),
+        record.headers(),
+        envelope,
+        origin,
+    ))
+}
+
+/// The origin of a record.
+pub fn origin_of(record: &Record, envelope: Option<&Scanned<'_>>) -> Origin {
+    Origin {
+        topic: Rc::clone(&record.topic),
+        partition: record.partition,
+        offset: record.offset,
+        attempt: record.attempt,
+        transient: record.transient,
+        transient_since: record.transient_since,
+        timestamp_ms: if envelope.is_some() {
+            -1
+        } else {
+            record.timestamp_ms()
+        },
+    }
+}
+
+fn pointer(object: &Zval) -> Option<*mut zend_object> {
+    if !object.is_object() {
+        return None;
+    }
+    // SAFETY: the value of a zval with an object is a pointer to it.
+    Some(unsafe { object.value.obj })
+}
+
+fn flags(object: *const zend_object) -> u32 {
+    // SAFETY: called for objects that a zval refers to.
+    unsafe { (*object).gc.u.type_info & TYPE_AND_FLAGS }
+}
+
+/// Puts the message of a record into a spare object; `None` where its old message is still in use.
+fn replace(
+    object: &mut Zval,
+    record: &Record,
+    envelope: Option<&Scanned<'_>>,
+) -> Option<Rc<Inner>> {
+    let message: &mut Message =
+        ZendClassObject::<Message>::from_zend_obj_mut(object.object_mut()?)?;
+    message.unshared()?.replace_by_record(
+        record.value(),
+        record.key(),
+        record.headers(),
+        envelope,
+        origin_of(record, envelope),
+    );
+    Some(Rc::clone(&message.inner))
 }

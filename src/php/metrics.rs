@@ -1,14 +1,17 @@
-//! `Toporia\Realtime\Metrics`.
+//! `Toporia\Realtime\Metrics`, and the figures of a consumer: `Broker::stats()`, and the metrics that its loop updates.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ext_php_rs::prelude::*;
-use ext_php_rs::types::Zval;
+use ext_php_rs::types::{ZendHashTable, Zval};
 
 use super::arguments::{self, finish, CallError};
+use super::broker::Broker;
 use super::{binary, state};
 use crate::error::Result;
-use crate::metrics::exposition::{text, ExpositionFormat};
+use crate::kafka::consumer::Consumer;
+use crate::metrics::snapshot::{exposition, ExpositionFormat};
 use crate::metrics::WATCH;
 use crate::monitoring::MONITORING;
 use crate::runtime::clock::coarse_ms;
@@ -45,11 +48,7 @@ impl Metrics {
             start_monitoring()?;
             Ok(monitoring.listen_address())
         };
-        finish(serve().map(Some)).map(|listens| {
-            listens
-                .flatten()
-                .map_or_else(Zval::null, |address| binary(address.as_bytes()))
-        })
+        finish(serve()).map(text)
     }
 
     /// Touches a file while loops run.
@@ -102,11 +101,199 @@ impl Metrics {
         } else {
             ExpositionFormat::Classic
         };
-        binary(text(crate::metrics::snapshot(None), format).as_bytes())
+        binary(exposition(crate::metrics::snapshot(None), format).as_bytes())
     }
 
     /// Closes the port; the application's own loop has ended.
     pub fn stop() {
         MONITORING.current().stop();
     }
+}
+
+/// Milliseconds between two updates of the group statistics; longer with very many partitions.
+const GROUP_STATS_INTERVAL_MS: u64 = 500;
+const PARTITIONS_PER_INTERVAL: u64 = 1000;
+
+fn text(value: Option<String>) -> Zval {
+    value.map_or_else(Zval::null, |text| binary(text.as_bytes()))
+}
+
+pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let counters = &broker.counters;
+    let consumer = broker.running_consumer();
+    let read = |pick: fn(&crate::kafka::consumer::Stats) -> u64| {
+        consumer
+            .as_ref()
+            .map_or(0, |consumer| number(pick(&consumer.stats)))
+    };
+    let assignment = consumer
+        .as_ref()
+        .map_or_else(Vec::new, |consumer| consumer.assignment());
+    let known = !assignment.is_empty() && assignment.iter().all(|(_, _, _, lag)| *lag >= 0);
+    let lag = if known {
+        assignment.iter().map(|(_, _, _, lag)| *lag).sum()
+    } else {
+        -1
+    };
+    let assigned = assignment_list(assignment)?;
+    let waiting = consumer
+        .as_ref()
+        .map_or_else(Vec::new, |consumer| consumer.waiting_for());
+    let mut all = ZendHashTable::new();
+    all.insert("messages_consumed", read(|stats| stats.consumed.get()))?;
+    all.insert("bytes_consumed", read(|stats| stats.bytes.get()))?;
+    all.insert("handled", number(counters.handled.get()))?;
+    let failing = u64::from(broker.hooks.failing.get());
+    all.insert("failures", number(counters.failures.get() + failing))?;
+    all.insert("retries", number(counters.retries.get()))?;
+    all.insert("dead_lettered", number(counters.dead_lettered.get()))?;
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    all.insert(
+        "parked",
+        count(
+            consumer
+                .as_ref()
+                .map_or(0, |consumer| consumer.queued_for_retry()),
+        ),
+    )?;
+    all.insert(
+        "held_back",
+        count(consumer.as_ref().map_or(0, |consumer| consumer.held_back())),
+    )?;
+    insert_outages(broker, consumer.as_deref(), &mut all)?;
+    all.insert("dropped", number(counters.dropped.get()))?;
+    all.insert("transactions", number(counters.transactions.get()))?;
+    all.insert("transactions_aborted", number(counters.aborted.get()))?;
+    all.insert("delivery", broker.config.delivery.as_str())?;
+    all.insert("skipped", number(counters.skipped.get()))?;
+    all.insert("topic_mismatch", number(counters.mismatched.get()))?;
+    all.insert("commits", read(|stats| stats.commits.get()))?;
+    all.insert("commit_failures", read(|stats| stats.commit_failures.get()))?;
+    all.insert("rebalances", read(|stats| stats.rebalances.get()))?;
+    let timing = &counters.timing;
+    let callbacks = timing.callbacks.read();
+    all.insert("callbacks", number(callbacks.count()))?;
+    #[allow(clippy::cast_precision_loss)]
+    all.insert("callback_seconds", callbacks.sum as f64 / 1e9)?;
+    all.insert("batches", number(timing.sizes.read().count()))?;
+    let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let age = timing.liveness.read();
+    all.insert("poll_age_ms", ms(age.since_tick))?;
+    all.insert("callback_age_ms", ms(age.in_callback))?;
+    let series = broker.series.borrow().clone();
+    let commit_age = series.map_or(0, |series| series.commit_age_ms());
+    all.insert("commit_age_ms", number(commit_age))?;
+    all.insert("lag", lag)?;
+    all.insert("assigned", assigned)?;
+    all.insert("waiting_for", waiting)?;
+    all.insert(
+        "connected",
+        consumer
+            .as_ref()
+            .is_some_and(|consumer| consumer.is_connected()),
+    )?;
+    all.insert("group", broker.config.consumer_group.as_str())?;
+    all.insert(
+        "member_hash_conflict",
+        consumer
+            .as_ref()
+            .is_some_and(|consumer| consumer.has_conflict()),
+    )?;
+    all.insert(
+        "stop_reason",
+        text(broker.stop_reason.get().map(str::to_owned)),
+    )?;
+    all.insert(
+        "last_error",
+        text(consumer.as_ref().and_then(|consumer| consumer.last_error())),
+    )?;
+    Ok(super::array(all))
+}
+
+/// What callbacks wait for: transient failures, paused subscriptions, the last exception.
+fn insert_outages(
+    broker: &Broker,
+    consumer: Option<&Consumer>,
+    all: &mut ZendHashTable,
+) -> ext_php_rs::error::Result<()> {
+    let (count, waited) = consumer.map_or((0, Duration::ZERO), Consumer::transient_failures);
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    all.insert("transient_waiting", count)?;
+    let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+    all.insert("transient_wait_ms", waited)?;
+    let open_circuits = broker.subscriptions.borrow().open_circuits();
+    all.insert("open_circuits", open_circuits)?;
+    let last_failure = broker.hooks.last_failure.borrow().clone();
+    all.insert("last_failure", text(last_failure))?;
+    Ok(())
+}
+
+/// `stats()['assignment']`: topic, partition, position and lag of each assigned partition.
+fn assignment_list(
+    assignment: Vec<(String, i32, i64, i64)>,
+) -> ext_php_rs::error::Result<ext_php_rs::boxed::ZBox<ZendHashTable>> {
+    let mut list = ZendHashTable::new();
+    for (topic, partition, position, lag) in assignment {
+        let mut entry = ZendHashTable::new();
+        entry.insert("topic", topic)?;
+        entry.insert("partition", i64::from(partition))?;
+        entry.insert("position", position)?;
+        entry.insert("lag", lag)?;
+        list.push(entry)?;
+    }
+    Ok(list)
+}
+
+/// Updates the consumer's position and lag, read by scrapes until the next update.
+pub fn update_group_stats(broker: &Broker, with_lag: bool) {
+    let series = broker.series.borrow().clone();
+    if let (Some(series), Some(consumer)) = (series, broker.running_consumer()) {
+        let mut stats = consumer.group_stats(with_lag);
+        let open = broker.subscriptions.try_borrow();
+        stats.open_circuits = open.map_or(0, |all| all.open_circuits().len() as u64);
+        series.update(stats);
+    }
+}
+
+/// Records one iteration of the consume loop, about every 50 ms; `now` in ms.
+pub fn loop_tick(broker: &Broker, now: u64) {
+    let monitoring = MONITORING.current();
+    let due = broker.next_report_ms.get();
+    if now >= due {
+        let with_lag = monitoring.is_exported();
+        update_group_stats(broker, with_lag);
+        let partitions = broker
+            .consumer
+            .borrow()
+            .as_ref()
+            .map_or(0, |consumer| consumer.partition_count() as u64);
+        // One interval more for every thousand partitions.
+        broker
+            .next_report_ms
+            .set(now + GROUP_STATS_INTERVAL_MS * (1 + partitions / PARTITIONS_PER_INTERVAL));
+    }
+    monitoring.loop_tick(now, true, &|| status(broker));
+}
+
+/// One line for systemd.
+fn status(broker: &Broker) -> String {
+    let consumer = broker.consumer.borrow().clone();
+    let Some(consumer) = consumer else {
+        return String::new();
+    };
+    let waiting = consumer.waiting_for();
+    let state = if !consumer.is_connected() {
+        "Kafka does not respond".to_owned()
+    } else if !waiting.is_empty() {
+        format!("waiting for {} topic(s) that do not exist", waiting.len())
+    } else {
+        format!("{} partition(s)", consumer.partition_count())
+    };
+    format!(
+        "group {}: {state}, {} handled, {} failed",
+        broker.config.consumer_group,
+        broker.counters.handled.get(),
+        broker.counters.failures.get()
+    )
 }

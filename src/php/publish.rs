@@ -242,7 +242,5 @@ fn totals(queued: u64, failed: u64, time: f64, throughput: f64) -> ext_php_rs::e
     all.insert("failed", i64::try_from(failed).unwrap_or(i64::MAX))?;
     all.insert("total_time_ms", time)?;
     all.insert("throughput", throughput)?;
-    let mut value = Zval::new();
-    value.set_hashtable(all);
-    Ok(value)
+    Ok(super::array(all))
 }

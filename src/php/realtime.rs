@@ -317,9 +317,7 @@ fn stats() -> ext_php_rs::error::Result<Zval> {
         "last_error",
         last_error.map_or_else(Zval::null, |text| binary(text.as_bytes())),
     )?;
-    let mut value = Zval::new();
-    value.set_hashtable(all);
-    Ok(value)
+    Ok(super::array(all))
 }
 
 /// Rounded up, so that error texts show the timeout as the caller gave it.
@@ -379,8 +377,7 @@ impl Realtime {
         headers: Option<&Zval>,
         except: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        finish(broadcast(channel, event, data, key, headers, except).map(Some))
-            .map(|id| id.unwrap_or_else(Zval::null))
+        finish(broadcast(channel, event, data, key, headers, except))
     }
 
     /// The broker of that name, the same object on each call within a request.
@@ -392,13 +389,13 @@ impl Realtime {
         .and_then(|name| {
             let config = state::broker_config(name.as_deref(), None)?;
             if let Some(object) = state::broker_object(&config.name) {
-                return Ok(Some(object));
+                return Ok(object);
             }
             let object = super::object(Broker::with(Arc::clone(&config)));
             state::keep_broker_object(&config.name, &object);
-            Ok(Some(object))
+            Ok(object)
         });
-        finish(result).map(|object| object.unwrap_or_else(Zval::null))
+        finish(result)
     }
 
     /// Waits until all messages sent so far are acknowledged.
@@ -427,7 +424,7 @@ impl Realtime {
     /// Stops sending; the fake records messages for assertions.
     #[php(optional = fake)]
     pub fn fake(fake: Option<&Zval>) -> PhpResult<Zval> {
-        finish(self::fake(fake).map(Some)).map(|object| object.unwrap_or_else(Zval::null))
+        finish(self::fake(fake))
     }
 
     /// Broadcasts are sent to another publisher.

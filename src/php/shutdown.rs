@@ -1,4 +1,4 @@
-//! How consuming ends: dead letters, aborting the open transaction, a fatal error in a callback, `close()`.
+//! How consuming ends: dead letters, a fatal error in a callback, `close()`.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,22 +12,9 @@ use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::{Consumer, Record};
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::transaction;
-use crate::log::Level;
 use crate::loop_guard;
 use crate::runtime;
 use crate::runtime::clock;
-
-/// Aborts the open transaction; the next consume() starts another.
-pub fn end_transaction(broker: &Broker) {
-    let transaction = broker.transaction.borrow_mut().take();
-    if let Some(transaction) = transaction {
-        if broker.generation == crate::runtime::generation() {
-            transaction.close();
-        } else {
-            std::mem::forget(transaction);
-        }
-    }
-}
 
 /// The record whose callback crashed was not handled; those before it were.
 pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
@@ -40,16 +27,14 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     // The crashed callback's sends must not be part of the transaction of its dead letter.
     transaction::clear();
     on_fatal_error(broker, consumer);
-    end_transaction(broker);
+    broker.end_transaction();
     let committed = if broker.config.delivery == Delivery::ExactlyOnce {
         consumer.commit_crash_counts(Duration::from_secs(3))
     } else {
         consumer.commit_now(Duration::from_secs(3))
     };
     if let Err(error) = committed {
-        crate::runtime::current()
-            .log
-            .write(crate::log::Level::Error, error.message());
+        runtime::error(error.message());
     }
 }
 
@@ -99,7 +84,7 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
                     counters.dead_lettered.add(1);
                     consumer.complete(record);
                 }
-                Err(error) => runtime::current().log.write(Level::Error, error.message()),
+                Err(error) => runtime::error(error.message()),
             }
         }
     }

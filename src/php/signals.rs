@@ -166,7 +166,7 @@ fn receive(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
     if watched.handler.load(Ordering::Relaxed) == libc::SIG_DFL {
         if !is_ours {
             // A child that was forked in a callback.
-            end_by(signal);
+            termination::end_by(signal);
         } else if signal != libc::SIGWINCH || is_sent(info) {
             crate::runtime::clock::signal_stop();
         }
@@ -217,17 +217,6 @@ fn pass_on(watched: &Watched, info: *mut libc::siginfo_t, context: *mut libc::c_
     }
 }
 
-/// The default action of a signal, which takes effect when the handler returns.
-fn end_by(signal: libc::c_int) {
-    // SAFETY: plain calls with local memory; both are async-signal-safe.
-    unsafe {
-        let mut default: libc::sigaction = std::mem::zeroed();
-        default.sa_sigaction = libc::SIG_DFL;
-        libc::sigaction(signal, &raw const default, null_mut());
-        libc::raise(signal);
-    }
-}
-
 /// True if a process has sent the signal: SIGWINCH is usually sent by the kernel, when a terminal is resized.
 fn is_sent(info: *const libc::siginfo_t) -> bool {
     // SAFETY: null or the kernel's information.
@@ -236,8 +225,7 @@ fn is_sent(info: *const libc::siginfo_t) -> bool {
 
 /// True for the process that a container stops: PID 1, or the child of an init process.
 fn is_stopped_by_container() -> bool {
-    // SAFETY: plain calls.
-    unsafe { libc::getpid() == 1 || libc::getppid() == 1 }
+    std::process::id() == 1 || std::os::unix::process::parent_id() == 1
 }
 
 /// Puts our handler before every handler that the host has set since the last call.

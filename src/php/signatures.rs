@@ -136,7 +136,7 @@ const SIGNATURES: &[&str] = &[
 ];
 
 /// Methods that are declared by an interface too.
-const INTERFACES: &[(&str, &[&str])] = &[
+const INTERFACES: [(&str, &[&str]); 2] = [
     ("Contract\\Publisher", &["publish", "publishBatch", "send"]),
     (
         "Contract\\Consumer",
@@ -153,12 +153,6 @@ const INTERFACES: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-
-/// The methods of an interface, by its name below `Toporia\Realtime`.
-pub fn interface_methods(interface: &str) -> &'static [&'static str] {
-    let found = INTERFACES.iter().find(|(name, _)| *name == interface);
-    found.map_or(&[], |(_, methods)| methods)
-}
 
 /// Writes all signatures into the engine's tables. Called once, when every class is registered and no PHP has run yet.
 pub fn apply() {
@@ -279,8 +273,11 @@ pub fn consumer() -> &'static ClassEntry {
 /// A method, and how it is declared.
 pub type Method = (FunctionBuilder<'static>, MethodFlags);
 
-fn interface(name: &str, methods: Vec<Method>, names: &[&str]) -> ClassBuilder {
-    let wanted = interface_methods(name);
+fn interface(
+    (name, wanted): (&str, &[&str]),
+    methods: Vec<Method>,
+    names: &[&str],
+) -> ClassBuilder {
     let mut builder =
         ClassBuilder::new(format!("Toporia\\Realtime\\{name}")).flags(ClassFlags::Interface);
     for ((method, _), name) in methods.into_iter().zip(names) {
@@ -299,13 +296,13 @@ pub fn register_interfaces(
     methods: fn() -> Vec<Method>,
     names: &[&str],
 ) -> ext_php_rs::error::Result<()> {
-    interface("Contract\\Publisher", methods(), names)
+    interface(INTERFACES[0], methods(), names)
         .registration(|entry, tables| {
             PUBLISHER.store(entry, Ordering::Release);
             std::mem::forget(tables);
         })
         .register()?;
-    interface("Contract\\Consumer", methods(), names)
+    interface(INTERFACES[1], methods(), names)
         .registration(|entry, tables| {
             CONSUMER.store(entry, Ordering::Release);
             std::mem::forget(tables);

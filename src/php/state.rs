@@ -60,6 +60,14 @@ pub fn configure(value: Value, logger: Option<&Zval>) -> Result<()> {
     Ok(())
 }
 
+fn layers<'a>(constructor: Option<&'a Value>, configured: Option<&'a Value>) -> Layers<'a> {
+    Layers {
+        constructor,
+        configured,
+        env: &PhpEnvironment,
+    }
+}
+
 /// The configuration of a broker: `name` of `configure()`'s array, or the default one.
 ///
 /// # Errors
@@ -78,11 +86,7 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
         }
     }
     let configured = REQUEST.with(|request| request.borrow().configured.clone());
-    let layers = Layers {
-        constructor,
-        configured: configured.as_ref(),
-        env: &PhpEnvironment,
-    };
+    let layers = layers(constructor, configured.as_ref());
     let config = Arc::new(BrokerConfig::resolve(name, &layers)?);
     token::remember(&config);
     let log = &runtime::current().log;
@@ -114,11 +118,7 @@ pub fn broker_config(name: Option<&str>, constructor: Option<&Value>) -> Result<
 /// Configuration.
 pub fn gateway_config(constructor: Option<&Value>) -> Result<config::GatewayConfig> {
     let configured = REQUEST.with(|request| request.borrow().configured.clone());
-    config::GatewayConfig::resolve(&Layers {
-        constructor,
-        configured: configured.as_ref(),
-        env: &PhpEnvironment,
-    })
+    config::GatewayConfig::resolve(&layers(constructor, configured.as_ref()))
 }
 
 /// The monitoring settings of this process.
@@ -127,11 +127,7 @@ pub fn gateway_config(constructor: Option<&Value>) -> Result<config::GatewayConf
 /// Configuration.
 pub fn monitor_config() -> Result<config::MonitorConfig> {
     let configured = REQUEST.with(|request| request.borrow().configured.clone());
-    config::MonitorConfig::resolve(&Layers {
-        constructor: None,
-        configured: configured.as_ref(),
-        env: &PhpEnvironment,
-    })
+    config::MonitorConfig::resolve(&layers(None, configured.as_ref()))
 }
 
 /// What a broadcast begins with.

@@ -19,7 +19,6 @@ use crate::config::{BrokerConfig, TokenSource, Value, CALLABLE};
 use crate::error::{Error, Result};
 use crate::kafka::oauth::TOKENS;
 use crate::kafka::oauth::{set_interrupt_flag, Token};
-use crate::log::Level;
 use crate::runtime;
 
 /// The PHP function that obtains tokens of sources that are not callables.
@@ -137,15 +136,12 @@ pub fn serve() {
             continue;
         };
         if let Err(reason) = &outcome {
-            runtime::current().log.write(
-                Level::Error,
-                format!(
-                    "No OAUTHBEARER token for Kafka: {reason}. It is requested again in ten seconds."
-                ),
-            );
+            runtime::error(format!(
+                "No OAUTHBEARER token for Kafka: {reason}. It is requested again in ten seconds."
+            ));
         }
         if let Err(error) = tokens.provide(&name, outcome) {
-            runtime::current().log.write(Level::Error, error.message());
+            runtime::error(error.message());
         }
         logging::deliver();
         if zend::has_exception() {
@@ -187,8 +183,7 @@ fn obtain(name: &str) -> Option<std::result::Result<Token, String>> {
                     )));
                 }
             }
-            let mut table = Zval::new();
-            table.set_hashtable(settings);
+            let table = super::array(settings);
             arguments.extend([binary(source.kind.as_bytes()), table]);
             Rc::new(callback)
         }

@@ -56,8 +56,7 @@ impl Hook {
             let mut pair = ZendHashTable::new();
             pair.push(object.shallow_clone()).ok()?;
             pair.push(name).ok()?;
-            let mut callable = Zval::new();
-            callable.set_hashtable(pair);
+            let callable = super::array(pair);
             Callback::new(&callable)
         };
         Some(Self {
@@ -83,9 +82,7 @@ fn call_hook(callback: &Callback, arguments: &mut [Zval]) -> Option<Zval> {
                 zend::class_of(&why),
                 zend::message_of(&why)
             );
-            runtime::current()
-                .log
-                .write(crate::log::Level::Warning, text);
+            runtime::warn(text);
         }
     }
     result
@@ -120,11 +117,7 @@ pub fn configure(setting: Option<&Zval>) -> std::result::Result<(), CallError> {
     if class.is_some() {
         let value = match setting {
             Some(setting) if !unset && !off => setting.shallow_clone(),
-            _ if off => {
-                let mut no = Zval::new();
-                no.set_bool(false);
-                no
-            }
+            _ if off => super::boolean(false),
             _ => Zval::null(),
         };
         if call_static("use", vec![&value]).is_none() {
@@ -274,8 +267,7 @@ pub fn send_traced(
         // The names are fixed text; Kafka refuses an invalid value itself.
         drop(own.insert(name.as_str(), text(value.as_deref())));
     }
-    let mut own_headers = Zval::new();
-    own_headers.set_hashtable(own);
+    let own_headers = super::array(own);
     let number = |number: Option<i64>| number.map_or_else(Zval::null, super::int);
     let size = message
         .value

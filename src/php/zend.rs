@@ -9,12 +9,17 @@ use ext_php_rs::ffi::{self, zend_class_entry, zend_object, zend_string};
 use ext_php_rs::types::{ZendClassObject, ZendObject, ZendStr, Zval};
 use ext_php_rs::zend::ClassEntry;
 
-extern "C" {
-    pub static spl_ce_RuntimeException: *mut zend_class_entry;
-    pub static spl_ce_InvalidArgumentException: *mut zend_class_entry;
-    pub static php_json_serializable_ce: *mut zend_class_entry;
-    pub static zend_ce_throwable: *mut zend_class_entry;
-    pub static zend_ce_generator: *mut zend_class_entry;
+// SAFETY: as the engine has them. The classes are set before this module starts, and live as long as the process; the
+// functions without arguments act on this thread, as PHP's own code does.
+unsafe extern "C" {
+    pub safe static spl_ce_RuntimeException: &'static ClassEntry;
+    pub safe static spl_ce_InvalidArgumentException: &'static ClassEntry;
+    pub safe static php_json_serializable_ce: &'static ClassEntry;
+    pub safe static zend_ce_throwable: &'static ClassEntry;
+    pub safe static zend_ce_generator: &'static ClassEntry;
+    safe fn zend_throw_graceful_exit();
+    safe fn zend_timeout();
+    safe fn zend_clear_exception();
     fn zend_is_auto_global(name: *mut zend_string) -> bool;
     fn zend_update_property(
         scope: *mut zend_class_entry,
@@ -34,10 +39,7 @@ extern "C" {
     fn zend_get_exception_base(object: *mut zend_object) -> *mut zend_class_entry;
     fn zend_is_unwind_exit(object: *const zend_object) -> bool;
     fn zend_is_graceful_exit(object: *const zend_object) -> bool;
-    fn zend_throw_graceful_exit();
     fn zend_throw_exception_internal(exception: *mut zend_object);
-    fn zend_timeout();
-    fn zend_clear_exception();
     fn php_log_err_with_severity(message: *const c_char, severity: c_int);
     fn zend_ini_string_ex(
         name: *const c_char,
@@ -117,8 +119,7 @@ pub fn is_fiber_destroyed() -> bool {
 
 /// Throws what unwinds a Fiber that is being destroyed.
 pub fn throw_graceful_exit() {
-    // SAFETY: called on PHP's thread inside a method, without a pending exception.
-    unsafe { zend_throw_graceful_exit() };
+    zend_throw_graceful_exit();
 }
 
 /// Throws an exception object.
@@ -145,8 +146,7 @@ pub fn fatal_error() -> Option<String> {
 
 /// Clears the pending exception.
 pub fn clear_exception() {
-    // SAFETY: the same as a catch block.
-    unsafe { zend_clear_exception() };
+    zend_clear_exception();
 }
 
 /// An error if `__construct()` is called on an object that is constructed already: it would replace what a running
@@ -294,8 +294,7 @@ fn lossy_text(value: &Zval) -> String {
 /// class.
 fn throwable_property(object: &Zval, name: &str) -> Option<Zval> {
     let throwable = object.object()?;
-    // SAFETY: a static of the engine, set before any module starts.
-    if !throwable.instance_of(unsafe { &*zend_ce_throwable }) {
+    if !throwable.instance_of(zend_ce_throwable) {
         return None;
     }
     // SAFETY: a live Throwable, which extends either Exception or Error; both classes live as long as the process.

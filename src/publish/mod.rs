@@ -1,7 +1,6 @@
 //! The rules of sending: envelope, encryption, loop guard, hop count, the transaction of a callback, and the wait of
 //! `produce: sync`. The host encodes the data (`encode`) and passes on what is sent (`send`), where it may be traced.
 
-mod event;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -9,8 +8,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use event::{broadcast_to_all, BroadcastId, Event, EventOptions};
-pub use route::{LastBroadcast, Route};
+pub use route::{broadcast_to_all, BroadcastId, Event, EventOptions, LastBroadcast, Route};
 
 use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers;
@@ -19,7 +17,7 @@ use crate::kafka::producer::pool::PRODUCERS;
 use crate::kafka::producer::Producer;
 use crate::kafka::transaction;
 use crate::message::{Header, Message, ProducerRecord};
-use crate::topic::undeliverable::Undeliverable;
+use crate::topic::socket_channel::Undeliverable;
 use crate::{encryption, ids, loop_guard, runtime, topic};
 
 /// How long `produce: sync` waits for an acknowledgement.

@@ -1,5 +1,5 @@
 //! The state of one operating-system process: [`PerProcess`] for any module; log and counters, which all modules use. A
-//! forked child starts with a new state.
+//! forked child starts with a new state. And Fibers of PHP, as far as the core has to know them.
 //!
 //! A forked child inherits memory but not threads, so nothing created before the fork may be used or destroyed after
 //! it: locks may be held by threads that no longer exist, and librdkafka's threads do not run. A counter incremented by
@@ -8,18 +8,17 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
-pub mod fiber;
 pub mod termination;
 
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::log::Log;
-use crate::topic::undeliverable::UndeliverableLog;
+use crate::log::{Level, Log};
+use crate::topic::socket_channel::UndeliverableLog;
 
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 static CURRENT: PerProcess<Process> = PerProcess::new();
@@ -85,6 +84,16 @@ pub fn install_fork_handler() {
         // not run.
         debug_assert_eq!(status, 0, "pthread_atfork failed");
     });
+}
+
+/// Logs a warning.
+pub fn warn(text: impl Into<String>) {
+    current().log.write(Level::Warning, text);
+}
+
+/// Logs an error.
+pub fn error(text: impl Into<String>) {
+    current().log.write(Level::Error, text);
 }
 
 /// The state of this process, created on first use after start or fork.
@@ -200,4 +209,31 @@ impl Drop for BlockedSignals {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
         };
     }
+}
+
+/// The host's Fibers.
+pub struct Fibers {
+    /// The Fiber that is running; 0 outside of Fibers.
+    pub current: fn() -> usize,
+    /// True while a Fiber that was [`Fibers::current`] and has not ended is suspended.
+    pub is_suspended: fn(usize) -> bool,
+}
+
+static FIBERS: OnceLock<Fibers> = OnceLock::new();
+
+/// Called once; without it there are no Fibers.
+pub fn install_fibers(fibers: Fibers) {
+    let _ = FIBERS.set(fibers);
+}
+
+/// The Fiber that is running; 0 outside of Fibers.
+#[inline]
+pub fn current_fiber() -> usize {
+    FIBERS.get().map_or(0, |host| (host.current)())
+}
+
+/// True while this Fiber is suspended. May run code of the host.
+#[inline]
+pub fn is_fiber_suspended(fiber: usize) -> bool {
+    fiber != 0 && FIBERS.get().is_some_and(|host| (host.is_suspended)(fiber))
 }

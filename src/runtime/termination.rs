@@ -134,7 +134,7 @@ pub(super) fn after_fork_in_child() {
     // A signal may have arrived before this hook ran.
     let signal = SIGNAL.swap(0, Ordering::Relaxed);
     if signal != 0 {
-        end_child(signal);
+        end_by(signal);
     }
 }
 
@@ -196,15 +196,16 @@ pub fn is_signal_pending() -> bool {
 
 extern "C" fn on_signal(signal: libc::c_int) {
     if !was_armed() {
-        end_child(signal);
+        end_by(signal);
         return;
     }
     SIGNAL.store(signal, Ordering::Relaxed);
     SEMAPHORE.post();
 }
 
-/// Ends a forked child that has sent nothing. In the handler, the signal is delivered when that returns.
-fn end_child(signal: libc::c_int) {
+/// The default action of a signal, which takes effect when the handler returns. Ends a forked child that has sent
+/// nothing. Async-signal-safe.
+pub fn end_by(signal: libc::c_int) {
     restore_default(signal);
     raise(signal);
 }

@@ -16,17 +16,15 @@
 //! a `Spool` used there starts its own file, a `Claim` created before the fork returns errors.
 //!
 //! Modules: `record` a spooled message · `format` file format, and a reader that reads past damage · `file` appends,
-//! has the state of a spool per fork generation · `journal` writes before sending · `claim` replays · `failed` keeps
-//! what cannot be sent or read · `directory` directories, disk usage, errors · `key` the owner of a directory · `sys`
-//! locks, the fork hook, mapped files.
+//! has the state of a spool per fork generation · `journal` writes before sending · `claim` replays, and
+//! keeps what cannot be sent or read · `directory` directories and their owners, disk usage, errors · `sys` locks, the
+//! fork hook, mapped files.
 
 mod claim;
 mod directory;
-mod failed;
 mod file;
 mod format;
 mod journal;
-mod key;
 mod record;
 mod sys;
 #[cfg(test)]
@@ -38,17 +36,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use claim::Claim;
-pub use directory::SpoolUsage;
+pub use directory::{SpoolKey, SpoolUsage};
 pub use journal::Journal;
-pub use key::SpoolKey;
 pub use record::SpoolRecord;
 pub(crate) use sys::{effective_user, lock_exclusively, LockedFile, OpenMode};
 
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use directory::{SpoolOwner, ABOUT};
 use file::{Appended, Generations, OwnFile};
-use key::{SpoolOwner, ABOUT};
 
 /// How long an append waits for other processes that measure the directory. After that the limit may be exceeded by
 /// what they are writing: a stopped process must not cause a loss of messages.

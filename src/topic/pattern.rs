@@ -1,6 +1,6 @@
 //! Channel patterns: `user.1` matches itself, `user.*` one segment, `user.**` any suffix.
 
-use super::names::{check_channel, validate_kafka_topic};
+use super::{check_channel, validate_kafka_topic};
 use crate::error::Result;
 use std::fmt;
 

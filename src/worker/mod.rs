@@ -6,19 +6,11 @@ mod callback;
 pub mod consumers;
 mod host;
 mod modes;
-mod stop;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
-
-pub use callback::refused_dead_letter;
-pub use host::{Handler, Outcome, Source};
-pub use modes::PendingDeadLetters;
-pub use stop::{
-    defer_signal, deferred_signals, holds_signals, take_deferred_signal, Limits, Reason, StopSignal,
-};
 
 use crate::dead_letter::DeadLetter;
 use crate::dispatch::{Route, Style, Subscription, Subscriptions};
@@ -26,13 +18,18 @@ use crate::envelope::Scanned;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::transaction::Transactions;
-use crate::log::Level;
-use crate::metrics::number::SingleWriterCounter;
-use crate::metrics::timing::Timing;
+use crate::metrics::number::{SingleWriterCounter, Timing};
 use crate::retry::CircuitPolicy;
 use crate::runtime;
 use crate::runtime::clock::coarse_ms;
 use crate::topic::TopicMap;
+
+pub use callback::refused_dead_letter;
+pub use host::{
+    defer_signal, deferred_signals, holds_signals, take_deferred_signal, Handler, Limits, Outcome,
+    Reason, Source, StopSignal,
+};
+pub use modes::PendingDeadLetters;
 
 /// Counters of the loop; its thread writes them, any thread may read them.
 #[derive(Debug, Default)]
@@ -80,13 +77,10 @@ impl WorkerCounters {
 }
 
 pub fn log_isolation(error: &Error) {
-    runtime::current().log.write(
-        Level::Warning,
-        format!(
+    runtime::warn(format!(
             "The records since the last commit are read again one by one, to dead-letter the one whose result Kafka \
              refuses: {error}"
-        ),
-    );
+        ));
 }
 
 fn count(number: &SingleWriterCounter) {
@@ -460,13 +454,10 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
             .topics
             .topic_for(channel)
             .unwrap_or_else(|error| error.message().to_owned());
-        runtime::current().log.write(
-            Level::Warning,
-            format!(
+        runtime::warn(format!(
                 "Skipped records of topic \"{}\" whose channel \"{channel}\" belongs to topic \"{right}\" \
                  (topic_mismatch).",
                 item.topic
-            ),
-        );
+            ));
     }
 }

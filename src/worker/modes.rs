@@ -12,7 +12,6 @@ use crate::error::{Error, Kind, Result};
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::consumer::PreCommit;
 use crate::kafka::transaction::{TransactionOutcome, Transactions};
-use crate::log::Level;
 use crate::runtime;
 use crate::runtime::clock::coarse_ms;
 
@@ -204,10 +203,9 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
             }
             TransactionOutcome::Aborted(error) => {
                 count(&self.counters.aborted);
-                runtime::current().log.write(
-                    Level::Warning,
-                    format!("Transaction aborted, its records are read again: {error}"),
-                );
+                runtime::warn(format!(
+                    "Transaction aborted, its records are read again: {error}"
+                ));
                 self.wait(if error.is_permanent() {
                     Duration::ZERO
                 } else {
@@ -351,13 +349,10 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     fn drop_batch(&self, why: &str) {
         let (dropped, topics) = self.source.discard_fetched();
         add(&self.counters.dropped, dropped);
-        runtime::current().log.write(
-            Level::Warning,
-            format!(
-                "{dropped} record(s) of {} were dropped: {why}, and delivery is at-most-once. \
+        runtime::warn(format!(
+            "{dropped} record(s) of {} were dropped: {why}, and delivery is at-most-once. \
                  Where the commit did not arrive, the partition's next owner reads them.",
-                topics.join(", ")
-            ),
-        );
+            topics.join(", ")
+        ));
     }
 }

@@ -32,7 +32,7 @@ use self::positions::{PartitionState, Positions};
 use super::broadcast::Broadcast;
 use crate::config::BrokerConfig;
 use crate::error::Result;
-use crate::metrics::gateway_counters::Counters;
+use crate::metrics::catalog::Counters;
 use crate::runtime;
 use crate::topic::{is_control_topic, ChannelPattern, TopicFilter, TopicMap, TopicStrategy};
 

@@ -13,7 +13,7 @@ use crate::gateway::broadcast::{At, Broadcast, BroadcastHeaders, Skip};
 use crate::kafka::client::{self, KafkaMessage};
 use crate::log::{Level, MinuteLog};
 use crate::runtime;
-use crate::topic::undeliverable::{Reason, Undeliverable, UndeliverableLog};
+use crate::topic::socket_channel::{Reason, Undeliverable, UndeliverableLog};
 
 /// Maximum wait for a record; also the time that stopping can take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);

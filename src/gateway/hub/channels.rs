@@ -7,7 +7,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::channel::Channel;
 use crate::gateway::broadcast::{hash_of, HashTable};
-use crate::metrics::gateway_counters::Counters;
+use crate::metrics::catalog::Counters;
 use crate::topic::socket_channel::{source_channels, Name};
 
 /// Number of channel tables, so that subscribing rarely blocks delivering.

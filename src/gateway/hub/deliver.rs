@@ -13,7 +13,7 @@ use crate::gateway::limits::Limit;
 use crate::gateway::protocol::frame;
 use crate::gateway::session::Socket;
 use crate::topic::socket_channel::{is_subscribable, target_channels, ChannelKind};
-use crate::topic::undeliverable::{Reason, Undeliverable};
+use crate::topic::socket_channel::{Reason, Undeliverable};
 
 impl Hub {
     /// Queues a broadcast for every socket that it reaches. To be called in the order in which

@@ -26,9 +26,9 @@ use super::protocol::incoming::Member;
 use super::protocol::{frame, Close, SocketId};
 use super::session::Socket;
 use crate::config::gateway_settings::{EventKind, Settings};
-use crate::metrics::gateway_counters::Counters;
+use crate::metrics::catalog::Counters;
+use crate::topic::socket_channel::UndeliverableLog;
 use crate::topic::socket_channel::{ChannelKind, Name};
-use crate::topic::undeliverable::UndeliverableLog;
 
 /// Presence subscriptions of all sockets: per second, and in a burst such as that of clients that reconnect after a
 /// restart. Above, reading is delayed. Each costs two records in Kafka, and a message to every member of its channel.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
-use crate::runtime::fiber;
+use crate::runtime::{current_fiber, is_fiber_suspended};
 
 enum Entry {
     /// A running consumer with its Fiber: transactions below it are not used while it runs, as it has its own delivery
@@ -58,7 +58,7 @@ fn innermost() -> Option<(Arc<BrokerConfig>, Arc<Producer>)> {
     });
     let running = consumers
         .into_iter()
-        .find(|(fiber, _)| !fiber::is_suspended(*fiber));
+        .find(|(fiber, _)| !is_fiber_suspended(*fiber));
     running.and_then(|(_, transaction)| transaction)
 }
 
@@ -93,7 +93,7 @@ pub fn save_current() -> SavedTransaction {
     CONSUMERS.set(number);
     OPEN.with(|open| {
         open.borrow_mut()
-            .push(Entry::Consumer(number, fiber::current()));
+            .push(Entry::Consumer(number, current_fiber()));
     });
     SavedTransaction(number)
 }

@@ -1,24 +1,32 @@
 //! `Toporia\Realtime\Admin`: inspects and changes a cluster.
 
-mod results;
-mod session;
+mod values;
 
 use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ext_php_rs::boxed::ZBox;
 use ext_php_rs::prelude::*;
-use ext_php_rs::types::Zval;
+use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::zend::{bailout, ce, try_catch, CatchError};
 
-use super::arguments::{self, finish};
+use super::arguments::{self, finish, CallError};
 use super::callback::Callback;
-use super::{configuration, consume, state, zend, OpenObjects};
+use super::message::Message;
+use super::{configuration, consume, logging, signals, state, zend, OpenObjects};
 use crate::config::BrokerConfig;
 use crate::error::Error;
-use crate::kafka::admin::{self as core, NewTopic};
+use crate::kafka::admin::{
+    self as core, AdminError, AdminResult, NewTopic, PollInterrupts, ReadStep, TopicReader,
+};
+use crate::runtime::clock::coarse_ms;
 use crate::topic::{ChannelPattern, TopicFilter};
-use session::Call;
+
+/// While no records arrive, interrupts are polled this often.
+const SLICE: Duration = Duration::from_millis(50);
 
 thread_local! {
     /// Objects with a client.
@@ -38,6 +46,94 @@ pub struct Admin {
     closing: Cell<bool>,
 }
 
+impl Admin {
+    /// Runs a method. A fatal error continues from here, when no value of ours is left on the stack.
+    fn run<T: Default>(&self, method: impl FnOnce(&Call) -> Result<T, CallError>) -> PhpResult<T> {
+        let call = Call::default();
+        let result = method(&call);
+        if call.bailed_out.get() {
+            drop(result);
+            self.leave();
+            // SAFETY: continues the engine's own bailout; nothing left here needs to be dropped.
+            unsafe { bailout() }
+        }
+        if self.closing.get() && !self.reading.get() {
+            self.leave();
+        }
+        finish(result)
+    }
+
+    /// Sends a request to the cluster and converts the result to an array.
+    fn query<T>(
+        &self,
+        request: impl FnOnce(&core::Admin, PollInterrupts<'_>) -> Result<AdminResult<T>, CallError>,
+        to_array: impl FnOnce(&T) -> ext_php_rs::error::Result<ZBox<ZendHashTable>>,
+    ) -> PhpResult<Zval> {
+        self.run(|call| {
+            let found = request(&*self.client()?, &|| call.poll_interrupts())?;
+            values::array_result(to_array(&found.map_err(Call::error)?))
+        })
+    }
+
+    /// The client, created on first use and after a fork.
+    fn client(&self) -> Result<Rc<core::Admin>, Error> {
+        if self.closing.get() {
+            return Err(Error::configuration(
+                "This Admin is closed. Create another one.",
+            ));
+        }
+        let known = self.client.borrow().clone();
+        if let Some(client) = known.filter(|client| !client.is_inherited()) {
+            return Ok(client);
+        }
+        let client = Rc::new(core::Admin::start(&self.config)?);
+        *self.client.borrow_mut() = Some(Rc::clone(&client));
+        OPEN.with(|open| open.add(self));
+        Ok(client)
+    }
+
+    fn leave(&self) {
+        OPEN.with(|open| open.remove(self));
+        let client = self.client.borrow_mut().take();
+        drop(client);
+    }
+
+    fn read_all(
+        &self,
+        call: &Call,
+        topic: &str,
+        callback: &Callback,
+        from: &[(i32, i64)],
+    ) -> Result<i64, CallError> {
+        let poll_interrupts = || call.poll_interrupts();
+        let mut reader = TopicReader::start(&self.client()?, topic, from, &poll_interrupts)
+            .map_err(Call::error)?;
+        let mut count = 0;
+        while !self.closing.get() {
+            if !call.poll_interrupts() {
+                return Err(CallError::Pending);
+            }
+            match reader.next(SLICE).map_err(Call::error)? {
+                ReadStep::End => break,
+                ReadStep::Waiting => {}
+                ReadStep::Record(message) => {
+                    count += 1;
+                    let message = Rc::from(message);
+                    let result = call.guard(|| {
+                        callback.call_for_result(&mut [super::object(Message::new(message))])
+                    })?;
+                    match result {
+                        None => return Err(CallError::Pending),
+                        Some(result) if result.is_false() => break,
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        Ok(count)
+    }
+}
+
 impl Drop for Admin {
     fn drop(&mut self) {
         self.leave();
@@ -55,13 +151,8 @@ impl Admin {
     #[php(optional = config)]
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
         zend::refuse_second_construction::<Self>()?;
-        let read = arguments::optional(config, |config| {
-            arguments::array(config, "Admin::__construct(): Argument #1 ($config)")?;
-            Ok(configuration::read(config)?)
-        });
-        let config = finish(read)?.filter(
-            |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),
-        );
+        let config = configuration::given(config, "Admin::__construct(): Argument #1 ($config)");
+        let config = finish(config)?;
         Ok(Self {
             config: state::broker_config(None, config.as_ref())?,
             client: RefCell::default(),
@@ -74,16 +165,15 @@ impl Admin {
     pub fn configuration(&self) -> PhpResult<Zval> {
         self.run(|_| {
             let monitor = state::monitor_config()?;
-            session::array_result(results::configuration(&self.config, &monitor))
+            values::array_result(values::configuration(&self.config, &monitor))
         })
-        .map(Option::unwrap_or_default)
     }
 
     /// The topics that a subscription to these channels reads, without asking Kafka which of them exist.
     pub fn topics_of(&self, channels: &Zval) -> PhpResult<Zval> {
         self.run(|_| {
             let mut topics = Vec::new();
-            for channel in session::names(channels, "topicsOf", "channels")? {
+            for channel in values::names_argument(channels, "topicsOf", "channels")? {
                 let pattern = ChannelPattern::parse(&channel)?;
                 let found = self.config.topics.topics_for_subscription(&pattern);
                 let names = found.into_iter().map(TopicFilter::into_name);
@@ -93,9 +183,8 @@ impl Admin {
                         .collect::<Vec<_>>(),
                 );
             }
-            session::array_result(topics.try_into())
+            values::array_result(topics.try_into())
         })
-        .map(Option::unwrap_or_default)
     }
 
     /// Connects to one broker and reports the steps that passed and the one that failed.
@@ -104,12 +193,11 @@ impl Admin {
     pub fn probe(&self, address: &Zval, timeoutMs: i64) -> PhpResult<Zval> {
         self.run(|call| {
             let address = arguments::text(address, "Admin::probe(): Argument #1 ($address)")?;
-            let timeout = session::integer(timeoutMs, 100, "probe(): $timeoutMs")?;
+            let timeout = values::integer_argument(timeoutMs, 100, "probe(): $timeoutMs")?;
             let timeout = Duration::from_millis(u64::from(timeout.unsigned_abs()));
             let found = core::probe(&self.config, &address, timeout, &|| call.poll_interrupts());
-            session::array_result(results::probe(&found.map_err(Call::error)?))
+            values::array_result(values::probe(&found.map_err(Call::error)?))
         })
-        .map(Option::unwrap_or_default)
     }
 
     /// The topics of the cluster, by name.
@@ -122,7 +210,7 @@ impl Admin {
                 })?;
                 Ok(admin.topics(pattern.as_deref(), poll_interrupts))
             },
-            |topics| results::topics(topics),
+            |topics| values::topics(topics),
         )
     }
 
@@ -130,7 +218,7 @@ impl Admin {
     pub fn cluster(&self) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| Ok(admin.cluster(poll_interrupts)),
-            results::cluster,
+            values::cluster,
         )
     }
 
@@ -138,7 +226,7 @@ impl Admin {
     pub fn groups(&self) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| Ok(admin.groups(poll_interrupts)),
-            |groups| results::groups(groups),
+            |groups| values::groups(groups),
         )
     }
 
@@ -146,9 +234,9 @@ impl Admin {
     pub fn group(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                Ok(admin.group(&session::group(group, "group")?, poll_interrupts))
+                Ok(admin.group(&values::group_argument(group, "group")?, poll_interrupts))
             },
-            results::group,
+            values::group,
         )
     }
 
@@ -156,10 +244,10 @@ impl Admin {
     pub fn describe_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let groups = session::names(groups, "describeGroups", "groups")?;
+                let groups = values::names_argument(groups, "describeGroups", "groups")?;
                 Ok(admin.describe_groups(&groups, poll_interrupts))
             },
-            |groups| results::all_groups(groups),
+            |groups| values::all_groups(groups),
         )
     }
 
@@ -167,10 +255,10 @@ impl Admin {
     pub fn group_offsets(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let group = session::group(group, "groupOffsets")?;
+                let group = values::group_argument(group, "groupOffsets")?;
                 Ok(admin.group_offsets(&group, poll_interrupts))
             },
-            |commits| results::commits(commits),
+            |commits| values::commits(commits),
         )
     }
 
@@ -178,10 +266,10 @@ impl Admin {
     pub fn subscriptions(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let group = session::group(group, "subscriptions")?;
+                let group = values::group_argument(group, "subscriptions")?;
                 Ok(admin.subscriptions(&group, poll_interrupts))
             },
-            results::subscriptions,
+            values::subscriptions,
         )
     }
 
@@ -189,10 +277,10 @@ impl Admin {
     pub fn offsets_of_groups(&self, groups: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let groups = session::names(groups, "offsetsOfGroups", "groups")?;
+                let groups = values::names_argument(groups, "offsetsOfGroups", "groups")?;
                 Ok(admin.offsets_of_groups(&groups, poll_interrupts))
             },
-            |commits| results::all_commits(commits),
+            |commits| values::all_commits(commits),
         )
     }
 
@@ -200,10 +288,10 @@ impl Admin {
     pub fn topic_config(&self, topic: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topic = session::topic(topic, "topicConfig")?;
+                let topic = values::topic_argument(topic, "topicConfig")?;
                 Ok(admin.topic_config(&topic, poll_interrupts))
             },
-            |settings| results::settings(settings),
+            |settings| values::settings(settings),
         )
     }
 
@@ -211,10 +299,10 @@ impl Admin {
     pub fn operations(&self, topics: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topics = session::names(topics, "operations", "topics")?;
+                let topics = values::names_argument(topics, "operations", "topics")?;
                 Ok(admin.authorized_operations(&topics, poll_interrupts))
             },
-            |operations| results::operations(operations),
+            |operations| values::operations(operations),
         )
     }
 
@@ -233,13 +321,13 @@ impl Admin {
             let replication = if replication == -1 {
                 -1
             } else {
-                session::integer(replication, 1, "createTopic(): $replication")?
+                values::integer_argument(replication, 1, "createTopic(): $replication")?
             };
             let new = NewTopic {
-                name: session::topic(topic, "createTopic")?,
-                partitions: session::integer(partitions, 1, "createTopic(): $partitions")?,
+                name: values::topic_argument(topic, "createTopic")?,
+                partitions: values::integer_argument(partitions, 1, "createTopic(): $partitions")?,
                 replication,
-                config: session::settings(config)?,
+                config: values::settings_argument(config)?,
                 validate_only: validateOnly,
             };
             self.client()?
@@ -251,8 +339,8 @@ impl Admin {
     /// Increases the number of partitions of a topic.
     pub fn create_partitions(&self, topic: &Zval, total: i64) -> PhpResult<()> {
         self.run(|call| {
-            let topic = session::topic(topic, "createPartitions")?;
-            let total = session::integer(total, 1, "createPartitions(): $total")?;
+            let topic = values::topic_argument(topic, "createPartitions")?;
+            let total = values::integer_argument(total, 1, "createPartitions(): $total")?;
             self.client()?
                 .create_partitions(&topic, total, &|| call.poll_interrupts())
                 .map_err(Call::error)
@@ -262,7 +350,7 @@ impl Admin {
     /// Deletes a topic and all its records.
     pub fn delete_topic(&self, topic: &Zval) -> PhpResult<()> {
         self.run(|call| {
-            let topic = session::topic(topic, "deleteTopic")?;
+            let topic = values::topic_argument(topic, "deleteTopic")?;
             self.client()?
                 .delete_topic(&topic, &|| call.poll_interrupts())
                 .map_err(Call::error)
@@ -273,10 +361,10 @@ impl Admin {
     pub fn offsets(&self, topic: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topic = session::topic(topic, "offsets")?;
+                let topic = values::topic_argument(topic, "offsets")?;
                 Ok(admin.offsets(&topic, poll_interrupts))
             },
-            |offset_ranges| results::offset_ranges(offset_ranges),
+            |offset_ranges| values::offset_ranges(offset_ranges),
         )
     }
 
@@ -284,10 +372,10 @@ impl Admin {
     pub fn offsets_of_topics(&self, topics: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topics = session::names(topics, "offsetsOfTopics", "topics")?;
+                let topics = values::names_argument(topics, "offsetsOfTopics", "topics")?;
                 Ok(admin.offsets_of(&topics, poll_interrupts))
             },
-            |topics| results::all_offset_ranges(topics),
+            |topics| values::all_offset_ranges(topics),
         )
     }
 
@@ -295,11 +383,11 @@ impl Admin {
     pub fn offsets_at(&self, topic: &Zval, time: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                let topic = session::topic(topic, "offsetsAt")?;
+                let topic = values::topic_argument(topic, "offsetsAt")?;
                 let ms = consume::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
                 Ok(admin.offsets_at(&topic, ms, poll_interrupts))
             },
-            |found| results::by_partition(found.iter().copied()),
+            |found| values::by_partition(found.iter().copied()),
         )
     }
 
@@ -307,11 +395,11 @@ impl Admin {
     #[php(optional = from)]
     pub fn read(&self, topic: &Zval, callback: &Zval, from: Option<&Zval>) -> PhpResult<i64> {
         self.run(|call| {
-            let topic = session::topic(topic, "read")?;
+            let topic = values::topic_argument(topic, "read")?;
             let place = "Admin::read(): Argument #2 ($callback)";
             let callback = Callback::new(callback)
                 .ok_or_else(|| arguments::type_error(place, "callable", callback))?;
-            let from = session::offsets(from, "Admin::read(): Argument #3 ($from)")?;
+            let from = values::offsets_argument(from, "Admin::read(): Argument #3 ($from)")?;
             if self.reading.replace(true) {
                 return Err(Error::configuration(
                     "Admin::read(): this Admin is reading already. Use a second Admin inside the callback.",
@@ -327,10 +415,10 @@ impl Admin {
     /// Deletes the records before these offsets.
     pub fn delete_records(&self, topic: &Zval, before: &Zval) -> PhpResult<()> {
         self.run(|call| {
-            let topic = session::topic(topic, "deleteRecords")?;
+            let topic = values::topic_argument(topic, "deleteRecords")?;
             let place = "Admin::deleteRecords(): Argument #2 ($before)";
             arguments::array(before, place)?;
-            let before = session::offsets(Some(before), place)?;
+            let before = values::offsets_argument(Some(before), place)?;
             self.client()?
                 .delete_records(&topic, &before, &|| call.poll_interrupts())
                 .map_err(Call::error)
@@ -342,6 +430,65 @@ impl Admin {
         self.closing.set(true);
         if !self.reading.get() {
             self.leave();
+        }
+    }
+}
+
+/// How often PHP's signal handlers run and log lines are delivered.
+const INTERRUPT_INTERVAL_MS: u64 = 50;
+
+/// The state of one call.
+#[derive(Default)]
+pub struct Call {
+    /// A fatal error occurred: the engine's bailout continues once all values of the call are dropped.
+    pub bailed_out: Cell<bool>,
+    interrupts_polled: Cell<Option<u64>>,
+}
+
+impl Call {
+    /// Runs code that may end in a fatal error, which is a longjmp: no value that needs to be dropped may live between
+    /// here and there.
+    pub fn guard<R>(&self, run: impl FnOnce() -> R) -> Result<R, CallError> {
+        match try_catch(AssertUnwindSafe(run)) {
+            Ok(result) => Ok(result),
+            Err(CatchError::Bailout) => {
+                self.bailed_out.set(true);
+                Err(CallError::Pending)
+            }
+            Err(error) => {
+                Err(
+                    PhpException::new(format!("Rust panic in Admin: {error}"), 0, ce::error())
+                        .into(),
+                )
+            }
+        }
+    }
+
+    /// Polls signals, the time limit and the log; false if PHP wants to stop.
+    pub fn poll_interrupts(&self) -> bool {
+        let now = coarse_ms();
+        let due = self
+            .interrupts_polled
+            .get()
+            .is_none_or(|last| now.saturating_sub(last) >= INTERRUPT_INTERVAL_MS);
+        let served = self.guard(|| {
+            zend::serve_interrupt();
+            if due {
+                signals::dispatch();
+                logging::deliver();
+            }
+        });
+        if due {
+            self.interrupts_polled.set(Some(now));
+        }
+        served.is_ok() && !zend::has_exception()
+    }
+
+    /// The error of a method whose request failed in the core.
+    pub fn error(error: AdminError) -> CallError {
+        match error {
+            AdminError::Error(error) => error.into(),
+            AdminError::Interrupted => CallError::Pending,
         }
     }
 }

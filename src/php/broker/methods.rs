@@ -1,7 +1,6 @@
 //! The methods of `Toporia\Realtime\Broker` as PHP calls them: each reads its arguments and calls the module that does
 //! the work.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use ext_php_rs::prelude::*;
@@ -10,11 +9,12 @@ use ext_php_rs::types::{ZendClassObject, Zval};
 use super::{style, Broker};
 use crate::dispatch::{self, Style};
 use crate::error::Error;
-use crate::php::arguments::{self, finish, CallError};
+use crate::php::arguments::{self, finish, fluent, CallError};
+use crate::php::callback::Hooks;
 use crate::php::message::Message;
 use crate::php::{
-    acknowledge, binary, configuration, consume, fakes, int, json, logging, poll, publish, retry,
-    shutdown, state, stats, zend,
+    binary, configuration, consume, fakes, int, json, logging, metrics, poll, publish, retry,
+    shutdown, state, zend,
 };
 use crate::worker::Limits;
 
@@ -55,17 +55,8 @@ impl Broker {
     #[php(optional = config)]
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
         zend::refuse_second_construction::<Self>()?;
-        let read = arguments::optional(config, |config| {
-            arguments::array(config, "Broker::__construct(): Argument #1 ($config)")?;
-            Ok(configuration::read(config)?)
-        });
-        let config = match read {
-            Ok(config) => config.filter(
-                |config| !matches!(config, crate::config::Value::List(list) if list.is_empty()),
-            ),
-            Err(CallError::Throw(exception)) => return Err(exception),
-            Err(CallError::Pending) => None,
-        };
+        let config = configuration::given(config, "Broker::__construct(): Argument #1 ($config)");
+        let config = finish(config)?;
         Ok(Self::with(state::broker_config(None, config.as_ref())?))
     }
 
@@ -79,11 +70,10 @@ impl Broker {
         headers: Option<&Zval>,
     ) -> PhpResult<Zval> {
         if let Some(publisher) = fakes::publisher() {
-            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
             return fakes::call(
                 &publisher,
                 "publish",
-                &[Some(channel), Some(&message), key, headers],
+                &[Some(channel), Some(&message.to_object()), key, headers],
             );
         }
         let send = || {
@@ -109,9 +99,12 @@ impl Broker {
     /// True while a callback is handling a message with the same channel, event and data.
     pub fn repeats(&self, channel: &Zval, message: &Message) -> PhpResult<bool> {
         if let Some(fake) = fakes::fake() {
-            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
-            return fakes::call(&fake, "repeats", &[Some(channel), Some(&message)])
-                .map(|result| result.is_true());
+            return fakes::call(
+                &fake,
+                "repeats",
+                &[Some(channel), Some(&message.to_object())],
+            )
+            .map(|result| result.is_true());
         }
         let repeats = || {
             let channel = arguments::channel(channel, "Broker::repeats(): Argument #1 ($channel)")?;
@@ -121,7 +114,7 @@ impl Broker {
                 &message.inner,
             ))
         };
-        finish(repeats().map(Some)).map(|result| result.unwrap_or(false))
+        finish(repeats())
     }
 
     /// Sends many messages and waits for their acknowledgement.
@@ -134,8 +127,11 @@ impl Broker {
                 &[Some(messages), Some(&int(flushTimeoutMs))],
             );
         }
-        finish(publish::publish_batch(self, messages, milliseconds(flushTimeoutMs)).map(Some))
-            .map(|totals| totals.unwrap_or_else(Zval::null))
+        finish(publish::publish_batch(
+            self,
+            messages,
+            milliseconds(flushTimeoutMs),
+        ))
     }
 
     /// Sends a record to a raw topic.
@@ -163,47 +159,29 @@ impl Broker {
             })?;
             let headers =
                 arguments::raw_headers(headers, "Broker::send(): Argument #4 ($headers)")?;
-            let partition =
-                partition.map(|number| i32::try_from(number).ok().filter(|number| *number >= 0));
-            let Ok(partition) = partition.map(|number| number.ok_or(())).transpose() else {
-                return Err(Error::configuration(
-                    "Broker::send(): $partition must be 0 or more; null selects it by the key.",
-                )
-                .into());
-            };
+            let partition = partition.map(|number| {
+                let number = i32::try_from(number).ok().filter(|number| *number >= 0);
+                number.ok_or_else(|| {
+                    Error::configuration(
+                        "Broker::send(): $partition must be 0 or more; null selects it by the key.",
+                    )
+                })
+            });
+            let partition = partition.transpose()?;
             let sender = self.sender()?;
             let value = value.dereference();
+            let send = |bytes: Option<&[u8]>| {
+                publish::send_raw(&sender, &topic, bytes, key.as_deref(), headers, partition)
+            };
             if value.is_null() {
-                return publish::send_raw(
-                    &sender,
-                    &topic,
-                    None,
-                    key.as_deref(),
-                    headers,
-                    partition,
-                );
+                return send(None);
             }
             if let Some(text) = value.zend_str() {
-                return publish::send_raw(
-                    &sender,
-                    &topic,
-                    Some(text.as_bytes()),
-                    key.as_deref(),
-                    headers,
-                    partition,
-                );
+                return send(Some(text.as_bytes()));
             }
-            json::with_buffer(|bytes| match json::encode_named("value", value, bytes) {
-                Ok(()) => publish::send_raw(
-                    &sender,
-                    &topic,
-                    Some(bytes),
-                    key.as_deref(),
-                    headers,
-                    partition,
-                ),
-                Err(json::EncodeError::Json(error)) => Err(error.into()),
-                Err(json::EncodeError::Pending) => Err(CallError::Pending),
+            json::with_buffer(|bytes| {
+                json::encode_named("value", value, bytes)?;
+                send(Some(bytes))
             })
         };
         let result = finish(send()).map(|id: String| binary(id.as_bytes()));
@@ -221,8 +199,7 @@ impl Broker {
         if let Some(fake) = fakes::consumer() {
             return fakes::chain(&fake, "subscribe", &[Some(channel), callback]);
         }
-        finish(self_.subscribe_channel(channel, style(callback), callback, "subscribe"))?;
-        Ok(zend::this())
+        fluent(self_.subscribe_channel(channel, style(callback), callback, "subscribe"))
     }
 
     /// Subscribes with a callback that receives lists of messages.
@@ -234,8 +211,7 @@ impl Broker {
         if let Some(fake) = fakes::consumer() {
             return fakes::chain(&fake, "subscribeBatch", &[Some(channel), Some(callback)]);
         }
-        finish(self_.subscribe_channel(channel, Style::Batch, Some(callback), "subscribeBatch"))?;
-        Ok(zend::this())
+        fluent(self_.subscribe_channel(channel, Style::Batch, Some(callback), "subscribeBatch"))
     }
 
     /// Subscribes to a raw topic or a topic pattern.
@@ -259,8 +235,7 @@ impl Broker {
                 "Broker::subscribeTopic(): Argument #2 ($callback)",
             )
         };
-        finish(add())?;
-        Ok(zend::this())
+        fluent(add())
     }
 
     /// Removes a subscription by the name it was added with.
@@ -276,8 +251,7 @@ impl Broker {
             }
             Ok(())
         };
-        finish(remove())?;
-        Ok(zend::this())
+        fluent(remove())
     }
 
     /// Passes records to the callbacks until a limit is reached or it is asked to stop.
@@ -337,17 +311,21 @@ impl Broker {
 
     /// Calls back when partitions are assigned to this consumer.
     pub fn on_assigned(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
-        self_
-            .hooks
-            .set_assigned(callback, "Broker::onAssigned(): Argument #1 ($callback)")?;
+        Hooks::set(
+            &self_.hooks.assigned,
+            callback,
+            "Broker::onAssigned(): Argument #1 ($callback)",
+        )?;
         Ok(zend::this())
     }
 
     /// Calls back when partitions are revoked.
     pub fn on_revoked(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
-        self_
-            .hooks
-            .set_revoked(callback, "Broker::onRevoked(): Argument #1 ($callback)")?;
+        Hooks::set(
+            &self_.hooks.revoked,
+            callback,
+            "Broker::onRevoked(): Argument #1 ($callback)",
+        )?;
         Ok(zend::this())
     }
 
@@ -358,26 +336,31 @@ impl Broker {
         callback: &Zval,
         everyMs: i64,
     ) -> PhpResult<Zval> {
-        self_.hooks.set_tick(
+        Hooks::set(
+            &self_.hooks.tick,
             callback,
-            milliseconds(everyMs),
             "Broker::onTick(): Argument #1 ($callback)",
         )?;
+        self_
+            .hooks
+            .every_ms
+            .set(u64::try_from(everyMs).unwrap_or(0));
         Ok(zend::this())
     }
 
     /// Calls back after every failed attempt of a record.
     pub fn on_failed(self_: &ZendClassObject<Self>, callback: &Zval) -> PhpResult<Zval> {
-        self_
-            .hooks
-            .set_failed(callback, "Broker::onFailed(): Argument #1 ($callback)")?;
+        Hooks::set(
+            &self_.hooks.failed,
+            callback,
+            "Broker::onFailed(): Argument #1 ($callback)",
+        )?;
         Ok(zend::this())
     }
 
     /// Replaces the configured backoff by a retry strategy; null restores it.
     pub fn retry_with(self_: &ZendClassObject<Self>, strategy: &Zval) -> PhpResult<Zval> {
-        finish(retry::set_strategy(self_, Some(strategy)))?;
-        Ok(zend::this())
+        fluent(retry::set_strategy(self_, Some(strategy)))
     }
 
     /// Stops fetching without giving up partitions.
@@ -387,8 +370,7 @@ impl Broker {
         topic: Option<&Zval>,
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
-        finish(consume::set_paused(self_, topic, partition, true, "pause"))?;
-        Ok(zend::this())
+        fluent(consume::set_paused(self_, topic, partition, true, "pause"))
     }
 
     /// Fetches again after pause().
@@ -398,10 +380,9 @@ impl Broker {
         topic: Option<&Zval>,
         partition: Option<i64>,
     ) -> PhpResult<Zval> {
-        finish(consume::set_paused(
+        fluent(consume::set_paused(
             self_, topic, partition, false, "resume",
-        ))?;
-        Ok(zend::this())
+        ))
     }
 
     /// Continues from another position of an assigned partition.
@@ -411,8 +392,7 @@ impl Broker {
         partition: i64,
         position: &Zval,
     ) -> PhpResult<Zval> {
-        finish(consume::seek(self_, topic, partition, position))?;
-        Ok(zend::this())
+        fluent(consume::seek(self_, topic, partition, position))
     }
 
     /// The next message, or null if none arrives within timeoutMs.
@@ -422,17 +402,15 @@ impl Broker {
             return fakes::run(&fake, "poll", &[Some(&int(timeoutMs))]);
         }
         let this = zend::this();
-        finish(poll::poll(self_, &this, milliseconds(timeoutMs)).map(Some))
-            .map(Flatten::flatten_value)
+        finish(poll::poll(self_, &this, milliseconds(timeoutMs))).map(Option::unwrap_or_default)
     }
 
     /// Acknowledges a message: its offset is committed once all messages before it are acknowledged too.
     pub fn ack(self_: &ZendClassObject<Self>, message: &Message) -> PhpResult<()> {
         if let Some(fake) = fakes::consumer() {
-            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
-            return fakes::call(&fake, "ack", &[Some(&message)]).map(drop);
+            return fakes::call(&fake, "ack", &[Some(&message.to_object())]).map(drop);
         }
-        finish(acknowledge::ack(self_, &zend::this(), message))
+        finish(poll::ack(self_, &zend::this(), message))
     }
 
     /// Rejects a message: it is delivered again after a delay, or dead-lettered.
@@ -443,29 +421,18 @@ impl Broker {
         why: Option<&Zval>,
     ) -> PhpResult<()> {
         if let Some(fake) = fakes::consumer() {
-            let message = crate::php::object(Message::new(Rc::clone(&message.inner)));
-            return fakes::call(&fake, "nack", &[Some(&message), why]).map(drop);
+            return fakes::call(&fake, "nack", &[Some(&message.to_object()), why]).map(drop);
         }
-        finish(acknowledge::nack(self_, &zend::this(), message, why))
+        finish(poll::nack(self_, &zend::this(), message, why))
     }
 
     /// Counters and state of this broker's consumer.
     pub fn stats(&self) -> PhpResult<Zval> {
-        stats::stats(self).map_err(|error| error.to_string().into())
+        metrics::broker_stats(self).map_err(|error| error.to_string().into())
     }
 
     /// Leaves the group and closes the connection, after flushing queued messages.
     pub fn close(&self) -> PhpResult<()> {
         finish(shutdown::close(self))
-    }
-}
-
-trait Flatten {
-    fn flatten_value(self) -> Zval;
-}
-
-impl Flatten for Option<Option<Zval>> {
-    fn flatten_value(self) -> Zval {
-        self.flatten().unwrap_or_else(Zval::null)
     }
 }

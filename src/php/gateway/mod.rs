@@ -13,7 +13,7 @@ use ext_php_rs::zend::{bailout, try_catch, CatchError};
 
 use super::arguments::{self, finish, CallError};
 use super::{binary, configuration, json, logging, signals, state, zend, OpenObjects};
-use crate::config::{BrokerConfig, GatewayConfig, Value};
+use crate::config::{BrokerConfig, GatewayConfig};
 use crate::encryption;
 use crate::error::{Error, Kind};
 use crate::gateway as core;
@@ -49,11 +49,7 @@ pub struct Gateway {
 
 /// Reads the settings; those of `config` take precedence over the application's.
 pub fn settings(config: Option<&Zval>, place: &str) -> Result<GatewayConfig, CallError> {
-    let given = arguments::optional(config, |config| {
-        arguments::array(config, place)?;
-        Ok(configuration::read(config)?)
-    })?;
-    let given = given.filter(|config| !matches!(config, Value::List(list) if list.is_empty()));
+    let given = configuration::given(config, place)?;
     Ok(state::gateway_config(given.as_ref())?)
 }
 
@@ -77,9 +73,7 @@ fn resolved_settings() -> Result<Zval, CallError> {
         Ok(all)
     };
     let all = table().map_err(|error| Error::new(Kind::Encoding, error.to_string()))?;
-    let mut value = Zval::new();
-    value.set_hashtable(all);
-    Ok(value)
+    Ok(super::array(all))
 }
 
 fn forked_error() -> Error {
@@ -164,21 +158,16 @@ fn poll_interrupts() -> bool {
     !zend::has_exception()
 }
 
-/// Decodes JSON of this crate into a PHP value.
-fn decode_json(json_bytes: &[u8]) -> Result<Zval, CallError> {
-    Ok(json::decode(json_bytes)?)
-}
-
 #[php_impl]
 impl Gateway {
     /// Reads the configuration. Opens and connects nothing yet.
     #[php(optional = config)]
     pub fn __construct(config: Option<&Zval>) -> PhpResult<Self> {
         zend::refuse_second_construction::<Self>()?;
-        let config = match settings(config, "Gateway::__construct(): Argument #1 ($config)") {
-            Ok(config) => config,
-            Err(CallError::Throw(exception)) => return Err(exception),
-            Err(CallError::Pending) => return Err("The configuration could not be read.".into()),
+        let Some(config) =
+            finish(settings(config, "Gateway::__construct(): Argument #1 ($config)").map(Some))?
+        else {
+            return Err("The configuration could not be read.".into());
         };
         let broker = state::broker_config(config.broker_name.as_deref(), config.broker.as_ref())?;
         Ok(Self {
@@ -270,17 +259,13 @@ impl Gateway {
     #[php(optional = r#where)]
     pub fn connections(&self, r#where: Option<&Zval>) -> PhpResult<Zval> {
         let list = self.list_connections(r#where);
-        finish(list.and_then(|list| decode_json(&list)).map(Some)).map(Option::unwrap_or_default)
+        finish(list.and_then(|list| Ok(json::decode(&list)?)))
     }
 
     /// Counters and state of this gateway.
     pub fn stats(&self) -> PhpResult<Zval> {
         let all = self.stats_json().map_err(CallError::from);
-        finish(
-            all.and_then(|all| decode_json(all.to_string().as_bytes()))
-                .map(Some),
-        )
-        .map(Option::unwrap_or_default)
+        finish(all.and_then(|all| Ok(json::decode(all.to_string().as_bytes())?)))
     }
 
     /// Closes connections on all gateways; clients do not reconnect. Returns their number.
@@ -316,7 +301,7 @@ impl Gateway {
 
     /// The resolved settings that commands and the doctor need.
     pub fn configuration() -> PhpResult<Zval> {
-        finish(resolved_settings().map(Some)).map(Option::unwrap_or_default)
+        finish(resolved_settings())
     }
 
     /// Signs a subscription for an authorization endpoint.
@@ -327,8 +312,7 @@ impl Gateway {
         presence: Option<&Zval>,
         config: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        finish(sign::authorize(socketId, channelName, presence, config).map(Some))
-            .map(Option::unwrap_or_default)
+        finish(sign::authorize(socketId, channelName, presence, config))
     }
 
     /// Signs a sign-in for a user authentication endpoint.
@@ -338,8 +322,7 @@ impl Gateway {
         userData: &Zval,
         config: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        finish(sign::authenticate(socketId, userData, config).map(Some))
-            .map(Option::unwrap_or_default)
+        finish(sign::authenticate(socketId, userData, config))
     }
 }
 
@@ -458,7 +441,7 @@ impl Gateway {
                 not_ready: Some("the gateway is not running".to_owned()),
                 address: self.listen_address()?,
                 node: String::new(),
-                counters: crate::metrics::gateway_counters::Counters::default()
+                counters: crate::metrics::catalog::Counters::default()
                     .all()
                     .into_iter()
                     .map(|(name, _, _, value)| (name, value))

@@ -38,9 +38,7 @@ fn table(pairs: &[(&str, &str)]) -> Result<Zval, CallError> {
         all.insert(*name, binary(text.as_bytes()))
             .map_err(|error| encoding(error.to_string()))?;
     }
-    let mut value = Zval::new();
-    value.set_hashtable(all);
-    Ok(value)
+    Ok(crate::php::array(all))
 }
 
 /// A user id as text: a string, or an integer as databases return it.
@@ -77,7 +75,7 @@ fn member(presence: &Zval, most: usize) -> Result<String, CallError> {
     if let Some(info) = info.filter(|info| !info.is_null()) {
         out.extend_from_slice(br#","user_info":"#);
         let from = out.len();
-        encode(info, &mut out)?;
+        json::encode(info, &mut out)?;
         if out.len() - from > most {
             return Err(encoding(format!(
                 "{place}: user_info is {} bytes of JSON, more than max_user_info ({most}). Every member of the \
@@ -88,13 +86,6 @@ fn member(presence: &Zval, most: usize) -> Result<String, CallError> {
     }
     out.push(b'}');
     String::from_utf8(out).map_err(|error| encoding(error.to_string()))
-}
-
-fn encode(value: &Zval, out: &mut Vec<u8>) -> Result<(), CallError> {
-    json::encode(value, out).map_err(|error| match error {
-        json::EncodeError::Json(error) => error.into(),
-        json::EncodeError::Pending => CallError::Pending,
-    })
 }
 
 /// `Gateway::authorize()`
@@ -157,7 +148,7 @@ pub(super) fn authenticate(
         out.push(b',');
         write_php_string(&mut out, &key);
         out.push(b':');
-        encode(value.dereference(), &mut out)?;
+        json::encode(value.dereference(), &mut out)?;
     }
     out.push(b'}');
     let text = String::from_utf8(out).map_err(|error| encoding(error.to_string()))?;

@@ -5,9 +5,8 @@ use std::cell::Cell;
 use ext_php_rs::ffi;
 use ext_php_rs::types::Zval;
 
-use super::key_cache::KeyCache;
 use super::text::PADDING;
-use super::zend::{self, kind, Table, Value};
+use super::zend::{self, kind, KeyCache, Table, Value};
 use crate::error::Error;
 
 /// `json_decode` with its default depth refuses the 512th nested array.

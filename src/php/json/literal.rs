@@ -1,9 +1,8 @@
 //! Strings and numbers of the parser.
 
 use super::decode::{fits_in_limit, ParseError, ParseErrorKind, Parser};
-use super::key_cache::MAX_CACHED_KEY_LEN;
 use super::text;
-use super::zend::{self, kind, Value};
+use super::zend::{self, kind, Value, MAX_CACHED_KEY_LEN};
 
 /// The text between two quotes.
 enum Text {

@@ -11,8 +11,7 @@
 //! | `number.rs` | integers and floats as PHP spells them |
 //! | `decode.rs` | the parser |
 //! | `literal.rs` | strings and numbers of the parser |
-//! | `key_cache.rs` | the cache of key strings |
-//! | `zend.rs` | the engine's structures, as far as the others need them |
+//! | `zend.rs` | the engine's structures, as far as the others need them; the cache of key strings |
 //!
 //! Both run on the thread of the PHP request. `encode` runs user code (`jsonSerialize()`, property hooks, destructors),
 //! which may throw, exit, come back in here, or end in a fatal error that jumps over every Rust frame: nothing is
@@ -28,7 +27,6 @@
 
 mod decode;
 mod encode;
-mod key_cache;
 mod literal;
 pub(crate) mod number;
 mod object;
@@ -56,7 +54,7 @@ pub const MAX_DEPTH: u32 = 512;
 
 /// A string that is often the same: a short one is shared with earlier calls.
 pub fn name(text: &[u8]) -> Zval {
-    key_cache::shared(text).unwrap_or_else(|| super::binary(text))
+    zend::shared(text).unwrap_or_else(|| super::binary(text))
 }
 
 /// A buffer that grew beyond this is freed after use.

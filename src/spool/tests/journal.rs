@@ -3,13 +3,15 @@
 use super::super::Journal;
 use super::*;
 
+fn write(journal: &Journal, spool: &Spool, number: u64) {
+    let record = record(&number.to_string());
+    let written = journal.write(spool, number, &record.message());
+    written.expect("written");
+}
+
 fn written(spool: &Spool, numbers: std::ops::RangeInclusive<u64>) -> Journal {
     let journal = Journal::default();
-    for number in numbers {
-        journal
-            .write(spool, number, &record(&number.to_string()).message())
-            .expect("written");
-    }
+    numbers.for_each(|number| write(&journal, spool, number));
     journal
 }
 
@@ -52,9 +54,7 @@ fn a_segment_with_a_kept_entry_is_released_for_replay_and_writing_continues_in_a
     let journal = written(&spool, 1..=3);
     journal.done(1);
     journal.keep(2);
-    journal
-        .write(&spool, 4, &record("4").message())
-        .expect("written");
+    write(&journal, &spool, 4);
     journal.done(3);
     journal.prune(&spool, false);
     assert_eq!(drain(&spool), ["2", "3"]);
@@ -70,9 +70,7 @@ fn a_cancelled_entry_is_removed() {
     let spool = temp.spool();
     let journal = written(&spool, 1..=2);
     journal.cancel(2);
-    journal
-        .write(&spool, 3, &record("3").message())
-        .expect("written");
+    write(&journal, &spool, 3);
     journal.cancel(1);
     journal.close(&spool);
     assert_eq!(drain(&spool), ["1", "3"]);
@@ -103,10 +101,7 @@ fn the_mapped_end_of_a_killed_process_reads_as_the_end() {
         journal.cancel(5);
         // More than a part of the file that is mapped at a time.
         for number in 6..1000 {
-            let id = number.to_string();
-            journal
-                .write(&spool, number, &record(&id).message())
-                .expect("written");
+            write(&journal, &spool, number);
         }
         kill(getpid(), libc::SIGKILL);
     });
@@ -161,10 +156,7 @@ fn an_idle_file_is_used_again_and_does_not_count_as_waiting() {
             "{usage:?}"
         );
         for number in messages + 1..messages + 4 {
-            let id = number.to_string();
-            journal
-                .write(&spool, number, &record(&id).message())
-                .expect("written");
+            write(&journal, &spool, number);
             assert_eq!((inode(&spool), spool.files()), (file, 1));
             if number < messages + 3 {
                 journal.done(number);
@@ -261,9 +253,7 @@ fn idle_files_of_killed_processes_are_removed_and_what_was_written_after_is_sent
             journal.done(1);
             rest(&journal, &spool);
             if last == 2 {
-                journal
-                    .write(&spool, 2, &record("2").message())
-                    .expect("written");
+                write(&journal, &spool, 2);
             }
             kill(getpid(), libc::SIGKILL);
         });
@@ -291,9 +281,7 @@ fn a_directory_that_is_removed_while_the_journal_is_idle_is_created_again() {
     journal.done(1);
     rest(&journal, &spool);
     fs::remove_dir_all(spool.directory()).unwrap();
-    journal
-        .write(&spool, 2, &record("2").message())
-        .expect("written");
+    write(&journal, &spool, 2);
     assert_eq!(spool.files(), 1);
     journal.close(&spool);
     assert_eq!(drain(&spool), ["2"]);

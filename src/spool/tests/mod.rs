@@ -1,17 +1,18 @@
-//! Tests of the spool.
+//! Tests of the spool; here those of its directory: key, modes, ownership, and directories that cannot be used.
 #![allow(unsafe_code)] // fork, resource limits, mounts
 
 mod append;
 mod concurrency;
 mod damage;
-mod directory;
 mod journal;
 
 use std::fs;
+use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Spool, SpoolKey, SpoolRecord};
+use super::{effective_user, Spool, SpoolKey, SpoolRecord};
+use crate::error::Kind;
+use crate::tests::TempDir;
 
 const KEY: SpoolKey<'static> = SpoolKey {
     brokers: "kafka-1:9092,kafka-2:9092",
@@ -19,34 +20,13 @@ const KEY: SpoolKey<'static> = SpoolKey {
     application: "shop",
 };
 
-/// A temporary directory, removed when dropped.
-struct TempDir(PathBuf);
-
 impl TempDir {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "spool-test-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
     fn spool(&self) -> Spool {
         self.bounded(u64::MAX)
     }
 
     fn bounded(&self, max_bytes: u64) -> Spool {
         Spool::open(&self.0.join("spool"), &KEY, max_bytes).unwrap()
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -176,4 +156,271 @@ impl Child {
             -libc::WTERMSIG(status)
         }
     }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn assert_refused(spool: &Spool, part: &str) {
+    for error in [
+        spool.check().unwrap_err(),
+        spool.append(&records(0, 1)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), Kind::Configuration, "{error}");
+        assert!(error.message().contains(part), "{error}");
+        assert!(error.message().contains("The spool directory /"), "{error}");
+    }
+}
+
+#[test]
+fn each_key_has_its_own_readable_directory_without_credentials() {
+    let temp = TempDir::new();
+    let open = |brokers, prefix, application| {
+        let key = SpoolKey {
+            brokers,
+            prefix,
+            application,
+        };
+        Spool::open(&temp.0, &key, u64::MAX).unwrap()
+    };
+    let spool = open("me:secret@b:9092, a:9092", "realtime", "/var/www/shop");
+    let same = open("a:9092,other:password@b:9092,", "realtime", "/var/www/shop");
+    assert_eq!(spool.directory(), same.directory());
+    for other in [
+        open("a:9092", "realtime", "/var/www/shop"),
+        open("b:9092,a:9092", "realtime_staging", "/var/www/shop"),
+        open("b:9092,a:9092", "realtime", "/var/www_shop"),
+        open("b:9092,a:9092", "realtim", "e/var/www/shop"),
+    ] {
+        assert_ne!(spool.directory(), other.directory());
+    }
+    spool.append(&records(0, 1)).unwrap();
+    let name = spool.directory().file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("var_www_shop-realtime-a_9092-"), "{name}");
+    let about = fs::read_to_string(spool.directory().join("about.json")).unwrap();
+    let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+    assert_eq!(about["brokers"], serde_json::json!(["a:9092", "b:9092"]));
+    assert_eq!(about["prefix"], "realtime");
+    assert_eq!(about["application"], "/var/www/shop");
+    let long = open("a:9092", "p", &"ứng dụng/".repeat(100));
+    assert!(long.directory().file_name().unwrap().len() < 120);
+    long.append(&records(0, 1)).unwrap();
+}
+
+#[test]
+fn files_and_directories_are_private_to_the_owner() {
+    let temp = TempDir::new();
+    let key = KEY;
+    let spool = Spool::open(&temp.0.join("a/b/c"), &key, u64::MAX).unwrap();
+    spool.check().unwrap();
+    spool.append(&records(0, 2)).unwrap();
+    spool.rotate_own();
+    let mut claim = spool.claim().unwrap().unwrap();
+    let bad = claim.next().unwrap().unwrap();
+    claim.fail(&bad, "no").unwrap();
+    assert_eq!(mode(&temp.0.join("a")), 0o700);
+    assert_eq!(mode(&temp.0.join("a/b/c")), 0o700);
+    assert_eq!(mode(spool.directory()), 0o700);
+    assert_eq!(mode(&spool.directory().join("failed")), 0o700);
+    assert_eq!(mode(claim.path()), 0o600);
+    assert_eq!(mode(&spool.directory().join("about.json")), 0o600);
+    let failed = names(&spool.directory().join("failed"));
+    assert_eq!(
+        mode(&spool.directory().join("failed").join(&failed[0])),
+        0o600
+    );
+}
+
+#[test]
+fn a_file_in_place_of_a_directory_is_refused() {
+    let temp = TempDir::new();
+    fs::write(temp.0.join("spool"), "").unwrap();
+    assert_refused(&temp.spool(), "is not a directory");
+    let below = Spool::open(&temp.0.join("spool/deeper/still"), &KEY, u64::MAX).unwrap();
+    assert_refused(&below, "is not a directory");
+    assert_eq!(
+        Spool::open(Path::new(""), &KEY, 1).unwrap_err().kind(),
+        Kind::Configuration
+    );
+}
+
+#[test]
+fn a_symlinked_base_is_followed_but_a_symlinked_key_and_a_dangling_link_are_refused() {
+    let temp = TempDir::new();
+    fs::create_dir(temp.0.join("real")).unwrap();
+    symlink(temp.0.join("real"), temp.0.join("spool")).unwrap();
+    let spool = temp.spool();
+    spool.append(&records(0, 1)).unwrap();
+    spool.rotate_own();
+    assert_eq!(names(&temp.0.join("real")).len(), 1);
+    assert_eq!(drain(&spool), ids(0, 1));
+
+    fs::remove_dir_all(spool.directory()).unwrap();
+    fs::create_dir(temp.0.join("elsewhere")).unwrap();
+    symlink(temp.0.join("elsewhere"), spool.directory()).unwrap();
+    assert_refused(&spool, "not a directory");
+    assert!(names(&temp.0.join("elsewhere")).is_empty());
+
+    fs::remove_file(temp.0.join("spool")).unwrap();
+    symlink(temp.0.join("nowhere"), temp.0.join("spool")).unwrap();
+    assert_refused(&temp.spool(), "is a dangling symlink");
+}
+
+/// Root may write everywhere, so such tests run as an unprivileged user.
+fn as_unprivileged_user(body: impl FnOnce()) {
+    let child = Child::run(|| {
+        if effective_user() == 0 {
+            // SAFETY: plain numbers, in a child.
+            unsafe {
+                assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+                assert_eq!(libc::setgid(65534), 0);
+                assert_eq!(libc::setuid(65534), 0);
+            }
+        }
+        body();
+    });
+    assert_eq!(child.wait(), 0);
+}
+
+#[test]
+fn a_directory_without_write_permission_is_refused() {
+    let temp = TempDir::new();
+    let base = temp.0.join("spool");
+    fs::create_dir(&base).unwrap();
+    for (bits, part) in [(0o555, "Permission denied"), (0o000, "Permission denied")] {
+        fs::set_permissions(&base, fs::Permissions::from_mode(bits)).unwrap();
+        as_unprivileged_user(|| assert_refused(&temp.spool(), part));
+    }
+    assert!(names(&base).is_empty());
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn files_written_by_root_can_be_replayed_by_the_owner() {
+    let root = effective_user() == 0;
+    let temp = TempDir::new();
+    let base = temp.0.join("spool");
+    fs::create_dir(&base).unwrap();
+    if root {
+        std::os::unix::fs::chown(&base, Some(65534), Some(65534)).unwrap();
+    }
+    let spool = temp.spool();
+    spool.append(&records(0, 3)).unwrap();
+    spool.rotate_own();
+    let mut claim = spool.claim().unwrap().unwrap();
+    let bad = claim.next().unwrap().unwrap();
+    claim.fail(&bad, "no").unwrap();
+    claim.mark_done(1);
+    drop(claim);
+    as_unprivileged_user(|| {
+        let spool = temp.spool();
+        assert_eq!(drain(&spool), ids(1, 3));
+        spool.append(&records(3, 4)).unwrap();
+    });
+    assert_eq!(drain(&spool), ids(3, 4));
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    spool.append(&records(0, 1)).unwrap();
+    if effective_user() == 0 {
+        for dir in [temp.0.join("spool").as_path(), spool.directory()] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        as_unprivileged_user(|| assert_refused(&temp.spool(), "it belongs to user 0"));
+    }
+}
+
+#[test]
+fn messages_belong_to_a_cluster_whatever_the_brokers_are() {
+    let temp = TempDir::new();
+    let open = |brokers| Spool::open(&temp.0, &SpoolKey { brokers, ..KEY }, u64::MAX).unwrap();
+    let before = open("old-1:9092");
+    before.set_cluster("A");
+    before.append(&records(0, 2)).unwrap();
+    drop(before);
+    let moved = open("new-1:9092,new-2:9092");
+    assert!(moved.claim().unwrap().is_none(), "the cluster is not known");
+    moved.set_cluster("A");
+    assert_eq!(moved.files(), 1);
+    let claim = moved.claim().unwrap().expect("the same cluster");
+    drop(claim);
+    let other = open("new-1:9092");
+    other.set_cluster("B");
+    assert!(other.claim().unwrap().is_none(), "another cluster");
+    let prefix = SpoolKey {
+        prefix: "staging",
+        ..KEY
+    };
+    let other = Spool::open(&temp.0, &prefix, u64::MAX).unwrap();
+    other.set_cluster("A");
+    assert!(other.claim().unwrap().is_none(), "another prefix");
+}
+
+#[test]
+fn one_more_broker_in_the_list_is_the_same_cluster() {
+    let temp = TempDir::new();
+    let open = |brokers| Spool::open(&temp.0, &SpoolKey { brokers, ..KEY }, u64::MAX).unwrap();
+    // As earlier versions left it: without the cluster.
+    open("a:9092").append(&records(0, 1)).unwrap();
+    let added = open("a:9092,b:9092");
+    added.set_cluster("A");
+    assert!(added.claim().unwrap().is_some());
+    let same = open("a:9092");
+    same.set_cluster("A");
+    let about = fs::read_to_string(same.directory().join("about.json")).unwrap();
+    assert!(about.contains(r#""cluster": "A""#), "{about}");
+    let mut claim = same.claim().unwrap().unwrap();
+    assert_eq!(claim.next().unwrap().unwrap().id, "0");
+}
+
+#[test]
+fn messages_for_a_cluster_that_was_replaced_are_set_aside() {
+    let temp = TempDir::new();
+    let spool = temp.spool();
+    spool.set_cluster("A");
+    spool.append(&records(0, 1)).unwrap();
+    drop(spool);
+    let spool = temp.spool();
+    spool.set_cluster("B");
+    assert!(spool.claim().unwrap().is_none());
+    assert!(spool.take_notices()[0].contains("cluster A"));
+    spool.append(&records(1, 2)).unwrap();
+    spool.rotate_own();
+    let mut claim = spool.claim().unwrap().unwrap();
+    assert_eq!(claim.next().unwrap().unwrap().id, "1");
+    drop((claim, spool));
+    let spool = temp.spool();
+    spool.set_cluster("A");
+    let mut ids = Vec::new();
+    while let Some(mut claim) = spool.claim().unwrap() {
+        ids.push(claim.next().unwrap().unwrap().id);
+        claim.mark_done(1);
+        claim.finish().unwrap();
+    }
+    assert_eq!(ids, ["0"], "those of B are set aside in turn");
+}
+
+#[test]
+fn an_adopted_directory_is_sent_by_the_cluster_that_adopted_it() {
+    let temp = TempDir::new();
+    let orphan = temp.spool();
+    orphan.append(&records(0, 1)).unwrap();
+    let about = orphan.directory().join("about.json");
+    let text = fs::read_to_string(&about).unwrap();
+    fs::write(&about, text.replacen('{', r#"{"adopted_by": "A","#, 1)).unwrap();
+    drop(orphan);
+    let key = SpoolKey {
+        brokers: "elsewhere:9092",
+        prefix: "another",
+        application: "another",
+    };
+    let spool = Spool::open(&temp.0.join("spool"), &key, u64::MAX).unwrap();
+    spool.set_cluster("B");
+    assert!(spool.claim().unwrap().is_none());
+    spool.set_cluster("A");
+    assert!(spool.claim().unwrap().is_some());
 }

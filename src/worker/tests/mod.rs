@@ -1,8 +1,7 @@
 //! The loop without Kafka and PHP: a source of numbers, and a handler that fails on request.
 
+mod cases;
 mod commit_model;
-mod delivery_modes;
-mod looping;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -375,6 +374,16 @@ fn fixture(
         stop: Rc::clone(stop),
         counters: WorkerCounters::default(),
     }
+}
+
+/// Records of one channel for a callback that receives them one by one.
+fn single(
+    callback: impl Fn(u32) -> Outcome<String> + 'static,
+    numbers: std::ops::Range<u32>,
+) -> Fixture {
+    let fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
+    fixture.put(numbers, "t_a", "a");
+    fixture
 }
 
 impl Fixture {

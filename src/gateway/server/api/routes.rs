@@ -14,8 +14,7 @@ use crate::gateway::backend::{AdminRequest, ApiEvent, Cluster, Target};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::{frame, incoming, SocketId};
 use crate::http::Response;
-use crate::topic::socket_channel::{ChannelKind, Name};
-use crate::topic::undeliverable::Reason;
+use crate::topic::socket_channel::{ChannelKind, Name, Reason};
 
 /// Maximum length of an event name, in characters.
 const MAX_EVENT_NAME: usize = 200;

@@ -1,15 +1,190 @@
-//! At-most-once and exactly-once: commits, aborts, drops.
+//! Order, limits, stops, batches, failures and dead letters in the loop; at-most-once and exactly-once: commits, aborts,
+//! drops.
+
+use std::rc::Rc;
 
 use super::*;
 
 #[test]
-fn at_most_once_commits_first_and_drops_records_without_a_commit() {
+fn records_are_handled_in_order_and_committed_at_the_end() {
+    let fixture = single(succeed, 0..25);
+
+    assert_eq!(fixture.run(limits()), Ok((25, Reason::Empty)));
+    assert_eq!(*fixture.source.done.borrow(), (0..25).collect::<Vec<_>>());
+    assert_eq!(fixture.source.commits.get(), 1);
+}
+
+#[test]
+fn max_messages_takes_effect_after_the_current_record() {
+    let fixture = single(succeed, 0..25);
+
+    let some = Limits {
+        max_messages: 7,
+        ..limits()
+    };
+    assert_eq!(fixture.run(some), Ok((7, Reason::MaxMessages)));
+    assert_eq!(fixture.run(some), Ok((7, Reason::MaxMessages)));
+    assert_eq!(fixture.source.done.borrow().len(), 14);
+}
+
+#[test]
+fn a_callback_can_stop_the_loop() {
+    let stop = Rc::new(StopSignal::default());
+    let stop_handle = Rc::clone(&stop);
+    let callback = move |number| {
+        if number == 3 {
+            stop_handle.request();
+        }
+        Outcome::Handled
+    };
+    let fixture = fixture(Style::Single, &["a"], Box::new(callback), &stop);
+    fixture.put(0..10, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((4, Reason::Requested)));
+}
+
+#[test]
+fn a_failed_record_is_requeued_and_earlier_ones_are_committed() {
+    let callback = |number| match number {
+        5 => Outcome::Stop("boom".to_owned()),
+        _ => Outcome::Handled,
+    };
+    let fixture = single(callback, 0..10);
+
+    assert_eq!(fixture.run(limits()), Err("boom".to_owned()));
+    assert_eq!(*fixture.source.done.borrow(), [0, 1, 2, 3, 4]);
+    assert_eq!(fixture.source.failed.get(), 1);
+    assert_eq!(fixture.source.commits.get(), 1);
+    assert_eq!(fixture.counters.failures.get(), 1);
+    assert_eq!(fixture.source.next().map(|item| of(&item)), Some(5));
+}
+
+#[test]
+fn an_undelivered_message_of_a_callback_ends_the_loop() {
+    let fixture = single(succeed, 0..3);
+
+    fixture.source.undelivered.set(true);
+    assert_eq!(fixture.run(limits()), Err("lost".to_owned()));
+}
+
+#[test]
+fn skipped_records_are_counted() {
     let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
-    fixture.put(0..4, "t_a", "a");
+    fixture.put(0..2, "t_b", "b");
+    fixture.put(2..4, "t_b", "a");
+    fixture.put(4..5, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((1, Reason::Empty)));
+    let counters = &fixture.counters;
+    assert_eq!((counters.skipped.get(), counters.mismatched.get()), (2, 2));
+    assert_eq!(fixture.source.done.borrow().len(), 5);
+}
+
+#[test]
+fn batches_keep_the_order_of_their_partitions() {
+    let fixture = fixture(Style::Batch, &["a", "b"], Box::new(succeed), &Rc::default());
+    fixture.put(0..2, "t_a", "a");
+    fixture.put(2..4, "t_b", "b");
+    fixture.put(4..6, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((6, Reason::Empty)));
     assert_eq!(
-        fixture.run_with(DeliveryMode::AtMostOnce, limits()),
-        Ok((4, Reason::Empty))
+        *fixture.handler.lists.borrow(),
+        [vec![0, 1, 4, 5], vec![2, 3]]
     );
+}
+
+#[test]
+fn records_before_the_failed_one_of_a_batch_are_complete() {
+    let callback = |number| {
+        if number == 2 {
+            Outcome::Stop("boom".to_owned())
+        } else {
+            Outcome::Handled
+        }
+    };
+    let fixture = fixture(Style::Batch, &["a"], Box::new(callback), &Rc::default());
+    fixture.put(0..5, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Err("boom".to_owned()));
+    assert_eq!(*fixture.source.done.borrow(), [0, 1]);
+    let rest: Vec<u32> = std::iter::from_fn(|| fixture.source.next())
+        .map(|item| of(&item))
+        .collect();
+    assert_eq!(rest, [2, 3, 4]);
+}
+
+#[test]
+fn a_value_that_is_no_envelope_is_dead_lettered() {
+    let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
+    let broken = number("t_a", b"{".to_vec(), 0);
+    fixture.source.ahead.borrow_mut().push_back(broken);
+    assert_eq!(fixture.run(limits()), Ok((1, Reason::Empty)));
+    assert_eq!(*fixture.handler.dead_letters.borrow(), [0]);
+}
+
+#[test]
+fn a_failed_record_is_retried_while_others_are_handled() {
+    let tries = Cell::new(0);
+    let callback = move |number| {
+        if number == 1 && tries.replace(tries.get() + 1) < 2 {
+            return Outcome::Retry(Duration::ZERO);
+        }
+        Outcome::Handled
+    };
+    let fixture = single(callback, 0..4);
+
+    assert_eq!(fixture.run(limits()), Ok((4, Reason::Empty)));
+    assert_eq!(*fixture.source.done.borrow(), [0, 2, 3, 1]);
+    let counters = &fixture.counters;
+    assert_eq!((counters.failures.get(), counters.retries.get()), (2, 2));
+}
+
+#[test]
+fn a_dead_lettered_record_is_complete() {
+    let callback = |number| match number {
+        1 => Outcome::DeadLetter(dead_letter("no")),
+        _ => Outcome::Handled,
+    };
+    let fixture = fixture(Style::Batch, &["a"], Box::new(callback), &Rc::default());
+    fixture.put(0..4, "t_a", "a");
+    assert_eq!(fixture.run(limits()), Ok((4, Reason::Empty)));
+    assert_eq!(*fixture.handler.dead_letters.borrow(), [1]);
+    assert_eq!(fixture.counters.dead_lettered.get(), 1);
+}
+
+#[test]
+fn an_interrupted_record_is_requeued_without_a_failed_attempt() {
+    let callback = |number| match number {
+        5 => Outcome::Interrupted("fiber".to_owned()),
+        _ => Outcome::Handled,
+    };
+    let fixture = single(callback, 0..10);
+
+    assert_eq!(fixture.run(limits()), Err("fiber".to_owned()));
+    assert_eq!(*fixture.source.done.borrow(), [0, 1, 2, 3, 4]);
+    assert_eq!(fixture.source.failed.get(), 0);
+    assert_eq!(fixture.counters.failures.get(), 0);
+    assert_eq!(fixture.source.next().map(|item| of(&item)), Some(5));
+}
+
+#[test]
+fn signals_are_held_while_a_record_is_handled_and_not_between_records() {
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&held);
+    let callback = move |_| {
+        seen.borrow_mut().push(crate::worker::holds_signals());
+        Outcome::Handled
+    };
+    let fixture = single(callback, 0..2);
+
+    assert_eq!(fixture.run(limits()), Ok((2, Reason::Empty)));
+    assert_eq!(*held.borrow(), [true, true]);
+    assert!(!crate::worker::holds_signals() && !fixture.stop.is_holding());
+}
+
+#[test]
+fn at_most_once_commits_first_and_drops_records_without_a_commit() {
+    let fixture = single(succeed, 0..4);
+
+    let ended = fixture.run_with(DeliveryMode::AtMostOnce, limits());
+    assert_eq!(ended, Ok((4, Reason::Empty)));
     fixture.source.undelivered.set(true);
     fixture.put(4..6, "t_a", "a");
     // Only the periodic commits of at-least-once fail here as well.
@@ -23,22 +198,20 @@ fn at_most_once_commits_first_and_drops_records_without_a_commit() {
 
 #[test]
 fn at_most_once_waits_for_the_response_to_its_commit() {
-    let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
-    fixture.put(0..4, "t_a", "a");
+    let fixture = single(succeed, 0..4);
+
     fixture.source.unanswered.set(3);
-    assert_eq!(
-        fixture.run_with(DeliveryMode::AtMostOnce, limits()),
-        Ok((4, Reason::Empty))
-    );
+    let ended = fixture.run_with(DeliveryMode::AtMostOnce, limits());
+    assert_eq!(ended, Ok((4, Reason::Empty)));
     assert_eq!(fixture.counters.dropped.get(), 0);
 }
 
 #[derive(Default)]
-pub(super) struct CountedTransactions {
-    pub(super) began: Cell<u32>,
-    pub(super) committed: Cell<u32>,
-    pub(super) aborted: Cell<u32>,
-    pub(super) duration: Cell<Duration>,
+struct CountedTransactions {
+    began: Cell<u32>,
+    committed: Cell<u32>,
+    aborted: Cell<u32>,
+    duration: Cell<Duration>,
 }
 
 impl Transactions for CountedTransactions {
@@ -77,18 +250,16 @@ impl Transactions for CountedTransactions {
 #[test]
 fn a_transaction_goes_on_to_the_next_fetch_until_its_time_has_passed() {
     for (duration, transactions) in [(Duration::from_secs(10), 1), (Duration::ZERO, 3)] {
-        let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
-        fixture.put(0..6, "t_a", "a");
+        let fixture = single(succeed, 0..6);
+
         let ledger = CountedTransactions::default();
         ledger.duration.set(duration);
         let limits = Limits {
             batch: 2,
             ..limits()
         };
-        assert_eq!(
-            fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), limits),
-            Ok((6, Reason::Empty))
-        );
+        let ended = fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), limits);
+        assert_eq!(ended, Ok((6, Reason::Empty)));
         assert_eq!(ledger.committed.get(), transactions);
         assert_eq!(fixture.counters.handled.get(), 6);
     }
@@ -100,14 +271,12 @@ fn a_failure_aborts_the_transaction_and_the_next_one_holds_the_dead_letter() {
         1 => Outcome::DeadLetter(dead_letter("no")),
         _ => Outcome::Handled,
     };
-    let fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
-    fixture.put(0..4, "t_a", "a");
+    let fixture = single(callback, 0..4);
+
     let ledger = CountedTransactions::default();
     // The source does not rewind by itself: the failed record is requeued, later ones follow.
-    assert_eq!(
-        fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), limits()),
-        Ok((3, Reason::Empty))
-    );
+    let ended = fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), limits());
+    assert_eq!(ended, Ok((3, Reason::Empty)));
     assert_eq!(*fixture.handler.dead_letters.borrow(), [1]);
     assert_eq!((ledger.began.get(), ledger.committed.get()), (2, 1));
     assert_eq!(
@@ -132,8 +301,8 @@ fn a_record_whose_result_is_refused_is_dead_lettered_and_the_others_are_handled(
 
 #[test]
 fn a_refused_result_is_dead_lettered_before_the_worker_stops() {
-    let fixture = fixture(Style::Single, &["a"], Box::new(succeed), &Rc::default());
-    fixture.put(0..6, "t_a", "a");
+    let fixture = single(succeed, 0..6);
+
     fixture.source.poison.replace(vec![1]);
     let three = Limits {
         max_messages: 3,
@@ -153,7 +322,7 @@ const OPENS: CircuitPolicy = CircuitPolicy {
 fn dependency(
     away: impl Fn(u32) -> bool + 'static,
     failed: impl Fn(u32) -> Outcome<String> + 'static,
-) -> (Rc<Cell<u32>>, Callback) {
+) -> (Rc<Cell<u32>>, impl Fn(u32) -> Outcome<String>) {
     let calls = Rc::new(Cell::new(0));
     let counted = Rc::clone(&calls);
     let callback = move |number| {
@@ -164,7 +333,7 @@ fn dependency(
             Outcome::Handled
         }
     };
-    (calls, Box::new(callback))
+    (calls, callback)
 }
 
 fn retry(_: u32) -> Outcome<String> {
@@ -179,7 +348,7 @@ fn transient(_: u32) -> Outcome<String> {
 fn a_callback_that_fails_for_every_record_is_probed_with_one_record_at_a_time() {
     for style in [Style::Single, Style::Batch] {
         let (calls, callback) = dependency(|call| call <= 8, retry);
-        let mut fixture = fixture(style, &["a"], callback, &Rc::default());
+        let mut fixture = fixture(style, &["a"], Box::new(callback), &Rc::default());
         fixture.circuit = OPENS;
         fixture.put(0..40, "t_a", "a");
         assert_eq!(fixture.run(limits()), Ok((40, Reason::Empty)));
@@ -228,12 +397,12 @@ fn one_record_that_always_fails_opens_no_circuit() {
         3 => Outcome::DeadLetter(dead_letter("no")),
         _ => Outcome::Handled,
     };
-    let mut fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
+    let mut fixture = single(callback, 0..10);
     fixture.circuit = CircuitPolicy {
         failures: 1,
         ..CIRCUIT
     };
-    fixture.put(0..10, "t_a", "a");
+
     assert_eq!(fixture.run(limits()), Ok((10, Reason::Empty)));
     assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
 }
@@ -246,9 +415,9 @@ fn records_that_are_at_fault_themselves_open_no_circuit() {
             ..dead_letter("no")
         })
     };
-    let mut fixture = fixture(Style::Single, &["a"], Box::new(callback), &Rc::default());
+    let mut fixture = single(callback, 0..50);
     fixture.circuit = OPENS;
-    fixture.put(0..50, "t_a", "a");
+
     assert_eq!(fixture.run(limits()), Ok((50, Reason::Empty)));
     assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
 }
@@ -256,8 +425,8 @@ fn records_that_are_at_fault_themselves_open_no_circuit() {
 #[test]
 fn transient_failures_are_scheduled_without_counting() {
     let (_, callback) = dependency(|call| call <= 3, transient);
-    let fixture = fixture(Style::Single, &["a"], callback, &Rc::default());
-    fixture.put(0..1, "t_a", "a");
+    let fixture = single(callback, 0..1);
+
     assert_eq!(fixture.run(limits()), Ok((1, Reason::Empty)));
     let again = (0, Attempt::Transient, Duration::from_millis(1));
     assert_eq!(*fixture.source.scheduled.borrow(), [again; 3]);
@@ -269,12 +438,12 @@ fn a_transaction_waits_for_the_circuit_before_it_begins_again() {
     for failed in [retry, transient] {
         let (calls, callback) = dependency(|call| call <= 8, failed);
         // The second record fails after the first one in its own transaction, and so on.
-        let mut fixture = fixture(Style::Single, &["a"], callback, &Rc::default());
+        let mut fixture = single(callback, 0..4);
         fixture.circuit = CircuitPolicy {
             failures: 2,
             ..CIRCUIT
         };
-        fixture.put(0..4, "t_a", "a");
+
         let transactions = CountedTransactions::default();
         let mode = DeliveryMode::ExactlyOnce(&transactions);
         assert_eq!(fixture.run_with(mode, limits()), Ok((4, Reason::Empty)));
@@ -290,7 +459,7 @@ fn at_most_once_waits_with_its_batch_and_drops_few_records() {
     for style in [Style::Single, Style::Batch] {
         let (calls, callback) =
             dependency(|call| call <= 8, |_| Outcome::Dropped { permanent: false });
-        let mut fixture = fixture(style, &["a"], callback, &Rc::default());
+        let mut fixture = fixture(style, &["a"], Box::new(callback), &Rc::default());
         fixture.circuit = OPENS;
         let batch = if style == Style::Batch { 1 } else { 10 };
         fixture.put(0..40, "t_a", "a");

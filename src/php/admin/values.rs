@@ -1,5 +1,6 @@
-//! Results of Admin as PHP arrays.
+//! The arguments of Admin's methods, and their results as PHP arrays.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use ext_php_rs::boxed::ZBox;
@@ -8,21 +9,15 @@ use ext_php_rs::error::Result;
 use ext_php_rs::types::{ArrayKey, ZendHashTable, Zval};
 
 use crate::config::{BrokerConfig, MonitorConfig};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::kafka::admin::{
     BrokerNode, BrokerProbe, ClusterDescription, CommittedOffset, GroupDescription, GroupListing,
     GroupOffsets, GroupSubscriptions, OffsetRange, TopicOffsets,
 };
 use crate::kafka::client::TopicInfo;
+use crate::php::arguments::{self, CallError, Key};
 
 type Table = ZBox<ZendHashTable>;
-
-/// Wraps an array in a zval.
-pub fn value(table: Table) -> Zval {
-    let mut value = Zval::new();
-    value.set_hashtable(table);
-    value
-}
 
 /// The resolved configuration without secrets.
 pub fn configuration(config: &BrokerConfig, monitor: &MonitorConfig) -> Result<Table> {
@@ -312,4 +307,102 @@ fn node(broker: &BrokerNode) -> Result<Table> {
 
 fn words(error: Option<&Error>) -> Option<String> {
     error.map(|error| error.message().to_owned())
+}
+
+/// The array as a method returns it.
+pub fn array_result(table: Result<Table>) -> std::result::Result<Zval, CallError> {
+    match table {
+        Ok(table) => Ok(crate::php::array(table)),
+        Err(error) => Err(Error::new(Kind::Encoding, error.to_string()).into()),
+    }
+}
+
+pub fn topic_argument(topic: &Zval, method: &str) -> std::result::Result<String, CallError> {
+    let place = format!("Admin::{method}(): Argument #1 ($topic)");
+    arguments::channel(topic, &place).map(Cow::into_owned)
+}
+
+pub fn group_argument(group: &Zval, method: &str) -> std::result::Result<String, CallError> {
+    let place = format!("Admin::{method}(): Argument #1 ($group)");
+    arguments::text(group, &place).map(Cow::into_owned)
+}
+
+pub fn names_argument(
+    list: &Zval,
+    method: &str,
+    argument: &str,
+) -> std::result::Result<Vec<String>, CallError> {
+    let place = format!("Admin::{method}(): Argument #1 (${argument})");
+    let list = arguments::array(list, &place)?;
+    let mut names = Vec::with_capacity(list.len());
+    for (key, name) in arguments::entries(list) {
+        let place = format!("{place}[{key}]");
+        names.push(arguments::text(&name, &place)?.into_owned());
+    }
+    Ok(names)
+}
+
+/// An array of partition => offset.
+pub fn offsets_argument(
+    value: Option<&Zval>,
+    place: &str,
+) -> std::result::Result<Vec<(i32, i64)>, CallError> {
+    let Some(table) = arguments::optional(value, |value| arguments::array(value, place))? else {
+        return Ok(Vec::new());
+    };
+    let mut list = Vec::new();
+    for (key, offset) in arguments::entries(table) {
+        let partition = match &key {
+            Key::Int(number) => i32::try_from(*number).ok().filter(|number| *number >= 0),
+            Key::Bytes(_) => None,
+        };
+        let offset = offset
+            .long()
+            .or_else(|| offset.zend_str()?.as_str().ok()?.parse().ok())
+            .filter(|offset| *offset >= 0);
+        let (Some(partition), Some(offset)) = (partition, offset) else {
+            return Err(Error::configuration(format!(
+                "{place} must be an array of partition => offset, both integers of 0 or more; entry \"{key}\" is not."
+            ))
+            .into());
+        };
+        list.push((partition, offset));
+    }
+    Ok(list)
+}
+
+/// The settings of a new topic, by name.
+pub fn settings_argument(
+    value: Option<&Zval>,
+) -> std::result::Result<Vec<(String, String)>, CallError> {
+    let place = "Admin::createTopic(): Argument #4 ($config)";
+    let Some(table) = arguments::optional(value, |value| arguments::array(value, place))? else {
+        return Ok(Vec::new());
+    };
+    let mut list = Vec::new();
+    for (key, setting) in arguments::entries(table) {
+        let Some(name) = key.text() else {
+            return Err(Error::configuration(format!(
+                "{place}: the name \"{key}\" is not valid UTF-8."
+            ))
+            .into());
+        };
+        let text = if setting.is_bool() {
+            setting.is_true().to_string()
+        } else {
+            arguments::text(&setting, &format!("{place}[\"{name}\"]"))?.into_owned()
+        };
+        list.push((name, text));
+    }
+    Ok(list)
+}
+
+/// An integer of at least `least`. `place` is for example `createTopic(): $partitions`.
+pub fn integer_argument(value: i64, least: i32, place: &str) -> std::result::Result<i32, Error> {
+    let number = i32::try_from(value).ok().filter(|number| *number >= least);
+    number.ok_or_else(|| {
+        Error::configuration(format!(
+            "Admin::{place} must be {least} or more, {value} given."
+        ))
+    })
 }

@@ -11,9 +11,6 @@
 //!
 //! A full disk loses the values of the last seconds and logs a warning; it never affects messages.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -23,10 +20,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::log::Level;
 use crate::metrics::catalog as c;
-use crate::metrics::exposition::{text, ExpositionFormat};
-use crate::metrics::snapshot::{Labels, SampleValue, Snapshot};
+use crate::metrics::snapshot::{exposition, ExpositionFormat, Labels, SampleValue, Snapshot};
 use crate::runtime;
 use crate::spool::{LockedFile, OpenMode};
 
@@ -115,14 +110,11 @@ impl Textfile {
 
     fn log_failure(&self, written: io::Result<()>) {
         if let Err(error) = written {
-            runtime::current().log.write(
-                Level::Warning,
-                format!(
+            runtime::warn(format!(
                     "The metrics for the node exporter could not be written to {} ({error}): check metrics_textfile \
                      (REALTIME_METRICS_TEXTFILE), its permissions and free disk space.",
                     self.directory.display()
-                ),
-            );
+                ));
         }
     }
 
@@ -170,10 +162,7 @@ impl Textfile {
                 let _ = lock.file()?.set_permissions(Permissions::from_mode(0o666));
             }
         }
-        replace(
-            &self.state_of(&self.id),
-            &ProcessState::of(snapshot).bytes()?,
-        )
+        replace_json(&self.state_of(&self.id), &ProcessState::of(snapshot))
     }
 
     /// Writes the sum of all processes to the exported file. `ending`: the final values of this process, which is
@@ -197,7 +186,7 @@ impl Textfile {
         let mut exited: Vec<String> = Vec::new();
         for id in self.process_ids()? {
             let own = id == self.id;
-            if ended.has(&id) || (own && ending.is_some()) {
+            if ended.gone.contains(&id) || (own && ending.is_some()) {
                 exited.push(id);
                 continue;
             }
@@ -219,10 +208,10 @@ impl Textfile {
             ended.take(&self.id, last);
             exited.push(self.id.clone());
         }
-        if ended.has_changed() {
+        if ended.changed {
             // Written before the state files are removed: if this process is killed in between, no process is counted
             // twice.
-            replace(&self.states.join("ended.json"), &ended.bytes()?)?;
+            replace_json(&self.states.join("ended.json"), &ended)?;
         }
         for id in exited {
             let _ = fs::remove_file(self.state_of(&id));
@@ -231,11 +220,11 @@ impl Textfile {
         if ending.is_some() {
             self.alive = None;
         }
-        all.merge(&ended.snapshot(), false);
+        all.merge(&ended.state.snapshot(), false);
         all.gauge_of(&c::PROCESSES, Vec::new(), active);
         replace(
             &self.directory.join(PROM_FILE),
-            text(all, ExpositionFormat::Classic).as_bytes(),
+            exposition(all, ExpositionFormat::Classic).as_bytes(),
         )
     }
 
@@ -263,6 +252,13 @@ impl Textfile {
     }
 }
 
+fn replace_json(path: &Path, content: &impl Serialize) -> io::Result<()> {
+    replace(
+        path,
+        &serde_json::to_vec(content).map_err(io::Error::other)?,
+    )
+}
+
 /// Replaces a file atomically; world-readable, because the node exporter runs as a different user.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -281,12 +277,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// All samples by metric name.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ProcessState {
+struct ProcessState {
     families: Vec<(String, Vec<(Labels, SampleValue)>)>,
 }
 
 impl ProcessState {
-    pub fn of(snapshot: &Snapshot) -> Self {
+    fn of(snapshot: &Snapshot) -> Self {
         let families = snapshot.families().map(|family| {
             let samples = family.samples.clone().into_iter().collect();
             (family.metric.name.to_owned(), samples)
@@ -297,16 +293,12 @@ impl ProcessState {
     }
 
     /// Reads a state file; `None` if it is damaged or was written by another version.
-    pub fn read(path: &Path) -> Option<Self> {
+    fn read(path: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    pub fn bytes(&self) -> io::Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(io::Error::other)
-    }
-
     /// Converts to a snapshot; metrics that are unknown to this version are left out.
-    pub fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for (name, samples) in &self.families {
             if let Some(family) = snapshot.family(name) {
@@ -319,7 +311,7 @@ impl ProcessState {
 
 /// Totals of processes that have exited.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct EndedTotals {
+struct EndedTotals {
     state: ProcessState,
     /// Ids of counted processes whose state file may still exist: they must not be counted twice.
     gone: BTreeSet<String>,
@@ -329,7 +321,7 @@ pub struct EndedTotals {
 
 impl EndedTotals {
     /// Reads the file; empty if it is missing or damaged.
-    pub fn read(path: &Path) -> Self {
+    fn read(path: &Path) -> Self {
         let read = fs::read(path).ok();
         let mut ended: Self = read
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -341,30 +333,138 @@ impl EndedTotals {
         ended
     }
 
-    /// True if the process is already counted.
-    pub fn has(&self, id: &str) -> bool {
-        self.gone.contains(id)
-    }
-
     /// Adds the final values of a process that has exited.
-    pub fn take(&mut self, id: &str, last: &Snapshot) {
-        let mut all = self.snapshot();
+    fn take(&mut self, id: &str, last: &Snapshot) {
+        let mut all = self.state.snapshot();
         all.merge(last, false);
         self.state = ProcessState::of(&all);
         self.gone.insert(id.to_owned());
         self.changed = true;
     }
+}
 
-    /// True if the file must be written.
-    pub fn has_changed(&self) -> bool {
-        self.changed
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::{Textfile, PROM_FILE};
+    use crate::metrics::catalog as c;
+    use crate::metrics::snapshot::Snapshot;
+    use crate::tests::TempDir;
+
+    fn sent(count: u64, queued: f64) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.count(c::PRODUCER_MESSAGES.name, Vec::new(), count);
+        snapshot.gauge(&c::PRODUCER_QUEUE, Vec::new(), queued);
+        snapshot
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        self.state.snapshot()
+    fn shown(directory: &Path, name: &str) -> Option<String> {
+        let text = fs::read_to_string(directory.join(PROM_FILE)).ok()?;
+        let line = text.lines().find(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(' '))
+        })?;
+        line.rsplit(' ').next().map(str::to_owned)
     }
 
-    pub fn bytes(&self) -> io::Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(io::Error::other)
+    fn total(directory: &Path) -> Option<String> {
+        shown(directory, "realtime_producer_messages_total")
+    }
+
+    #[test]
+    fn running_and_exited_processes_are_summed() {
+        let place = TempDir::new();
+        let place = place.0.as_path();
+        let total = || total(place);
+        let queue = || shown(place, "realtime_producer_queue_messages");
+        let mut one = Textfile::new(place);
+        let mut two = Textfile::new(place);
+        one.loop_tick(10_000, &|| sent(3, 1.0));
+        two.loop_tick(10_000, &|| sent(4, 2.0));
+        assert_eq!(
+            (total().as_deref(), queue().as_deref()),
+            (Some("7"), Some("3.0"))
+        );
+        assert_eq!(shown(place, "realtime_processes").as_deref(), Some("2.0"));
+        // One exits cleanly; the other is killed: its lock is free and its state file remains.
+        one.finish(&sent(5, 0.0));
+        two.alive = None;
+        for round in 0..3 {
+            Textfile::new(place).finish(&sent(1, 9.0));
+            assert_eq!(total(), Some((5 + 4 + 1 + round).to_string()));
+        }
+        assert_eq!(queue(), None, "no process runs");
+        let left: Vec<_> = fs::read_dir(place.join(".realtime"))
+            .expect("a list")
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    #[test]
+    fn a_process_killed_while_aggregating_is_not_counted_twice() {
+        let place = TempDir::new();
+        let place = place.0.as_path();
+        let mut one = Textfile::new(place);
+        one.loop_tick(10_000, &|| sent(3, 1.0));
+        let state = one.state_of(&one.id);
+        let bytes = fs::read(&state).expect("its state");
+        one.alive = None;
+        Textfile::new(place).finish(&sent(0, 0.0));
+        // Simulates a process that was killed before it removed the state file.
+        fs::write(&state, bytes).expect("back");
+        Textfile::new(place).finish(&sent(0, 0.0));
+        assert_eq!(total(place).as_deref(), Some("3"));
+        assert!(!state.exists());
+    }
+
+    #[test]
+    fn damaged_state_files_are_skipped() {
+        let place = TempDir::new();
+        let place = place.0.as_path();
+        fs::create_dir(place.join(".realtime")).expect("a directory");
+        for (name, bytes) in [
+            ("1-a.json", "{"),
+            ("2-b.json", ""),
+            ("ended.json", "[1]"),
+            (
+                "3-c.json",
+                "{\"families\":[[\"no_such\",[[[],{\"Count\":1}]]]]}",
+            ),
+        ] {
+            fs::write(place.join(".realtime").join(name), bytes).expect("written");
+        }
+        Textfile::new(place).finish(&sent(2, 0.0));
+        assert_eq!(total(place).as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn requests_write_at_most_once_a_second() {
+        let place = TempDir::new();
+        let place = place.0.as_path();
+        let mut one = Textfile::new(place);
+        one.request_ended(10_000, &|| sent(1, 0.0));
+        one.request_ended(10_500, &|| sent(2, 0.0));
+        assert_eq!(total(place).as_deref(), Some("1"));
+        std::thread::sleep(Duration::from_millis(1010));
+        one.request_ended(11_600, &|| sent(3, 0.0));
+        assert_eq!(total(place).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn a_missing_directory_logs_a_warning() {
+        let place = Path::new("/nonexistent/textfile");
+        Textfile::new(place).finish(&sent(1, 0.0));
+        let mut one = Textfile::new(place);
+        one.loop_tick(1, &|| sent(1, 0.0));
+        assert!(crate::runtime::current()
+            .log
+            .drain()
+            .iter()
+            .any(|line| line.text.contains("metrics_textfile")));
     }
 }
