@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys::{self, nearest, with_env, Setting, BROKERS, TOP_LEVEL};
-use super::sources::{named_brokers, wrong, ArrayLayer, LayerOrigin, SettingsReader, Value};
-use super::{Environment, Layers, EMBEDDED};
+use super::sources::{ArrayLayer, LayerOrigin, SettingsReader};
+use super::{named_brokers, wrong, Environment, Layers, Value, EMBEDDED};
 use crate::error::{Error, Result};
 use crate::log::{Format, Level};
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::application::{addresses, is_kafka_driver, select, top};
 use super::properties::{collect, ClientKind};
-use super::sources::{wrong, ArrayLayer, Found, LayerOrigin, SettingsReader, Value};
+use super::sources::{ArrayLayer, Found, LayerOrigin, SettingsReader};
 use super::{
-    gateway, keys as k, security, topics, Acks, Delivery, Layers, Properties, TokenSource,
+    gateway, keys as k, security, topics, wrong, Acks, Delivery, Layers, Properties, TokenSource,
+    Value,
 };
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! The keys that a configuration may use, and the error for an unknown key.
 
-use super::sources::Value;
+use super::Value;
 use crate::error::{Error, Result};
 
 /// A setting and its other names: aliases, properties, INI setting, environment variable.
@@ -277,7 +277,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 /// The keys of the gateway's settings and their environment variables.
 pub(super) mod gateway {
     use super::{plain, renamed, with_env, Setting, ENCRYPTION_MASTER_KEY};
-    use crate::config::sources::{wrong, Value};
+    use crate::config::{wrong, Value};
     use crate::error::Result;
 
     settings! {

@@ -4,7 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::keys::{self, SECURITY};
 use super::properties::{is_secret, Properties};
-use super::sources::{Sources, Value};
+use super::sources::Sources;
+use super::Value;
 use crate::error::{Error, Result};
 
 /// The property that names the token source of a client. librdkafka does not know it.

@@ -4,7 +4,8 @@ use super::keys::{
     self, DEFAULT_PARTITIONS, DEFAULT_TOPIC, MAPPING_KEYS, TOPIC_MAPPING, TOPIC_PREFIX,
     TOPIC_STRATEGY,
 };
-use super::sources::{wrong, SettingsReader, Value};
+use super::sources::SettingsReader;
+use super::{wrong, Value};
 use crate::error::{Error, Result};
 use crate::topic::{
     is_control_topic, validate_topic, ChannelPattern, Mapping, TopicMap, TopicSpec, TopicStrategy,

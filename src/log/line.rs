@@ -1,5 +1,5 @@
-//! The text of a line. Secrets are removed from it: values of secret settings, credentials in URLs, private keys. Without a
-//! PSR logger it is written to standard error as logfmt, or as one JSON object per line.
+//! The text of a line. Secrets are removed from it: values of secret settings, credentials in URLs, private keys.
+//! Without a PSR logger it is written to standard error as logfmt, or as one JSON object per line.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
-//! `Toporia\Realtime\Message`: the PHP class around a message of the core, and the objects of received records. The object of
-//! a record becomes that of the next one if the callback kept no reference to it, which spares the allocations and the
-//! engine's work for a new object.
+//! `Toporia\Realtime\Message`: the PHP class around a message of the core, and the objects of received records. The
+//! object of a record becomes that of the next one if the callback kept no reference to it, which spares the
+//! allocations and the engine's work for a new object.
 
 use std::cell::Cell;
 use std::rc::Rc;

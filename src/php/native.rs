@@ -1,12 +1,12 @@
-//! What the engine calls in our objects. The methods that run for every message, as native functions of their own: `Realtime::broadcast()` and the getters of
-//! `Message`.
+//! What the engine calls in our objects. The methods that run for every message are native functions of their own:
+//! `Realtime::broadcast()` and the getters of `Message`.
 //!
 //! The functions that ext-php-rs generates parse arguments and set a jump buffer, which takes several times as long as
 //! a getter. The getters here neither run PHP code nor throw: in every other case (an argument, data that is not valid
 //! JSON, a panic) they call the generated function, which throws.
 //!
-//! Handlers of our objects: the callables of a broker for the garbage collector, as closures over `$this` would otherwise
-//! never be freed; what `var_dump()`, casts and `==` see of a message, which has no PHP properties.
+//! The handlers of our objects: the callables of a broker for the garbage collector, as closures over `$this` would
+//! otherwise never be freed; what `var_dump()`, casts and `==` see of a message, which has no PHP properties.
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;

@@ -1,5 +1,5 @@
-//! Broadcasting an event to one channel or several. The channel and event of the last broadcast are kept with everything
-//! that depends on them alone: most requests and workers broadcast the same event again and again.
+//! Broadcasting an event to one channel or several. The channel and event of the last broadcast are kept, with
+//! everything that depends on them alone: most requests and workers broadcast the same event again and again.
 
 use std::borrow::Cow;
 

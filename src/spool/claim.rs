@@ -1,4 +1,4 @@
-//! Exclusive replay of one spool file: records in order, progress, deletion after the last record. And what is set aside:
+//! Exclusive replay of one spool file: records in order, progress, deletion after the last record. What is set aside:
 //! records that can never be sent, readable, one JSON object per line in `failed/`; damaged files, or only their torn
 //! ends, in `damaged/`.
 

@@ -1,5 +1,5 @@
-//! Order, limits, stops, batches, failures and dead letters in the loop; at-most-once and exactly-once: commits, aborts,
-//! drops.
+//! Order, limits, stops, batches, failures and dead letters in the loop. At-most-once and exactly-once: commits,
+//! aborts, drops.
 
 use std::rc::Rc;
 
