@@ -1,6 +1,6 @@
 //! Creates a gateway's Kafka side: feed, cluster and recovery of one hub.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use super::broadcast::Broadcast;
 use super::cluster::Gateways;
 use super::feed::positions::{PartitionState, Positions};
 use super::feed::{Feed, FeedConfig, FeedSink, RawControlRecord};
-use super::hub::{Delivery, Hub};
+use super::hub::{Channels, Delivery, Hub};
 use super::limits::TokenBucket;
 use super::replay::replay_buffer::ReplayBuffer;
 use super::replay::Recovery;
@@ -38,7 +38,7 @@ const PER_SECOND: f64 = 100.0;
 
 /// Passes the feed's records to the replay buffer, then to the sockets; control records to the cluster.
 struct FeedDispatcher {
-    hub: Weak<Hub>,
+    channels: Arc<Channels>,
     replay_buffer: Option<Arc<ReplayBuffer>>,
     gateways: Arc<Gateways>,
     pacer: BacklogPacer,
@@ -62,15 +62,13 @@ impl FeedSink for FeedDispatcher {
         if let Some(replay_buffer) = &self.replay_buffer {
             replay_buffer.push(broadcast, timestamp_ms);
         }
-        let Some(hub) = self.hub.upgrade() else {
-            return;
-        };
         if live {
-            let delivery = hub.deliver(broadcast);
+            let delivery = self.channels.deliver(broadcast);
             self.pacer.after_delivery(&delivery, timestamp_ms);
         } else {
             let age = unix_ms().saturating_sub(u64::try_from(timestamp_ms).unwrap_or(0));
-            hub.cache_past_event(broadcast, Duration::from_millis(age));
+            self.channels
+                .cache_past_event(broadcast, Duration::from_millis(age));
         }
     }
 
@@ -115,7 +113,7 @@ impl KafkaBackend {
         // The control topics first, so that the feed finds them in its first refresh.
         gateways.start(hub, &positions)?;
         let dispatcher = FeedDispatcher {
-            hub: Arc::downgrade(hub),
+            channels: Arc::clone(hub.channels()),
             replay_buffer: replay_buffer.clone(),
             gateways: Arc::clone(&gateways),
             pacer: BacklogPacer::default(),

@@ -186,7 +186,7 @@ impl Gateway {
         }
         let mut broadcast = Broadcast::new(channel, event, &crate::ids::new_id(), text);
         broadcast.except = except;
-        let delivery = self.hub.deliver(&Arc::new(broadcast));
+        let delivery = self.hub.channels().deliver(&Arc::new(broadcast));
         Ok(delivery.sockets)
     }
 

@@ -65,7 +65,7 @@ impl Cluster for SingleNode {
                 let mut broadcast = Broadcast::new(&event.channel, &event.event, &id, data);
                 broadcast.except = event.except;
                 broadcast.exact = true;
-                hub.deliver(&Arc::new(broadcast));
+                hub.channels().deliver(&Arc::new(broadcast));
             }
             Ok(())
         })

@@ -13,7 +13,7 @@ use super::producers::ControlProducer;
 use super::state::{ClusterState, SUSPENDED_AFTER};
 use super::webhook_events::{envelope, CacheMisses, SubscriptionCounts, WebhookEvent};
 use super::webhooks::{SentWebhook, Webhooks};
-use super::wire::{Body, ControlRecord, PresenceMember};
+use super::wire::{Body, ControlRecord};
 use super::{split_response, ActorStatus, Command, Effect, PendingRequests, Timing};
 use crate::config::gateway_settings::{EventKind, Settings};
 use crate::config::BrokerConfig;
@@ -137,21 +137,20 @@ impl Actor {
             match effect {
                 Effect::AddMember { node, member } => {
                     let node = NodeId::from(node.as_str());
-                    hub.presence().add(&node, &member.c, member.s, &member.m);
+                    hub.presence().add(&node, &member.channel, member.socket, &member.member);
                 }
                 Effect::RemoveMember { node, channel, socket } => {
                     let node = NodeId::from(node.as_str());
                     hub.presence().remove(&node, &channel, socket);
                 }
                 Effect::ReplaceMembers { node, members } => {
-                    let members: Vec<Membership> = members.into_iter().map(Into::into).collect();
                     let node = NodeId::from(node.as_str());
                     hub.presence().replace_node(&node, &members);
                 }
                 Effect::RemoveNode { node } => {
                     self.requests.node_removed(&node, now);
                     self.client_sequences.remove(&node);
-                    hub.presence().drop_node(&NodeId::from(node.as_str()));
+                    hub.presence().replace_node(&NodeId::from(node.as_str()), &[]);
                 }
                 Effect::SendSnapshot => self.snapshot_due = true,
                 Effect::RequestSnapshot { of } => self.producer.send(Body::Gap { of }),
@@ -356,10 +355,10 @@ impl Actor {
             if let Some((c, n)) = self.announcements.take_first(&channel, Instant::now()) {
                 self.producer.send(Body::Occupied { c, n });
             }
-            self.producer.send(Body::Join(PresenceMember {
-                c: channel,
-                s: socket,
-                m: member,
+            self.producer.send(Body::Join(Membership {
+                channel: channel,
+                socket: socket,
+                member: member,
             }));
         }
     }
@@ -469,7 +468,8 @@ impl Actor {
             return;
         };
         if let Some(hub) = self.hub.upgrade() {
-            hub.client_event_from_remote(&c, &e, &d, u.as_deref());
+            hub.channels()
+                .client_event_from_remote(&c, &e, &d, u.as_deref());
         }
     }
 

@@ -35,10 +35,10 @@ use tokio::sync::{oneshot, watch};
 
 use self::producers::EventPublisher;
 use self::webhook_events::WebhookEvent;
-use self::wire::PresenceMember;
 use super::backend::{AdminRequest, AdminResponse, ApiEvent, BoxFuture, Cluster, SocketEvent};
 use super::feed::positions::Positions;
 use super::feed::{RawControlRecord, TopicRole};
+use super::hub::presence::Membership;
 use super::hub::Hub;
 use super::protocol::incoming::Member;
 use super::protocol::SocketId;
@@ -85,7 +85,7 @@ pub enum Effect {
     /// A member of another gateway joined.
     AddMember {
         node: String,
-        member: PresenceMember,
+        member: Membership,
     },
     /// A member of another gateway left.
     RemoveMember {
@@ -96,7 +96,7 @@ pub enum Effect {
     /// A snapshot of another gateway is complete.
     ReplaceMembers {
         node: String,
-        members: Vec<PresenceMember>,
+        members: Vec<Membership>,
     },
     /// Another gateway was removed.
     RemoveNode {

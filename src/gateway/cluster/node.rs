@@ -9,7 +9,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::wire::{Body, PresenceMember};
+use super::wire::Body;
+use crate::gateway::hub::presence::Membership;
 use crate::gateway::limits::TokenBucket;
 use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
@@ -36,7 +37,7 @@ pub(super) struct Node {
 #[derive(Debug, Default)]
 pub(super) struct PartialSnapshot {
     next: u32,
-    pub members: Vec<PresenceMember>,
+    pub members: Vec<Membership>,
     pub channels: Vec<(String, usize)>,
 }
 
@@ -73,9 +74,11 @@ impl Node {
     }
 
     /// Adds a member; false if the socket was one before.
-    pub fn join(&mut self, member: &PresenceMember) -> bool {
-        let channel_members = self.members.entry(member.c.clone()).or_default();
-        channel_members.insert(member.s, member.m.clone()).is_none()
+    pub fn join(&mut self, member: &Membership) -> bool {
+        let channel_members = self.members.entry(member.channel.clone()).or_default();
+        channel_members
+            .insert(member.socket, member.member.clone())
+            .is_none()
     }
 
     pub fn leave(&mut self, channel: &str, socket: SocketId) -> Option<Member> {
@@ -101,7 +104,7 @@ impl Node {
         &mut self,
         part: u32,
         of: u32,
-        members: Vec<PresenceMember>,
+        members: Vec<Membership>,
         channels: Vec<(String, usize)>,
     ) -> Option<PartialSnapshot> {
         if self.synced {
@@ -161,7 +164,7 @@ const MAX_PART_BYTES: usize = 200 << 10;
 /// A channel and its number of sockets; 0 when it was vacated.
 type Announcement = (String, usize);
 /// A part of a snapshot: members and occupied channels.
-type Part = (Vec<PresenceMember>, Vec<(String, usize)>);
+type Part = (Vec<Membership>, Vec<(String, usize)>);
 
 /// Members and occupied channels of this node, and the channels that were announced.
 pub(super) struct Announcements {
@@ -259,10 +262,10 @@ impl Announcements {
         self.announced.clone_from(&self.occupied);
         let members = self.members.iter().flat_map(|(channel, channel_members)| {
             channel_members.iter().map(|(socket, member)| {
-                Body::Join(PresenceMember {
-                    c: channel.clone(),
-                    s: *socket,
-                    m: member.clone(),
+                Body::Join(Membership {
+                    channel: channel.clone(),
+                    socket: *socket,
+                    member: member.clone(),
                 })
             })
         });
@@ -295,10 +298,10 @@ impl Announcements {
                 }
                 bytes += member.user_id.len() + member.user_info.as_ref().map_or(0, String::len);
                 if let Some((members, _)) = all.last_mut() {
-                    members.push(PresenceMember {
-                        c: channel.clone(),
-                        s: *socket,
-                        m: member.clone(),
+                    members.push(Membership {
+                        channel: channel.clone(),
+                        socket: *socket,
+                        member: member.clone(),
                     });
                 }
             }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use super::node::{Node, PartialSnapshot, RemovedNodes};
 use super::webhook_events::{WebhookEvent, WebhookState};
-use super::wire::{Body, ControlRecord, PresenceMember};
+use super::wire::{Body, ControlRecord};
 use super::{Effect, Timing};
+use crate::gateway::hub::presence::Membership;
 use crate::gateway::protocol::SocketId;
 
 /// A tick delayed by this much means that the process was suspended, ms.
@@ -205,14 +206,14 @@ impl ClusterState {
         }
     }
 
-    fn join(&mut self, id: &str, member: PresenceMember, cause: &str) {
+    fn join(&mut self, id: &str, member: Membership, cause: &str) {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
         if node.join(&member) {
-            let events = self
-                .webhook_state
-                .add_member(&member.c, &member.m.user_id, cause);
+            let events =
+                self.webhook_state
+                    .add_member(&member.channel, &member.member.user_id, cause);
             self.emit_webhook(events);
             if id != self.own {
                 let node = id.to_owned();
@@ -260,7 +261,7 @@ impl ClusterState {
         id: &str,
         part: u32,
         of: u32,
-        members: Vec<PresenceMember>,
+        members: Vec<Membership>,
         channels: Vec<(String, usize)>,
         cause: &str,
     ) {

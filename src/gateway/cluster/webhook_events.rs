@@ -305,7 +305,12 @@ impl SubscriptionCounts {
     ) {
         let data = format!("{{\"subscription_count\":{count}}}");
         if self.tells_subscribers {
-            hub.send_to_members(channel, "pusher_internal:subscription_count", &data, None);
+            hub.channels().send_to_subscribers(
+                channel,
+                "pusher_internal:subscription_count",
+                &data,
+                None,
+            );
         }
         if self.has_webhook && is_leader {
             let kind = EventKind::SubscriptionCount;

@@ -14,24 +14,6 @@ use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::Keys;
 
-/// A socket's membership of a presence channel. The short names keep records small.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PresenceMember {
-    pub c: String,
-    pub s: SocketId,
-    pub m: Member,
-}
-
-impl From<PresenceMember> for Membership {
-    fn from(member: PresenceMember) -> Self {
-        Self {
-            channel: member.c,
-            socket: member.s,
-            member: member.m,
-        }
-    }
-}
-
 /// The message of a control record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,7 +24,7 @@ pub enum Body {
     #[serde(rename = "beat")]
     Heartbeat { m: usize, c: usize },
     /// A socket joined a presence channel.
-    Join(PresenceMember),
+    Join(Membership),
     /// A socket left a presence channel.
     Leave { c: String, s: SocketId },
     /// A channel became occupied or vacated.
@@ -56,7 +38,7 @@ pub enum Body {
         /// Number of the part, from 0.
         part: u32,
         of: u32,
-        m: Vec<PresenceMember>,
+        m: Vec<Membership>,
         o: Vec<(String, usize)>,
     },
     /// Records of a node are missing: it must send a snapshot.
@@ -245,10 +227,10 @@ mod tests {
     #[test]
     fn every_body_survives_a_round_trip() {
         let socket: SocketId = "1.2".parse().expect("an id");
-        let member = PresenceMember {
-            c: "presence-a".to_owned(),
-            s: socket,
-            m: Member {
+        let member = Membership {
+            channel: "presence-a".to_owned(),
+            socket: socket,
+            member: Member {
                 user_id: "7".to_owned(),
                 user_info: Some("{}".to_owned()),
             },

@@ -3,31 +3,27 @@
 mod cache;
 mod channel;
 mod channels;
-mod deliver;
 pub mod presence;
 
 pub use channel::{Channel, Delivery};
+pub use channels::{Channels, JoinError};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 
-use self::cache::Cache;
-use self::channel::{ChannelState, HeldEvents, RecoveryState, Subscriber};
-use self::channels::Channels;
 use self::presence::{NodeId, Presence};
-use super::backend::{
-    AdminRequest, AdminResponse, Cluster, ConnectionInfo, History, SocketEvent, Target,
-};
-use super::limits::{Limit, LimitWarnings, TokenBucket};
+use super::backend::{AdminRequest, AdminResponse, Cluster, ConnectionInfo, History, Target};
+use super::limits::TokenBucket;
+use super::protocol::frame;
 use super::protocol::incoming::Member;
-use super::protocol::{frame, Close, SocketId};
+use super::protocol::{Close, SocketId};
 use super::session::Socket;
-use crate::config::gateway_settings::{EventKind, Settings};
+use crate::config::gateway_settings::Settings;
 use crate::metrics::catalog::Counters;
-use crate::topic::socket_channel::UndeliverableLog;
 use crate::topic::socket_channel::{ChannelKind, Name};
 
 /// Presence subscriptions of all sockets: per second, and in a burst such as that of clients that reconnect after a
@@ -42,15 +38,11 @@ pub struct Hub {
     settings: Arc<Settings>,
     counters: Arc<Counters>,
     node: NodeId,
-    channels: Channels,
+    channels: Arc<Channels>,
     sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
     users: Mutex<HashMap<Box<str>, HashSet<SocketId>>>,
     presence: Presence,
     presence_joins: Mutex<TokenBucket>,
-    cache: Mutex<Cache>,
-    undeliverable: UndeliverableLog,
-    limit_warnings: LimitWarnings,
-    cluster: OnceLock<Arc<dyn Cluster>>,
     history: OnceLock<Arc<dyn History>>,
 }
 
@@ -58,21 +50,19 @@ impl Hub {
     /// Creates an empty hub. [`Self::attach`] must be called before the first socket.
     #[must_use]
     pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new_cyclic(|hub| Self {
-            node: NodeId::new(),
-            channels: Channels::new(settings.max_channels, &counters),
+        let node = NodeId::new();
+        let channels = Arc::new(Channels::new(&settings, &counters));
+        Arc::new(Self {
             sockets: Mutex::default(),
             users: Mutex::default(),
-            presence: Presence::new(hub.clone()),
+            presence: Presence::new(&channels, node.clone()),
             presence_joins: Mutex::new(TokenBucket::new(
                 PRESENCE_JOINS_PER_SECOND,
                 PRESENCE_JOINS_BURST,
                 Instant::now(),
             )),
-            cache: Mutex::new(Cache::new(settings.max_cache, settings.cache_ttl)),
-            undeliverable: UndeliverableLog::default(),
-            limit_warnings: LimitWarnings::default(),
-            cluster: OnceLock::new(),
+            channels,
+            node,
             history: OnceLock::new(),
             settings,
             counters,
@@ -81,7 +71,7 @@ impl Hub {
 
     /// Sets the connection to the other gateways and the history; only the first call has an effect.
     pub fn attach(&self, cluster: Arc<dyn Cluster>, history: Arc<dyn History>) {
-        let _ = self.cluster.set(cluster);
+        self.channels.attach(cluster);
         let _ = self.history.set(history);
     }
 
@@ -90,11 +80,6 @@ impl Hub {
         self.presence_joins
             .lock()
             .charge_at_most(now, MAX_PRESENCE_JOIN_DELAY)
-    }
-
-    /// Logs that a limit was reached.
-    pub(in crate::gateway) fn warn_limit(&self, limit: Limit<'_>) {
-        self.limit_warnings.warn(limit, &self.settings);
     }
 
     #[must_use]
@@ -113,6 +98,11 @@ impl Hub {
         &self.node
     }
 
+    #[must_use]
+    pub fn channels(&self) -> &Arc<Channels> {
+        &self.channels
+    }
+
     /// Presence members of all gateways.
     #[must_use]
     pub fn presence(&self) -> &Presence {
@@ -122,7 +112,7 @@ impl Hub {
     /// `None` before [`Self::attach`].
     #[must_use]
     pub fn cluster(&self) -> Option<&Arc<dyn Cluster>> {
-        self.cluster.get()
+        self.channels.cluster()
     }
 
     /// `None` before [`Self::attach`].
@@ -191,106 +181,12 @@ impl Hub {
     ) -> Result<Arc<Channel>, JoinError> {
         match member {
             Some(member) if name.kind == ChannelKind::Presence => {
-                self.presence.join(self, socket, name, member, holding)
+                self.presence.join(socket, name, member, holding)
             }
-            _ => self.add_subscriber(socket, name, b"\"{}\"", holding),
-        }
-    }
-
-    /// Adds a subscriber and sends it `subscription_succeeded` with the data `success`.
-    pub(in crate::gateway) fn add_subscriber(
-        &self,
-        socket: &Arc<Socket>,
-        name: &Name<'_>,
-        success: &[u8],
-        holding: bool,
-    ) -> Result<Arc<Channel>, JoinError> {
-        loop {
-            let channel = self
-                .channels
-                .find_or_create(name)
-                .ok_or(JoinError::TooManyChannels)?;
-            let mut state = channel.state.lock();
-            if state.removed {
-                continue;
+            _ => {
+                let success = b"\"{}\"";
+                self.channels.add_subscriber(socket, name, success, holding)
             }
-            if state.subscribers.contains_key(&socket.id) {
-                socket.push(succeeded_frame(name.full, success));
-                drop(state);
-                return Ok(channel);
-            }
-            if !socket.track(&channel) {
-                // The connection ended at the same time.
-                self.remove_if_empty(&channel, &mut state);
-                return Err(JoinError::Closed);
-            }
-            socket.push(succeeded_frame(name.full, success));
-            let recovery = holding.then(|| {
-                Box::new(RecoveryState::Holding {
-                    events: HeldEvents::new(socket),
-                    overflow: false,
-                })
-            });
-            state.subscribers.insert(
-                socket.id,
-                Subscriber {
-                    socket: Arc::clone(socket),
-                    recovery,
-                },
-            );
-            self.counters.subscriptions.add_one();
-            if name.cache && !holding {
-                self.send_cached(socket, name, &channel);
-            }
-            let subscribers = state.subscribers.len();
-            if subscribers == 1 || self.settings.subscription_count {
-                if let Some(cluster) = self.cluster() {
-                    cluster.occupied(name.full, subscribers);
-                }
-            }
-            drop(state);
-            return Ok(channel);
-        }
-    }
-
-    fn send_cached(&self, socket: &Socket, name: &Name<'_>, channel: &Arc<Channel>) {
-        let cached = self.cached_event(name).map(|(broadcast, _)| broadcast);
-        if let Some(broadcast) = cached.filter(|b| !socket.is_excluded(b.except)) {
-            channel.push(socket, channel.frame(&broadcast), &broadcast);
-            return;
-        }
-        socket.push(frame::event(
-            "pusher:cache_miss",
-            name.full,
-            Some(b"\"{}\""),
-            None,
-        ));
-        if self.settings.has_webhook(EventKind::CacheMiss) {
-            if let Some(cluster) = self.cluster() {
-                cluster.socket_event(SocketEvent::CacheMiss {
-                    channel: name.full.to_owned(),
-                });
-            }
-        }
-    }
-
-    /// Ends a recovery with the result of [`crate::gateway::backend::History`].
-    pub(in crate::gateway) fn finish_replay(
-        &self,
-        channel: &Arc<Channel>,
-        socket: SocketId,
-        replay: &crate::gateway::backend::Replay,
-    ) {
-        let name = Name::parse(channel.name()).filter(|name| name.cache);
-        let recovered = channel.finish_replay(socket, replay, |socket| {
-            if let Some(name) = &name {
-                self.send_cached(socket, name, channel);
-            }
-        });
-        match recovered {
-            Some(true) => self.counters.recovered.add_one(),
-            Some(false) => self.counters.not_recovered.add_one(),
-            None => {}
         }
     }
 
@@ -303,39 +199,27 @@ impl Hub {
         true
     }
 
-    pub(super) fn remove_subscriber(&self, channel: &Arc<Channel>, id: SocketId) {
+    fn remove_subscriber(&self, channel: &Arc<Channel>, id: SocketId) {
         if channel.kind() == ChannelKind::Presence {
-            self.presence.leave(self, channel, id);
+            self.presence.leave(channel, id);
         } else {
-            self.drop_subscriber(channel, id);
+            self.channels.drop_subscriber(channel, id);
         }
     }
 
-    /// Removes a subscriber, and the channel after its last subscriber.
-    pub(in crate::gateway) fn drop_subscriber(&self, channel: &Arc<Channel>, id: SocketId) {
-        let mut state = channel.state.lock();
-        if state.subscribers.remove(&id).is_none() {
-            return;
-        }
-        self.counters.subscriptions.sub(1);
-        let subscribers = state.subscribers.len();
-        if subscribers == 0 || self.settings.subscription_count {
-            if let Some(cluster) = self.cluster() {
-                cluster.occupied(channel.name(), subscribers);
-            }
-        }
-        self.remove_if_empty(channel, &mut state);
-    }
-
-    fn remove_if_empty(&self, channel: &Arc<Channel>, state: &mut ChannelState) {
-        if state.subscribers.is_empty() {
-            state.removed = true;
-            self.channels.remove(channel);
-        } else if state.subscribers.capacity() > 64
-            && state.subscribers.len() * 4 < state.subscribers.capacity()
-        {
-            state.subscribers.shrink_to_fit();
-        }
+    /// Relays a client event of a local socket to the other subscribers, on all gateways.
+    pub(in crate::gateway) fn client_event(
+        &self,
+        sender: &Socket,
+        channel: &Channel,
+        event: &str,
+        data: &RawValue,
+    ) {
+        let user = (channel.kind() == ChannelKind::Presence)
+            .then(|| self.presence.user_of(channel.name(), sender.id))
+            .flatten();
+        self.channels
+            .client_event(sender, channel, event, data, user);
     }
 
     /// Answers a query, or carries out a command, for this gateway.
@@ -408,7 +292,7 @@ impl Hub {
         let mut count = 0;
         for socket in self.matching_sockets(target) {
             if self.unsubscribe_socket(&socket, channel) {
-                socket.push(crate::gateway::protocol::frame::subscription_error(
+                socket.push(frame::subscription_error(
                     channel,
                     401,
                     "The subscription was ended by the server.",
@@ -443,10 +327,7 @@ impl Hub {
     fn is_member(&self, socket: &Socket, user: &str) -> bool {
         let channels = socket.channels();
         channels.iter().any(|channel| {
-            self.presence
-                .user_of(&self.node, channel.name(), socket.id)
-                .as_deref()
-                == Some(user)
+            self.presence.user_of(channel.name(), socket.id).as_deref() == Some(user)
         })
     }
 
@@ -467,32 +348,7 @@ impl Hub {
     }
 }
 
-/// Why the hub refused a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JoinError {
-    /// The gateway has reached `max_channels`.
-    TooManyChannels,
-    /// The presence channel has reached `max_members`.
-    TooManyMembers,
-    /// The presence channel's member list has reached `max_presence_bytes`.
-    MemberListTooLarge,
-    /// The connection has ended.
-    Closed,
-}
-
-fn succeeded_frame(channel: &str, data: &[u8]) -> bytes::Bytes {
-    frame::event(
-        "pusher_internal:subscription_succeeded",
-        channel,
-        Some(data),
-        None,
-    )
-}
-
 fn disconnect(socket: &Socket, why: &str) {
-    socket.push(crate::gateway::protocol::frame::error(
-        Close::Unauthorized.code(),
-        why,
-    ));
+    socket.push(frame::error(Close::Unauthorized.code(), why));
     socket.close(Close::Unauthorized, why);
 }

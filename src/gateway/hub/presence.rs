@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
-use super::{Channel, Hub, JoinError};
+use super::channel::Channel;
+use super::channels::{Channels, JoinError};
 use crate::gateway::protocol::frame::{quote_into, quoted};
 use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
@@ -20,20 +22,13 @@ pub struct NodeId(Arc<str>);
 
 impl NodeId {
     /// Creates an id; ids sort by their time of creation.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(crate::ids::new_id().into())
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Default for NodeId {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -49,406 +44,87 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// A change of the users of a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A user's first socket was added.
-    Added { channel: String, user_id: String },
-    /// A user's last socket was removed.
-    Removed { channel: String, user_id: String },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A socket's membership of a presence channel. The short names keep control records small.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
+    #[serde(rename = "c")]
     pub channel: String,
+    #[serde(rename = "s")]
     pub socket: SocketId,
+    #[serde(rename = "m")]
     pub member: Member,
 }
 
-/// Members of all presence channels.
-pub struct Presence {
-    hub: Weak<Hub>,
-    channels: Mutex<HashMap<String, PresenceChannel>>,
-}
-
-impl Presence {
-    pub(in crate::gateway) fn new(hub: Weak<Hub>) -> Self {
-        Self {
-            hub,
-            channels: Mutex::default(),
-        }
-    }
-
-    /// Another gateway's socket joined.
-    pub fn add(
-        &self,
-        node: &NodeId,
-        channel: &str,
-        socket: SocketId,
-        member: &Member,
-    ) -> Vec<Change> {
-        let mut channels = self.channels.lock();
-        self.add_socket(&mut channels, (node.clone(), socket), channel, member)
-            .into_iter()
-            .collect()
-    }
-
-    /// Another gateway's socket left.
-    pub fn remove(&self, node: &NodeId, channel: &str, socket: SocketId) -> Vec<Change> {
-        let mut channels = self.channels.lock();
-        self.remove_socket(&mut channels, &(node.clone(), socket), channel)
-            .into_iter()
-            .collect()
-    }
-
-    /// Removes all sockets of another gateway.
-    pub fn drop_node(&self, node: &NodeId) -> Vec<Change> {
-        self.replace_node(node, &[])
-    }
-
-    /// Replaces all members of another gateway by a snapshot.
-    pub fn replace_node(&self, node: &NodeId, members: &[Membership]) -> Vec<Change> {
-        let mut channels = self.channels.lock();
-        let wanted: HashMap<(&str, SocketId), &Member> = members
-            .iter()
-            .map(|m| ((m.channel.as_str(), m.socket), &m.member))
-            .collect();
-        let mut gone: Vec<(String, SocketId)> = Vec::new();
-        for (channel, presence_channel) in channels.iter() {
-            for user in &presence_channel.users {
-                for (_, socket) in user
-                    .sockets
-                    .iter()
-                    .map(|p| &p.key)
-                    .filter(|(of, _)| of == node)
-                {
-                    let stays = wanted
-                        .get(&(channel.as_str(), *socket))
-                        .is_some_and(|member| member.user_id == user.id);
-                    if !stays {
-                        gone.push((channel.clone(), *socket));
-                    }
-                }
-            }
-        }
-        // Added first: a user whose socket was replaced did not leave.
-        let mut changes = Vec::new();
-        for membership in members {
-            let key = (node.clone(), membership.socket);
-            let moved = gone.iter().any(|(channel, socket)| {
-                *channel == membership.channel && *socket == membership.socket
-            });
-            if moved {
-                changes.extend(self.remove_socket(&mut channels, &key, &membership.channel));
-            }
-            changes.extend(self.add_socket(
-                &mut channels,
-                key,
-                &membership.channel,
-                &membership.member,
-            ));
-        }
-        for (channel, socket) in gone {
-            let still_wanted = wanted.contains_key(&(channel.as_str(), socket));
-            if !still_wanted {
-                changes.extend(self.remove_socket(
-                    &mut channels,
-                    &(node.clone(), socket),
-                    &channel,
-                ));
-            }
-        }
-        changes
-    }
-
-    /// Users of a channel on all gateways with their info (JSON), in the order in which they joined.
-    #[must_use]
-    pub fn members(&self, channel: &str) -> Vec<Member> {
-        let channels = self.channels.lock();
-        channels
-            .get(channel)
-            .map_or_else(Vec::new, |presence_channel| {
-                presence_channel
-                    .users
-                    .iter()
-                    .map(|user| Member {
-                        user_id: user.id.clone(),
-                        user_info: user.info().map(str::to_owned),
-                    })
-                    .collect()
-            })
-    }
-
-    /// Number of users of a channel.
-    #[must_use]
-    pub fn count(&self, channel: &str) -> usize {
-        self.channels
-            .lock()
-            .get(channel)
-            .map_or(0, |r| r.users.len())
-    }
-
-    /// All memberships of a node's sockets.
-    #[must_use]
-    pub fn snapshot(&self, node: &NodeId) -> Vec<Membership> {
-        let channels = self.channels.lock();
-        let mut all = Vec::new();
-        for (channel, presence_channel) in channels.iter() {
-            for user in &presence_channel.users {
-                for member_socket in &user.sockets {
-                    if member_socket.key.0 == *node {
-                        all.push(Membership {
-                            channel: channel.clone(),
-                            socket: member_socket.key.1,
-                            member: Member {
-                                user_id: user.id.clone(),
-                                user_info: member_socket.info.as_deref().map(str::to_owned),
-                            },
-                        });
-                    }
-                }
-            }
-        }
-        all
-    }
-
-    /// The user of a socket on a channel.
-    #[must_use]
-    pub fn user_of(&self, node: &NodeId, channel: &str, socket: SocketId) -> Option<String> {
-        let channels = self.channels.lock();
-        let presence_channel = channels.get(channel)?;
-        let at = presence_channel.user_index_of(&(node.clone(), socket))?;
-        Some(presence_channel.users[at].id.clone())
-    }
-
-    /// Subscribes a socket of this gateway. The member list it receives and the events of the other members are
-    /// consistent.
-    pub(in crate::gateway) fn join(
-        &self,
-        hub: &Hub,
-        socket: &Arc<Socket>,
-        name: &Name<'_>,
-        member: &Member,
-        holding: bool,
-    ) -> Result<Arc<Channel>, JoinError> {
-        let mut channels = self.channels.lock();
-        let key = (hub.node().clone(), socket.id);
-        let presence_channel = channels.entry(name.full.to_owned()).or_default();
-        let is_new = presence_channel.user_index(&member.user_id).is_none()
-            && presence_channel.user_index_of(&key).is_none();
-        let settings = hub.settings();
-        let size = presence_channel.size() + size(&member.user_id, member.user_info.as_deref());
-        let refused = if is_new && presence_channel.users.len() >= settings.max_members {
-            Some(JoinError::TooManyMembers)
-        } else if is_new && size > settings.max_presence_bytes {
-            Some(JoinError::MemberListTooLarge)
-        } else {
-            None
-        };
-        if let Some(why) = refused {
-            remove_if_empty(&mut channels, name.full);
-            return Err(why);
-        }
-        let was_there = presence_channel.user_index_of(&key).is_some();
-        let first = presence_channel.add(key.clone(), member);
-        let success = presence_channel.success();
-        match hub.add_subscriber(socket, name, &success, holding) {
-            Ok(joined) => {
-                if first {
-                    self.send_member_added(name.full, member, Some(socket.id));
-                }
-                if !was_there {
-                    if let Some(cluster) = hub.cluster() {
-                        cluster.joined(name.full, socket.id, member);
-                    }
-                }
-                Ok(joined)
-            }
-            Err(why) => {
-                if !was_there {
-                    if let Some(presence_channel) = channels.get_mut(name.full) {
-                        presence_channel.remove(&key);
-                    }
-                    remove_if_empty(&mut channels, name.full);
-                }
-                Err(why)
-            }
-        }
-    }
-
-    /// Unsubscribes a socket of this gateway.
-    pub(in crate::gateway) fn leave(&self, hub: &Hub, channel: &Arc<Channel>, socket: SocketId) {
-        let mut channels = self.channels.lock();
-        hub.drop_subscriber(channel, socket);
-        let key = (hub.node().clone(), socket);
-        let Some(presence_channel) = channels.get_mut(channel.name()) else {
-            return;
-        };
-        let Some((user, last)) = presence_channel.remove(&key) else {
-            return;
-        };
-        remove_if_empty(&mut channels, channel.name());
-        if last {
-            self.send_member_removed(channel.name(), &user);
-        }
-        if let Some(cluster) = hub.cluster() {
-            cluster.left(channel.name(), socket);
-        }
-    }
-
-    fn add_socket(
-        &self,
-        channels: &mut HashMap<String, PresenceChannel>,
-        key: SocketKey,
-        channel: &str,
-        member: &Member,
-    ) -> Option<Change> {
-        let presence_channel = channels.entry(channel.to_owned()).or_default();
-        presence_channel.add(key, member).then(|| {
-            self.send_member_added(channel, member, None);
-            Change::Added {
-                channel: channel.to_owned(),
-                user_id: member.user_id.clone(),
-            }
-        })
-    }
-
-    fn remove_socket(
-        &self,
-        channels: &mut HashMap<String, PresenceChannel>,
-        key: &SocketKey,
-        channel: &str,
-    ) -> Option<Change> {
-        let (user_id, last) = channels.get_mut(channel)?.remove(key)?;
-        remove_if_empty(channels, channel);
-        last.then(|| {
-            self.send_member_removed(channel, &user_id);
-            Change::Removed {
-                channel: channel.to_owned(),
-                user_id,
-            }
-        })
-    }
-
-    fn send_member_added(&self, channel: &str, member: &Member, except: Option<SocketId>) {
-        let Some(hub) = self.hub.upgrade() else {
-            return;
-        };
-        let mut data = b"{\"user_id\":".to_vec();
-        quote_into(&mut data, member.user_id.as_bytes());
-        if let Some(info) = &member.user_info {
-            data.extend_from_slice(b",\"user_info\":");
-            data.extend_from_slice(info.as_bytes());
-        }
-        data.push(b'}');
-        let data = String::from_utf8_lossy(&data);
-        hub.send_to_members(channel, "pusher_internal:member_added", &data, except);
-    }
-
-    fn send_member_removed(&self, channel: &str, user_id: &str) {
-        let Some(hub) = self.hub.upgrade() else {
-            return;
-        };
-        let data = [b"{\"user_id\":".as_slice(), &quoted(user_id), b"}"].concat();
-        let data = String::from_utf8_lossy(&data);
-        hub.send_to_members(channel, "pusher_internal:member_removed", &data, None);
-    }
-}
-
-fn remove_if_empty(channels: &mut HashMap<String, PresenceChannel>, channel: &str) {
-    if channels
-        .get(channel)
-        .is_some_and(|presence_channel| presence_channel.users.is_empty())
-    {
-        channels.remove(channel);
-    }
-}
-
 /// A socket of a gateway.
-pub(super) type SocketKey = (NodeId, SocketId);
+type SocketKey = (NodeId, SocketId);
 
-/// A member's socket, with the user info of its subscription.
-pub(super) struct MemberSocket {
-    pub key: SocketKey,
-    pub info: Option<Arc<str>>,
-}
-
-/// A user with its sockets on all gateways.
-pub(super) struct User {
-    pub id: String,
-    pub sockets: Vec<MemberSocket>,
+/// A user with its sockets on all gateways, in the order of their subscriptions, each with the user info of its
+/// subscription.
+struct User {
+    id: String,
+    sockets: Vec<(SocketKey, Option<String>)>,
 }
 
 impl User {
     /// The user info of the oldest socket.
-    pub fn info(&self) -> Option<&str> {
-        self.sockets.first()?.info.as_deref()
+    fn info(&self) -> Option<&str> {
+        self.sockets.first()?.1.as_deref()
     }
 }
 
+/// The users of a channel, in the order in which they joined.
 #[derive(Default)]
-pub(super) struct PresenceChannel {
-    pub users: Vec<User>,
-}
+struct PresenceChannel(Vec<User>);
 
 impl PresenceChannel {
-    pub fn user_index(&self, id: &str) -> Option<usize> {
-        self.users.iter().position(|user| user.id == id)
+    fn has_user(&self, id: &str) -> bool {
+        self.0.iter().any(|user| user.id == id)
     }
 
-    pub fn user_index_of(&self, key: &SocketKey) -> Option<usize> {
-        self.users.iter().position(|user| {
-            user.sockets
-                .iter()
-                .any(|member_socket| member_socket.key == *key)
-        })
+    fn index_of(&self, key: &SocketKey) -> Option<usize> {
+        let has = |user: &User| user.sockets.iter().any(|(known, _)| known == key);
+        self.0.iter().position(has)
     }
 
     /// Approximate size of all members in `subscription_succeeded`, in bytes.
-    pub fn size(&self) -> usize {
-        self.users
-            .iter()
-            .map(|user| size(&user.id, user.info()))
-            .sum()
+    fn size(&self) -> usize {
+        let users = self.0.iter();
+        users.map(|user| size(&user.id, user.info())).sum()
     }
 
     /// Adds a socket; true for a user's first. A known socket is not changed.
-    pub fn add(&mut self, key: SocketKey, member: &Member) -> bool {
-        if self.user_index_of(&key).is_some() {
+    fn add(&mut self, key: SocketKey, member: &Member) -> bool {
+        if self.index_of(&key).is_some() {
             return false;
         }
-        let member_socket = MemberSocket {
-            key,
-            info: member.user_info.as_deref().map(Arc::from),
-        };
-        if let Some(at) = self.user_index(&member.user_id) {
-            self.users[at].sockets.push(member_socket);
+        let socket = (key, member.user_info.clone());
+        if let Some(user) = self.0.iter_mut().find(|user| user.id == member.user_id) {
+            user.sockets.push(socket);
             return false;
         }
-        self.users.push(User {
+        self.0.push(User {
             id: member.user_id.clone(),
-            sockets: vec![member_socket],
+            sockets: vec![socket],
         });
         true
     }
 
     /// Removes a socket; returns its user, and whether it was the user's last socket.
-    pub fn remove(&mut self, key: &SocketKey) -> Option<(String, bool)> {
-        let at = self.user_index_of(key)?;
-        let user = &mut self.users[at];
-        user.sockets
-            .retain(|member_socket| member_socket.key != *key);
+    fn remove(&mut self, key: &SocketKey) -> Option<(String, bool)> {
+        let at = self.index_of(key)?;
+        let user = &mut self.0[at];
+        user.sockets.retain(|(known, _)| known != key);
         let (id, last) = (user.id.clone(), user.sockets.is_empty());
         if last {
-            self.users.remove(at);
+            self.0.remove(at);
         }
         Some((id, last))
     }
 
     /// Data of `subscription_succeeded`: JSON in a JSON string.
-    pub fn success(&self) -> Vec<u8> {
+    fn success(&self) -> Vec<u8> {
         let (mut ids, mut hash) = (Vec::new(), Vec::new());
-        for user in &self.users {
+        for user in &self.0 {
             if !ids.is_empty() {
                 ids.push(b',');
                 hash.push(b',');
@@ -462,7 +138,7 @@ impl PresenceChannel {
         json.extend(ids);
         json.extend_from_slice(b"],\"hash\":{");
         json.extend(hash);
-        json.extend_from_slice(format!("}},\"count\":{}}}}}", self.users.len()).as_bytes());
+        json.extend_from_slice(format!("}},\"count\":{}}}}}", self.0.len()).as_bytes());
         let mut literal = Vec::with_capacity(json.len() + json.len() / 8);
         quote_into(&mut literal, &json);
         literal
@@ -470,6 +146,210 @@ impl PresenceChannel {
 }
 
 /// Approximate size of a member in `subscription_succeeded`, in bytes.
-pub(super) fn size(id: &str, info: Option<&str>) -> usize {
+fn size(id: &str, info: Option<&str>) -> usize {
     2 * id.len() + info.map_or(4, str::len) + 8
+}
+
+type Members = HashMap<String, PresenceChannel>;
+
+/// Members of all presence channels.
+pub struct Presence {
+    channels: Arc<Channels>,
+    /// This gateway.
+    node: NodeId,
+    members: Mutex<Members>,
+}
+
+impl Presence {
+    pub(super) fn new(channels: &Arc<Channels>, node: NodeId) -> Self {
+        Self {
+            channels: Arc::clone(channels),
+            node,
+            members: Mutex::default(),
+        }
+    }
+
+    /// Another gateway's socket joined.
+    pub fn add(&self, node: &NodeId, channel: &str, socket: SocketId, member: &Member) {
+        let mut members = self.members.lock();
+        self.add_socket(&mut members, (node.clone(), socket), channel, member);
+    }
+
+    /// Another gateway's socket left.
+    pub fn remove(&self, node: &NodeId, channel: &str, socket: SocketId) {
+        let mut members = self.members.lock();
+        self.remove_socket(&mut members, &(node.clone(), socket), channel);
+    }
+
+    /// Replaces all members of another gateway by a snapshot.
+    pub fn replace_node(&self, node: &NodeId, snapshot: &[Membership]) {
+        let mut members = self.members.lock();
+        let wanted: HashMap<(&str, SocketId), &str> = snapshot
+            .iter()
+            .map(|m| ((m.channel.as_str(), m.socket), m.member.user_id.as_str()))
+            .collect();
+        let mut gone: Vec<(String, SocketId)> = Vec::new();
+        for (channel, presence_channel) in members.iter() {
+            for user in &presence_channel.0 {
+                let of_node = user.sockets.iter().filter(|((of, _), _)| of == node);
+                for ((_, socket), _) in of_node {
+                    if wanted.get(&(channel.as_str(), *socket)) != Some(&user.id.as_str()) {
+                        gone.push((channel.clone(), *socket));
+                    }
+                }
+            }
+        }
+        // Added first: a user whose socket was replaced did not leave.
+        for one in snapshot {
+            let key = (node.clone(), one.socket);
+            let is_one = |(channel, socket): &(String, SocketId)| {
+                *channel == one.channel && *socket == one.socket
+            };
+            if gone.iter().any(is_one) {
+                self.remove_socket(&mut members, &key, &one.channel);
+            }
+            self.add_socket(&mut members, key, &one.channel, &one.member);
+        }
+        for (channel, socket) in gone {
+            if !wanted.contains_key(&(channel.as_str(), socket)) {
+                self.remove_socket(&mut members, &(node.clone(), socket), &channel);
+            }
+        }
+    }
+
+    /// Users of a channel on all gateways with their info (JSON), in the order in which they joined.
+    #[must_use]
+    pub fn members(&self, channel: &str) -> Vec<Member> {
+        let members = self.members.lock();
+        let users = members.get(channel).into_iter().flat_map(|of| &of.0);
+        users
+            .map(|user| Member {
+                user_id: user.id.clone(),
+                user_info: user.info().map(str::to_owned),
+            })
+            .collect()
+    }
+
+    /// Number of users of a channel.
+    #[must_use]
+    pub fn count(&self, channel: &str) -> usize {
+        let members = self.members.lock();
+        members.get(channel).map_or(0, |of| of.0.len())
+    }
+
+    /// The user of a socket of this gateway on a channel.
+    #[must_use]
+    pub fn user_of(&self, channel: &str, socket: SocketId) -> Option<String> {
+        let members = self.members.lock();
+        let presence_channel = members.get(channel)?;
+        let at = presence_channel.index_of(&(self.node.clone(), socket))?;
+        Some(presence_channel.0[at].id.clone())
+    }
+
+    /// Subscribes a socket of this gateway. The member list it receives and the events of the other members are
+    /// consistent.
+    pub(super) fn join(
+        &self,
+        socket: &Arc<Socket>,
+        name: &Name<'_>,
+        member: &Member,
+        holding: bool,
+    ) -> Result<Arc<Channel>, JoinError> {
+        let mut members = self.members.lock();
+        let key = (self.node.clone(), socket.id);
+        let presence_channel = members.entry(name.full.to_owned()).or_default();
+        let was_there = presence_channel.index_of(&key).is_some();
+        let settings = self.channels.settings();
+        let size = presence_channel.size() + size(&member.user_id, member.user_info.as_deref());
+        if !was_there && !presence_channel.has_user(&member.user_id) {
+            let refused = if presence_channel.0.len() >= settings.max_members {
+                Some(JoinError::TooManyMembers)
+            } else if size > settings.max_presence_bytes {
+                Some(JoinError::MemberListTooLarge)
+            } else {
+                None
+            };
+            if let Some(why) = refused {
+                remove_if_empty(&mut members, name.full);
+                return Err(why);
+            }
+        }
+        let first = presence_channel.add(key.clone(), member);
+        let success = presence_channel.success();
+        let joined = self
+            .channels
+            .add_subscriber(socket, name, &success, holding);
+        if joined.is_err() {
+            if !was_there {
+                presence_channel.remove(&key);
+                remove_if_empty(&mut members, name.full);
+            }
+            return joined;
+        }
+        if first {
+            self.send_member_added(name.full, member, Some(socket.id));
+        }
+        if !was_there {
+            if let Some(cluster) = self.channels.cluster() {
+                cluster.joined(name.full, socket.id, member);
+            }
+        }
+        joined
+    }
+
+    /// Unsubscribes a socket of this gateway.
+    pub(super) fn leave(&self, channel: &Arc<Channel>, socket: SocketId) {
+        let mut members = self.members.lock();
+        self.channels.drop_subscriber(channel, socket);
+        let key = (self.node.clone(), socket);
+        if self.remove_socket(&mut members, &key, channel.name()) {
+            if let Some(cluster) = self.channels.cluster() {
+                cluster.left(channel.name(), socket);
+            }
+        }
+    }
+
+    fn add_socket(&self, members: &mut Members, key: SocketKey, channel: &str, member: &Member) {
+        let presence_channel = members.entry(channel.to_owned()).or_default();
+        if presence_channel.add(key, member) {
+            self.send_member_added(channel, member, None);
+        }
+    }
+
+    /// False if the socket was no member.
+    fn remove_socket(&self, members: &mut Members, key: &SocketKey, channel: &str) -> bool {
+        let of_channel = members.get_mut(channel);
+        let Some((user, last)) = of_channel.and_then(|of| of.remove(key)) else {
+            return false;
+        };
+        remove_if_empty(members, channel);
+        if last {
+            let data = [b"{\"user_id\":".as_slice(), &quoted(&user), b"}"].concat();
+            let data = String::from_utf8_lossy(&data);
+            let event = "pusher_internal:member_removed";
+            self.channels
+                .send_to_subscribers(channel, event, &data, None);
+        }
+        true
+    }
+
+    fn send_member_added(&self, channel: &str, member: &Member, except: Option<SocketId>) {
+        let mut data = b"{\"user_id\":".to_vec();
+        quote_into(&mut data, member.user_id.as_bytes());
+        if let Some(info) = &member.user_info {
+            data.extend_from_slice(b",\"user_info\":");
+            data.extend_from_slice(info.as_bytes());
+        }
+        data.push(b'}');
+        let data = String::from_utf8_lossy(&data);
+        let event = "pusher_internal:member_added";
+        self.channels
+            .send_to_subscribers(channel, event, &data, except);
+    }
+}
+
+fn remove_if_empty(members: &mut Members, channel: &str) {
+    if members.get(channel).is_some_and(|of| of.0.is_empty()) {
+        members.remove(channel);
+    }
 }

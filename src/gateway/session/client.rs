@@ -376,7 +376,7 @@ impl Session {
                     JoinError::MemberListTooLarge => Limit::MemberList { channel },
                     JoinError::Closed => return,
                 };
-                self.hub.warn_limit(limit);
+                self.hub.channels().warn_limit(limit);
             })
             .map_err(|why| match why {
                 JoinError::TooManyChannels => SubscribeError(

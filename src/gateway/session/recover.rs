@@ -150,7 +150,9 @@ impl SessionRecovery {
             if replay.scanned {
                 self.count_kafka_replay();
             }
-            self.hub.finish_replay(&channel, self.socket.id, &replay);
+            self.hub
+                .channels()
+                .finish_replay(&channel, self.socket.id, &replay);
             self.mark_position_due(&channel);
             self.start_next();
         }
@@ -215,8 +217,11 @@ impl SessionRecovery {
         while let Some(queued) = self.replays.next() {
             let history = self.hub.history().cloned();
             let Some(history) = history.filter(|_| self.allow_replay(&queued.channel)) else {
-                self.hub
-                    .finish_replay(&queued.channel, self.socket.id, &Replay::default());
+                self.hub.channels().finish_replay(
+                    &queued.channel,
+                    self.socket.id,
+                    &Replay::default(),
+                );
                 self.mark_position_due(&queued.channel);
                 continue;
             };

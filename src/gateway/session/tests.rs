@@ -197,7 +197,7 @@ impl<'a> Scenario<'a> {
             }
             let mut broadcast = Broadcast::new(channel, "live", "1", "1");
             broadcast.exact = true;
-            self.hub.deliver(&Arc::new(broadcast));
+            self.hub.channels().deliver(&Arc::new(broadcast));
             self.read_frames();
             assert_eq!(self.recovered[at], 1, "{channel} after {steps:?}");
             assert_eq!(self.live[at], 1, "{channel} after {steps:?}");

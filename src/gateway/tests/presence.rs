@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::channels::send;
 use super::*;
-use crate::gateway::hub::presence::{Change, Membership, NodeId};
+use crate::gateway::hub::presence::{Membership, NodeId};
 use crate::gateway::protocol::incoming::Member;
 
 #[test]
@@ -192,17 +192,20 @@ fn membership(socket: &str, user: &str) -> Membership {
     }
 }
 
-fn added(user: &str) -> Change {
-    Change::Added {
-        channel: "presence-a".into(),
-        user_id: user.into(),
-    }
-}
-
-fn removed(user: &str) -> Change {
-    Change::Removed {
-        channel: "presence-a".into(),
-        user_id: user.into(),
+/// Reads the added and removed members up to the event `end`, which is sent here.
+fn changes(gateway: &Gateway, client: &mut TestClient) -> Vec<String> {
+    send(gateway, "presence-a", "end", &json!(1));
+    let mut changes = Vec::new();
+    loop {
+        let event = client.event();
+        let data = event["data"].as_str().unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        let sign = match event["event"].as_str().unwrap() {
+            "pusher_internal:member_added" => "+",
+            "pusher_internal:member_removed" => "-",
+            _ => return changes,
+        };
+        changes.push(format!("{sign}{}", data["user_id"].as_str().unwrap()));
     }
 }
 
@@ -213,75 +216,53 @@ fn remote_members_are_added_and_removed() {
     client.subscribe("presence-a", Some(r#"{"user_id":"local"}"#));
     let presence = gateway.hub().presence();
     let (one, two) = (NodeId::from("one"), NodeId::from("two"));
-    let id = |text: &str| text.parse().unwrap();
-    assert_eq!(
-        presence.add(&one, "presence-a", id("1.1"), &member("u")),
-        [added("u")]
-    );
-    client.expect("pusher_internal:member_added", "presence-a");
+    let add = |node: &NodeId, socket: &str, user: &str| {
+        presence.add(node, "presence-a", socket.parse().unwrap(), &member(user));
+    };
+    add(&one, "1.1", "u");
+    assert_eq!(changes(&gateway, &mut client), ["+u"]);
     // The same user on another node, a repeated record, the local user on another node: no new member.
-    assert!(presence
-        .add(&two, "presence-a", id("2.1"), &member("u"))
-        .is_empty());
-    assert!(presence
-        .add(&two, "presence-a", id("2.1"), &member("u"))
-        .is_empty());
-    assert!(presence
-        .add(&two, "presence-a", id("2.2"), &member("local"))
-        .is_empty());
-    assert!(presence.remove(&one, "presence-a", id("1.1")).is_empty());
-    assert!(presence.remove(&one, "presence-a", id("1.1")).is_empty());
-    assert_eq!(presence.drop_node(&two), [removed("u")]);
-    assert_eq!(
-        client.expect("pusher_internal:member_removed", "presence-a"),
-        json!({"user_id": "u"})
-    );
-    client.expect_silence();
+    add(&two, "2.1", "u");
+    add(&two, "2.1", "u");
+    add(&two, "2.2", "local");
+    for _ in 0..2 {
+        presence.remove(&one, "presence-a", "1.1".parse().unwrap());
+    }
+    assert!(changes(&gateway, &mut client).is_empty());
+    presence.replace_node(&two, &[]);
+    assert_eq!(changes(&gateway, &mut client), ["-u"]);
     assert_eq!(presence.count("presence-a"), 1);
-    // A snapshot has only this gateway's members.
-    presence.add(&one, "presence-a", id("1.2"), &member("v"));
-    let own = presence.snapshot(gateway.hub().node());
-    assert_eq!(own.len(), 1);
-    assert_eq!(
-        (own[0].socket, own[0].member.user_id.as_str()),
-        (client.id, "local")
-    );
 }
 
 #[test]
 fn a_snapshot_sends_only_the_difference() {
     let gateway = gateway(|_| {});
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("presence-a", Some(r#"{"user_id":"local"}"#));
     let presence = gateway.hub().presence();
     let node = NodeId::from("one");
-    let first = [
-        membership("1.1", "a"),
-        membership("1.2", "b"),
-        membership("1.3", "c"),
-    ];
-    assert_eq!(
-        presence.replace_node(&node, &first),
-        [added("a"), added("b"), added("c")]
-    );
-    assert!(presence.replace_node(&node, &first).is_empty());
+    let mut replace = |members: &[(&str, &str)]| {
+        let all: Vec<_> = members
+            .iter()
+            .map(|(s, user)| membership(s, user))
+            .collect();
+        presence.replace_node(&node, &all);
+        changes(&gateway, &mut client)
+    };
+    let first = [("1.1", "a"), ("1.2", "b"), ("1.3", "c")];
+    assert_eq!(replace(&first), ["+a", "+b", "+c"]);
+    assert!(replace(&first).is_empty());
     // b left, c has another socket, 1.1 is another user, d is new.
-    let second = [
-        membership("1.1", "x"),
-        membership("1.9", "c"),
-        membership("1.4", "d"),
-    ];
-    let changes = presence.replace_node(&node, &second);
-    assert_eq!(
-        changes,
-        [removed("a"), added("x"), added("d"), removed("b")]
-    );
+    let second = [("1.1", "x"), ("1.9", "c"), ("1.4", "d")];
+    assert_eq!(replace(&second), ["-a", "+x", "+d", "-b"]);
     let users: Vec<String> = presence
         .members("presence-a")
         .into_iter()
         .map(|m| m.user_id)
         .collect();
-    assert_eq!(users, ["c", "x", "d"]);
-    assert_eq!(presence.drop_node(&node).len(), 3);
-    assert!(presence.members("presence-a").is_empty());
+    assert_eq!(users, ["local", "c", "x", "d"]);
+    assert_eq!(replace(&[]).len(), 3);
+    assert_eq!(presence.count("presence-a"), 1);
 }
 
 #[test]

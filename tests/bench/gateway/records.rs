@@ -68,7 +68,7 @@ fn run(channels: usize) -> (f64, u64) {
         );
         let broadcast = Arc::new(read.expect("a broadcast"));
         replay_buffer.push(&broadcast, 1_796_042_270_000);
-        gateway.hub().deliver(&broadcast);
+        gateway.hub().channels().deliver(&broadcast);
     }
     let used = (cpu() - begun - reading) * 1e6 / RECORDS as f64;
     let memory = crate::meter::rss_kb().saturating_sub(before);

@@ -2,8 +2,9 @@
 
 use crate::config::gateway_settings::{EventKind, Settings};
 use crate::gateway::cluster::state::ClusterState;
-use crate::gateway::cluster::wire::{Body, ControlRecord, PresenceMember};
+use crate::gateway::cluster::wire::{Body, ControlRecord};
 use crate::gateway::cluster::{Effect, Timing};
+use crate::gateway::hub::presence::Membership;
 use crate::gateway::protocol::incoming::Member;
 
 /// A cluster state and the log that it reads.
@@ -14,11 +15,11 @@ struct Stage {
     sequences: std::collections::HashMap<String, u64>,
 }
 
-fn member(channel: &str, socket: &str, user: &str) -> PresenceMember {
-    PresenceMember {
-        c: channel.to_owned(),
-        s: socket.parse().expect("an id"),
-        m: Member {
+fn member(channel: &str, socket: &str, user: &str) -> Membership {
+    Membership {
+        channel: channel.to_owned(),
+        socket: socket.parse().expect("an id"),
+        member: Member {
             user_id: user.to_owned(),
             user_info: None,
         },
@@ -90,7 +91,7 @@ impl Stage {
     }
 }
 
-fn snapshot(members: Vec<PresenceMember>, channels: &[(&str, usize)]) -> Body {
+fn snapshot(members: Vec<Membership>, channels: &[(&str, usize)]) -> Body {
     let own = |(c, n): &(&str, usize)| ((*c).to_owned(), *n);
     Body::Snapshot {
         part: 0,

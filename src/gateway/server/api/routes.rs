@@ -274,7 +274,7 @@ impl Info {
             row.insert("subscription_count".into(), subscriptions.into());
         }
         if self.cache && parsed.cache {
-            if let Some((event, ttl)) = hub.cached_event(&parsed) {
+            if let Some((event, ttl)) = hub.channels().cached_event(&parsed) {
                 row.insert(
                     "cache".into(),
                     serde_json::json!({ "data": event.data(), "ttl": ttl.as_secs() }),
