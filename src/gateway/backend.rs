@@ -108,7 +108,7 @@ pub trait History: Send + Sync {
     /// The events after a token, for the same channel and user. Without `may_scan` only from memory, because the socket
     /// has reached its limit of Kafka reads.
     fn replay(
-        &self,
+        self: Arc<Self>,
         token: String,
         channel: String,
         user: Option<String>,
@@ -132,7 +132,13 @@ impl History for NoHistory {
         None
     }
 
-    fn replay(&self, _: String, _: String, _: Option<String>, _: bool) -> BoxFuture<Replay> {
+    fn replay(
+        self: Arc<Self>,
+        _: String,
+        _: String,
+        _: Option<String>,
+        _: bool,
+    ) -> BoxFuture<Replay> {
         Box::pin(async { Replay::default() })
     }
 }

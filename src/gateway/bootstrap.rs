@@ -7,20 +7,16 @@ use parking_lot::Mutex;
 
 use super::backend::{Cluster, History, NoHistory};
 use super::broadcast::Broadcast;
-use super::cluster::Gateways;
+use super::cluster::KafkaCluster;
 use super::feed::positions::{PartitionState, Positions};
 use super::feed::{Feed, FeedConfig, FeedSink, RawControlRecord};
 use super::hub::{Channels, Delivery, Hub};
 use super::limits::TokenBucket;
 use super::replay::replay_buffer::ReplayBuffer;
 use super::replay::Recovery;
-use super::{Backends, Gateway};
-use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::ids::unix_ms;
-use crate::log::Level;
-use crate::runtime;
 
 /// Maximum wait for the replay buffer before the port is opened.
 const FILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +36,7 @@ const PER_SECOND: f64 = 100.0;
 struct FeedDispatcher {
     channels: Arc<Channels>,
     replay_buffer: Option<Arc<ReplayBuffer>>,
-    gateways: Arc<Gateways>,
+    cluster: Arc<KafkaCluster>,
     pacer: BacklogPacer,
 }
 
@@ -73,14 +69,14 @@ impl FeedSink for FeedDispatcher {
     }
 
     fn control(&self, control: &RawControlRecord<'_>) {
-        self.gateways.handle_record(control);
+        self.cluster.handle_record(control);
     }
 }
 
 /// The Kafka side of a gateway.
 pub struct KafkaBackend {
     feed: Feed,
-    gateways: Arc<Gateways>,
+    cluster: Arc<KafkaCluster>,
     #[cfg(test)]
     pub(super) replay_buffer: Option<Arc<ReplayBuffer>>,
     #[cfg(test)]
@@ -103,7 +99,7 @@ impl KafkaBackend {
                 settings.replay_memory,
             ))
         });
-        let gateways = Gateways::new(config);
+        let cluster = KafkaCluster::new(config);
         let history: Arc<dyn History> = match &replay_buffer {
             Some(replay_buffer) => {
                 Arc::new(Recovery::new(config, settings, &positions, replay_buffer))
@@ -111,11 +107,11 @@ impl KafkaBackend {
             None => Arc::new(NoHistory),
         };
         // The control topics first, so that the feed finds them in its first refresh.
-        gateways.start(hub, &positions)?;
+        cluster.start(hub, &positions)?;
         let dispatcher = FeedDispatcher {
             channels: Arc::clone(hub.channels()),
             replay_buffer: replay_buffer.clone(),
-            gateways: Arc::clone(&gateways),
+            cluster: Arc::clone(&cluster),
             pacer: BacklogPacer::default(),
         };
         let feed_config = FeedConfig {
@@ -127,7 +123,6 @@ impl KafkaBackend {
                 Duration::ZERO
             },
             refresh_interval: settings.topic_refresh,
-            ..FeedConfig::default()
         };
         let counters = Arc::clone(hub.counters());
         let feed = Feed::start(
@@ -139,7 +134,7 @@ impl KafkaBackend {
         )?;
         Ok(Self {
             feed,
-            gateways,
+            cluster,
             #[cfg(test)]
             replay_buffer,
             #[cfg(test)]
@@ -148,10 +143,10 @@ impl KafkaBackend {
         })
     }
 
-    /// The connection to the other gateways, for the hub.
+    /// The connection to the other cluster, for the hub.
     #[must_use]
     pub fn cluster(&self) -> Arc<dyn Cluster> {
-        Arc::clone(&self.gateways) as _
+        Arc::clone(&self.cluster) as _
     }
 
     /// The history, for the hub.
@@ -174,12 +169,12 @@ impl KafkaBackend {
 
     /// Stops the feed and the cluster. Idempotent; has no effect in a forked child.
     pub fn stop(&self) {
-        self.gateways.stop();
+        self.cluster.stop();
         self.feed.stop();
     }
 
     /// Waits for the replay buffer, at most [`FILL_TIMEOUT`], or [`CONNECT_TIMEOUT`] if Kafka does not answer.
-    fn wait(&self) -> bool {
+    pub(super) fn wait(&self) -> bool {
         let started = Instant::now();
         while !self.wait_filled(Duration::from_millis(100)) {
             let passed = started.elapsed();
@@ -194,35 +189,6 @@ impl KafkaBackend {
 impl Drop for KafkaBackend {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl Gateway {
-    /// Starts a gateway on the topics of a broker configuration. The port is open when this returns, after at most ten
-    /// seconds; if Kafka does not answer, after four, and [`Self::stats`] reports that the gateway is not ready.
-    ///
-    /// # Errors
-    /// As [`Self::start_with`].
-    pub fn start(settings: Settings, broker: &BrokerConfig) -> Result<Self> {
-        let config = Arc::new(broker.clone());
-        Self::start_with(settings, move |hub, _| {
-            let kafka = KafkaBackend::start(&config, hub)?;
-            if !kafka.wait() {
-                runtime::current().log.write(
-                    Level::Warning,
-                    format!(
-                        "The gateway opens its port before it has read the recent events from Kafka at {}: clients \
-                        that reconnect may not be recovered.",
-                        config.brokers
-                    ),
-                );
-            }
-            Ok(Backends {
-                cluster: kafka.cluster(),
-                history: kafka.history(),
-                stop: Some(Box::new(move || kafka.stop())),
-            })
-        })
     }
 }
 

@@ -13,17 +13,20 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::backend::{AdminRequest, AdminResponse, Cluster, History};
+use super::bootstrap::KafkaBackend;
 use super::broadcast::Broadcast;
 use super::hub::Hub;
 use super::protocol::{is_reserved_event, Close, SocketId};
 use super::server::ports::{bind_when_free, check_addresses, descriptors, ports, warn};
 use super::server::{Acceptor, Role};
 use crate::config::gateway_settings::Settings;
+use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
+use crate::log::Level;
 use crate::metrics::catalog::{self as c, gateway_name, Counters};
 use crate::metrics::snapshot::Snapshot;
 use crate::metrics::Collector;
-use crate::runtime::PerProcess;
+use crate::runtime::{self, PerProcess};
 
 /// Timeout of a request to all gateways.
 const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,6 +68,33 @@ pub struct Stats {
 }
 
 impl Gateway {
+    /// Starts a gateway on the topics of a broker configuration. The port is open when this returns, after at most ten
+    /// seconds; if Kafka does not answer, after four, and [`Self::stats`] reports that the gateway is not ready.
+    ///
+    /// # Errors
+    /// As [`Self::start_with`].
+    pub fn start(settings: Settings, broker: &BrokerConfig) -> Result<Self> {
+        let config = Arc::new(broker.clone());
+        Self::start_with(settings, move |hub, _| {
+            let kafka = KafkaBackend::start(&config, hub)?;
+            if !kafka.wait() {
+                runtime::current().log.write(
+                    Level::Warning,
+                    format!(
+                        "The gateway opens its port before it has read the recent events from Kafka at {}: clients \
+                        that reconnect may not be recovered.",
+                        config.brokers
+                    ),
+                );
+            }
+            Ok(Backends {
+                cluster: kafka.cluster(),
+                history: kafka.history(),
+                stop: Some(Box::new(move || kafka.stop())),
+            })
+        })
+    }
+
     /// Starts a gateway: its threads, then the services of `backends` (which may use these threads), then the ports.
     /// Clients are accepted when this returns.
     ///
@@ -311,15 +341,15 @@ struct GatewayTable {
 }
 
 /// The gateways of this process.
-pub static GATEWAYS: PerProcess<Gateways> = PerProcess::new();
+pub static GATEWAYS: PerProcess<RunningGateways> = PerProcess::new();
 
 /// All gateways of one process.
 #[derive(Default)]
-pub struct Gateways {
+pub struct RunningGateways {
     table: Mutex<GatewayTable>,
 }
 
-impl Gateways {
+impl RunningGateways {
     /// Adds a gateway that has started.
     pub fn register(&self, hub: &Arc<Hub>) {
         self.table.lock().active.push(Arc::clone(hub));
@@ -340,7 +370,7 @@ impl Gateways {
     }
 }
 
-impl Collector for Gateways {
+impl Collector for RunningGateways {
     fn source(&self) -> &'static str {
         SOURCE
     }

@@ -14,7 +14,7 @@ use super::state::{ClusterState, SUSPENDED_AFTER};
 use super::webhook_events::{envelope, CacheMisses, SubscriptionCounts, WebhookEvent};
 use super::webhooks::{SentWebhook, Webhooks};
 use super::wire::{Body, ControlRecord};
-use super::{split_response, ActorStatus, Command, Effect, PendingRequests, Timing};
+use super::{split_response, ActorStatus, ClusterTiming, Command, Effect, PendingRequests};
 use crate::config::gateway_settings::{EventKind, Settings};
 use crate::config::BrokerConfig;
 use crate::error::Result;
@@ -39,7 +39,7 @@ const MAX_COMMANDS: usize = 1_000;
 pub(super) struct Actor {
     hub: Weak<Hub>,
     positions: Arc<Positions>,
-    timing: Timing,
+    timing: ClusterTiming,
     status: Arc<ActorStatus>,
     producer: ControlProducer,
     state: ClusterState,
@@ -72,7 +72,7 @@ impl Actor {
     ) -> Result<Self> {
         let own = hub.node().as_str().to_owned();
         let keys = Keys::new(&hub.settings().secrets, "toporia_realtime control");
-        let timing = Timing::of(hub.settings());
+        let timing = ClusterTiming::of(hub.settings());
         Ok(Self {
             hub: Arc::downgrade(hub),
             positions: Arc::clone(positions),
@@ -356,9 +356,9 @@ impl Actor {
                 self.producer.send(Body::Occupied { c, n });
             }
             self.producer.send(Body::Join(Membership {
-                channel: channel,
-                socket: socket,
-                member: member,
+                channel,
+                socket,
+                member,
             }));
         }
     }

@@ -52,7 +52,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Timeouts and intervals, in ms.
 #[derive(Debug, Clone, Copy)]
-pub struct Timing {
+pub struct ClusterTiming {
     pub heartbeat: u64,
     /// A node without a record for this long is removed.
     pub node_timeout: u64,
@@ -64,7 +64,7 @@ pub struct Timing {
     pub resync_interval: u64,
 }
 
-impl Timing {
+impl ClusterTiming {
     /// Reads the timing from the settings.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
@@ -192,7 +192,7 @@ impl ActorStatus {
 }
 
 /// Connection to the other gateways.
-pub struct Gateways {
+pub struct KafkaCluster {
     commands: Sender<Command>,
     status: Arc<ActorStatus>,
     config: Arc<BrokerConfig>,
@@ -202,7 +202,7 @@ pub struct Gateways {
     generation: u32,
 }
 
-impl Gateways {
+impl KafkaCluster {
     /// Collects commands until [`Self::start`].
     #[must_use]
     pub fn new(config: &Arc<BrokerConfig>) -> Arc<Self> {
@@ -272,13 +272,13 @@ impl Gateways {
     }
 }
 
-impl Drop for Gateways {
+impl Drop for KafkaCluster {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-impl Cluster for Gateways {
+impl Cluster for KafkaCluster {
     fn joined(&self, channel: &str, socket: SocketId, member: &Member) {
         self.send_command(Command::Joined {
             channel: channel.to_owned(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::node::{Node, PartialSnapshot, RemovedNodes};
 use super::webhook_events::{WebhookEvent, WebhookState};
 use super::wire::{Body, ControlRecord};
-use super::{Effect, Timing};
+use super::{ClusterTiming, Effect};
 use crate::gateway::hub::presence::Membership;
 use crate::gateway::protocol::SocketId;
 
@@ -16,7 +16,7 @@ pub(super) const SUSPENDED_AFTER: u64 = 3_000;
 
 pub struct ClusterState {
     own: String,
-    timing: Timing,
+    timing: ClusterTiming,
     nodes: BTreeMap<String, Node>,
     removed_nodes: RemovedNodes,
     webhook_state: WebhookState,
@@ -33,7 +33,7 @@ pub struct ClusterState {
 impl ClusterState {
     /// Creates the state of a node that knows no others.
     #[must_use]
-    pub fn new(own: &str, timing: Timing, now: u64) -> Self {
+    pub fn new(own: &str, timing: ClusterTiming, now: u64) -> Self {
         Self {
             own: own.to_owned(),
             timing,

@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use crate::gateway::backend::{AdminRequest, AdminResponse};
 use crate::gateway::hub::presence::Membership;
-use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::Keys;
 
@@ -165,6 +164,7 @@ impl ControlRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::protocol::incoming::Member;
 
     const NOW: u64 = 1_800_000_000_000;
 
@@ -229,7 +229,7 @@ mod tests {
         let socket: SocketId = "1.2".parse().expect("an id");
         let member = Membership {
             channel: "presence-a".to_owned(),
-            socket: socket,
+            socket,
             member: Member {
                 user_id: "7".to_owned(),
                 user_info: Some("{}".to_owned()),

@@ -45,8 +45,6 @@ pub struct FeedConfig {
     pub max_event_bytes: usize,
     /// Records of this age fill the replay buffer before live delivery starts.
     pub history: Duration,
-    /// Maximum records of a partition that are read for it.
-    pub max_history_records: i64,
     /// Time between two refreshes of the topic list.
     pub refresh_interval: Duration,
 }
@@ -57,7 +55,6 @@ impl Default for FeedConfig {
             channels: Vec::new(),
             max_event_bytes: 256 << 10,
             history: Duration::from_secs(120),
-            max_history_records: 50_000,
             refresh_interval: Duration::from_secs(1),
         }
     }

@@ -249,6 +249,9 @@ impl Notify {
     }
 }
 
+/// Maximum records of a partition that fill the replay buffer at the start.
+const MAX_HISTORY_RECORDS: i64 = 50_000;
+
 /// Start of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StartOffset {
@@ -276,12 +279,11 @@ pub(super) fn initial_start(
     end: i64,
     since: Option<i64>,
     requested_ms: i64,
-    max_history_records: i64,
     history_ms: i64,
 ) -> StartOffset {
     let since = since.filter(|offset| *offset >= 0).unwrap_or(end).min(end);
     let from = match role {
-        TopicRole::Channels => since.max(end - max_history_records),
+        TopicRole::Channels => since.max(end - MAX_HISTORY_RECORDS),
         TopicRole::Presence => since,
         TopicRole::Client | TopicRole::Events => end,
     };
@@ -425,14 +427,14 @@ mod tests {
 
     #[test]
     fn initial_start_is_the_end_minus_the_history() {
-        let at = |role, end, since| initial_start(role, end, since, 1_000_000, 100, 120_000);
+        let at = |role, end, since| initial_start(role, end, since, 1_000_000, 120_000);
         let start = at(TopicRole::Channels, 50, Some(20));
         assert_eq!((start.from, start.live_from), (20, 50));
         assert_eq!(start.since_ms, 880_000);
         let all_old = at(TopicRole::Channels, 50, Some(-1));
         assert_eq!((all_old.from, all_old.live_from), (50, 50));
-        let too_much = at(TopicRole::Channels, 1050, Some(20));
-        assert_eq!((too_much.from, too_much.live_from), (950, 1050));
+        let too_much = at(TopicRole::Channels, 60_000, Some(20));
+        assert_eq!((too_much.from, too_much.live_from), (10_000, 60_000));
         assert_eq!(too_much.since_ms, 1_000_000);
         assert_eq!(at(TopicRole::Client, 50, None).from, 50);
         assert_eq!(at(TopicRole::Events, 50, Some(0)).from, 50);

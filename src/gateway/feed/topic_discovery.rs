@@ -198,14 +198,7 @@ impl TopicDiscovery {
                 continue;
             };
             let since = since.get(key).copied();
-            let start = initial_start(
-                *role,
-                end,
-                since,
-                requested_ms,
-                shared.feed_config.max_history_records,
-                history_ms,
-            );
+            let start = initial_start(*role, end, since, requested_ms, history_ms);
             let start = if self.is_mock {
                 start.not_before(requested_ms - history_ms.min(i64::MAX / 2))
             } else {

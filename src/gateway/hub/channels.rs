@@ -1,5 +1,5 @@
-//! The channels of this gateway: their subscribers, and the delivery of broadcasts, client events and presence events to
-//! them. All methods can be called from any thread and never wait for a socket.
+//! The channels of this gateway: their subscribers, and the delivery of broadcasts, client events and presence events
+//! to them. All methods can be called from any thread and never wait for a socket.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -124,7 +124,7 @@ impl Channels {
         // First: a delivery looks at the sources before the channels.
         let mut sources = self.sources.write();
         source_channels(name, |source| {
-            *sources.entry(hash_of(source)).or_default() += 1
+            *sources.entry(hash_of(source)).or_default() += 1;
         });
         drop(sources);
         shard.insert(name.full.into(), Arc::clone(&channel));

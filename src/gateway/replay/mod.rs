@@ -14,8 +14,6 @@ mod scan;
 mod tests;
 pub mod token;
 
-pub use scan::ScanLimits;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,10 +45,6 @@ const FRAME_OVERHEAD: usize = 48;
 
 /// The history of one gateway.
 pub struct Recovery {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     settings: Arc<Settings>,
     positions: Arc<Positions>,
     replay_buffer: Arc<ReplayBuffer>,
@@ -68,16 +62,13 @@ impl Recovery {
         positions: &Arc<Positions>,
         replay_buffer: &Arc<ReplayBuffer>,
     ) -> Self {
-        let limits = ScanLimits::of(settings);
         Self {
-            inner: Arc::new(Inner {
-                settings: Arc::clone(settings),
-                positions: Arc::clone(positions),
-                replay_buffer: Arc::clone(replay_buffer),
-                scans: ScanPool::new(config, limits),
-                keys: Keys::new(&settings.secrets, "toporia_realtime position"),
-                sources: ChannelTopics::new(&config.topics),
-            }),
+            settings: Arc::clone(settings),
+            positions: Arc::clone(positions),
+            replay_buffer: Arc::clone(replay_buffer),
+            scans: ScanPool::new(config, settings),
+            keys: Keys::new(&settings.secrets, "toporia_realtime position"),
+            sources: ChannelTopics::new(&config.topics),
         }
     }
 }
@@ -85,8 +76,8 @@ impl Recovery {
 impl History for Recovery {
     fn position(&self, channel: &str) -> Position {
         let mut position = Position::new();
-        for topics_of in self.inner.sources.topics_of(channel).iter() {
-            if let Some(topic) = self.inner.positions.find(&topics_of.name) {
+        for topics_of in self.sources.topics_of(channel).iter() {
+            if let Some(topic) = self.positions.find(&topics_of.name) {
                 topic.for_each_next_offset(|partition, next| {
                     position.push((topic.number, partition, next));
                 });
@@ -96,13 +87,13 @@ impl History for Recovery {
     }
 
     fn token(&self, subject: &TokenSubject, position: &Position) -> Option<String> {
-        let topics_of = self.inner.sources.topics_of(&subject.channel);
+        let topics_of = self.sources.topics_of(&subject.channel);
         if topics_of.is_empty() {
             return None;
         }
         let mut topics = Vec::with_capacity(topics_of.len());
         for topics_of in topics_of.iter() {
-            if let Some(topic) = self.inner.positions.find(&topics_of.name) {
+            if let Some(topic) = self.positions.find(&topics_of.name) {
                 let of_topic = position.iter().filter(|entry| entry.0 == topic.number);
                 topics.push(TopicPosition {
                     name: topics_of.hash,
@@ -117,27 +108,26 @@ impl History for Recovery {
             user: subject.user.clone(),
             topics,
         };
-        token.encode(&subject.channel, &self.inner.keys)
+        token.encode(&subject.channel, &self.keys)
     }
 
     fn previous_socket(&self, token: &str, channel: &str) -> Option<SocketId> {
-        let token = self.inner.decode(token, channel).ok()?;
+        let token = self.decode(token, channel).ok()?;
         token.socket.parse().ok()
     }
 
     fn replay(
-        &self,
+        self: Arc<Self>,
         token: String,
         channel: String,
         user: Option<String>,
         may_scan: bool,
     ) -> BoxFuture<Replay> {
-        let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             let mut scanned = false;
             let may_scan = may_scan.then_some(&mut scanned);
-            let replay = inner
-                .replay(&token, &channel, user.as_deref(), may_scan)
+            let replay = self
+                .try_replay(&token, &channel, user.as_deref(), may_scan)
                 .await;
             let replay = replay.unwrap_or_else(|why| {
                 let line = format!("A client's channel was not recovered: {why}.");
@@ -149,14 +139,14 @@ impl History for Recovery {
     }
 }
 
-impl Inner {
+impl Recovery {
     fn decode(&self, token: &str, channel: &str) -> Result<Token, TokenError> {
         let longest = self.settings.position_ttl_ms();
         Token::decode(token, channel, &self.keys, unix_ms(), longest)
     }
 
     /// `may_scan` is set to true if Kafka was read; `None` if that is not allowed.
-    async fn replay(
+    async fn try_replay(
         &self,
         token: &str,
         channel: &str,

@@ -53,7 +53,7 @@ struct CompleteRange {
 
 /// The entries in the order of their arrival, numbered from 1. Those of one channel are linked backwards.
 #[derive(Default)]
-struct Inner {
+struct BufferedEntries {
     bytes: usize,
     /// Entries with a broadcast.
     count: usize,
@@ -66,7 +66,7 @@ struct Inner {
 }
 
 pub struct ReplayBuffer {
-    inner: Mutex<Inner>,
+    inner: Mutex<BufferedEntries>,
     retention_ms: u64,
     max_bytes: usize,
 }
@@ -204,7 +204,7 @@ impl ReplayBuffer {
     }
 }
 
-impl Inner {
+impl BufferedEntries {
     /// The entries of a channel, from the newest to the oldest, and those of another one with the same hash.
     fn of_channel(&self, channel: &str) -> impl Iterator<Item = &Entry> {
         let mut number = self.last.get(&hash_of(channel)).copied().unwrap_or(0);

@@ -26,34 +26,6 @@ type RangeStart = (u64, Vec<(i32, i64, bool)>);
 /// A result is shared with replays that start within this time.
 const SHARE_WINDOW: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone, Copy)]
-pub struct ScanLimits {
-    /// ScanPool at the same time.
-    pub at_once: usize,
-    /// Records of one scan.
-    pub records: i64,
-    /// Bytes of one scan.
-    pub bytes: usize,
-    /// Time of one scan.
-    pub time: Duration,
-    /// Maximum data of an event, in bytes.
-    pub max_event_bytes: usize,
-}
-
-impl ScanLimits {
-    /// As the settings have them.
-    #[must_use]
-    pub fn of(settings: &Settings) -> Self {
-        Self {
-            at_once: settings.replay_scans,
-            records: i64::try_from(settings.replay_scan_records).unwrap_or(i64::MAX),
-            bytes: settings.replay_scan_bytes,
-            time: settings.replay_scan_time,
-            max_event_bytes: settings.max_event,
-        }
-    }
-}
-
 /// A range of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Range {
@@ -79,9 +51,10 @@ struct PartitionScan {
 
 struct Scan<'a> {
     range: &'a Range,
-    limits: &'a ScanLimits,
+    settings: &'a Settings,
     topics: &'a TopicMap,
     parts: HashMap<i32, PartitionScan>,
+    max_records: i64,
     remaining: usize,
     records: i64,
     bytes: usize,
@@ -92,17 +65,18 @@ struct Scan<'a> {
 pub(super) fn read(
     config: &Arc<BrokerConfig>,
     range: &Range,
-    limits: &ScanLimits,
+    settings: &Settings,
 ) -> Option<Scanned> {
-    let until = Instant::now() + limits.time;
+    let until = Instant::now() + settings.replay_scan_time;
     let left = || until.saturating_duration_since(Instant::now());
     let client = FeedConsumer::start(config).ok()?;
     let is_mock = client.is_mock(left())?;
     let starts = starts(&client, range, is_mock, &left)?;
     let mut scan = Scan {
         range,
-        limits,
+        settings,
         topics: &config.topics,
+        max_records: i64::try_from(settings.replay_scan_records).unwrap_or(i64::MAX),
         parts: HashMap::new(),
         remaining: 0,
         records: 0,
@@ -110,7 +84,7 @@ pub(super) fn read(
         events: Vec::new(),
     };
     let total: i64 = starts.iter().map(|(_, part)| part.end - part.next).sum();
-    if total > limits.records {
+    if total > scan.max_records {
         return None;
     }
     client.handle(&range.name)?;
@@ -220,7 +194,7 @@ impl Scan<'_> {
         }
         self.records += 1;
         self.bytes += message.value().map_or(0, <[u8]>::len);
-        if self.records > self.limits.records || self.bytes > self.limits.bytes {
+        if self.records > self.max_records || self.bytes > self.settings.replay_scan_bytes {
             return false;
         }
         let timestamp_ms = message.timestamp_ms();
@@ -238,7 +212,7 @@ impl Scan<'_> {
             offset,
         };
         let name = &self.range.name;
-        let max_event_bytes = self.limits.max_event_bytes;
+        let max_event_bytes = self.settings.max_event;
         let read =
             Broadcast::from_record(name, value, marks, self.topics, max_event_bytes, Some(at));
         if let Ok(broadcast) = read {
@@ -251,17 +225,17 @@ impl Scan<'_> {
 /// All scans of one gateway.
 pub(super) struct ScanPool {
     config: Arc<BrokerConfig>,
-    limits: ScanLimits,
+    settings: Arc<Settings>,
     permits: Arc<Semaphore>,
     shared: Mutex<HashMap<RangeStart, (Cell, Instant)>>,
 }
 
 impl ScanPool {
-    pub fn new(config: &Arc<BrokerConfig>, limits: ScanLimits) -> Self {
+    pub fn new(config: &Arc<BrokerConfig>, settings: &Arc<Settings>) -> Self {
         Self {
             config: Arc::clone(config),
-            limits,
-            permits: Arc::new(Semaphore::new(limits.at_once)),
+            settings: Arc::clone(settings),
+            permits: Arc::new(Semaphore::new(settings.replay_scans)),
             shared: Mutex::default(),
         }
     }
@@ -281,13 +255,13 @@ impl ScanPool {
 
     async fn start_scan(&self, range: Range) -> Option<Arc<Scanned>> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        let (config, limits) = (Arc::clone(&self.config), self.limits);
+        let (config, settings) = (Arc::clone(&self.config), Arc::clone(&self.settings));
         let (done, scanned) = oneshot::channel();
         // A separate thread, because it blocks on Kafka and the gateway has few worker threads.
         let thread = runtime::spawn("rt-gw-scan", move || {
             let _permit = permit;
             // Fails only if the request was cancelled.
-            let _ = done.send(read(&config, &range, &limits));
+            let _ = done.send(read(&config, &range, &settings));
         });
         thread.ok()?;
         scanned.await.ok().flatten().map(Arc::new)

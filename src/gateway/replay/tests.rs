@@ -138,7 +138,8 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
         until("all were read", || records(&node) >= before + 100);
         assert!(buffered(&node) < 20);
         let history = node.kafka.history();
-        let not = history.replay(mark.clone(), "private-user.1".to_owned(), None, false);
+        let not =
+            Arc::clone(&history).replay(mark.clone(), "private-user.1".to_owned(), None, false);
         assert!(!runtime().block_on(not).recovered);
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(found.recovered && found.scanned, "on {brokers}");
@@ -147,7 +148,9 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
         let runtime = runtime();
         let many: Vec<_> = (0..100)
             .map(|_| {
-                runtime.spawn(history.replay(mark.clone(), "private-user.1".to_owned(), None, true))
+                let history = Arc::clone(&history);
+                let channel = "private-user.1".to_owned();
+                runtime.spawn(history.replay(mark.clone(), channel, None, true))
             })
             .collect();
         for one in many {
@@ -237,7 +240,7 @@ fn an_unread_topic_is_awaited_only_while_it_may_be_new() {
         );
         let mark = |ago_ms: u64| {
             let now = token(&node, channel, None);
-            let keys = &history.inner.keys;
+            let keys = &history.keys;
             let mut token = Token::decode(&now, channel, keys, unix_ms(), 60_000).expect("ours");
             token.issued_ms -= ago_ms;
             token.encode(channel, keys).expect("a token")

@@ -63,7 +63,13 @@ impl History for ScriptedHistory {
     fn previous_socket(&self, _: &str, _: &str) -> Option<SocketId> {
         "1.1".parse().ok()
     }
-    fn replay(&self, _: String, _: String, _: Option<String>, _: bool) -> BoxFuture<Replay> {
+    fn replay(
+        self: Arc<Self>,
+        _: String,
+        _: String,
+        _: Option<String>,
+        _: bool,
+    ) -> BoxFuture<Replay> {
         let (sender, receiver) = oneshot::channel();
         self.0.lock().push_back(sender);
         Box::pin(async { receiver.await.unwrap_or_default() })

@@ -40,7 +40,7 @@ impl History for ScriptedHistory {
     }
 
     fn replay(
-        &self,
+        self: Arc<Self>,
         token: String,
         channel: String,
         user: Option<String>,

@@ -144,7 +144,7 @@ fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
 fn channels_that_are_vacated_before_kafka_is_reached_are_forgotten() {
     let config = config("127.0.0.1:1", &unique("unreachable"));
     let hub = Hub::new(Arc::default(), Arc::default());
-    let gateways = Gateways::new(&config);
+    let gateways = KafkaCluster::new(&config);
     gateways.start(&hub, &Arc::default()).expect("a thread");
     for channel in ["user.1", "user.2"] {
         gateways.occupied(channel, 1);
@@ -307,7 +307,7 @@ fn an_api_event_without_kafka_is_an_error() {
         except: None,
     };
     // No broker is there.
-    let gateways = Gateways::new(&config("127.0.0.1:1", &unique("away")));
+    let gateways = KafkaCluster::new(&config("127.0.0.1:1", &unique("away")));
     let started = Instant::now();
     let sent = runtime.block_on(gateways.publish(vec![event("private-a")]));
     let why = sent.expect_err("no broker is there");

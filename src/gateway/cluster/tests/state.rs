@@ -3,7 +3,7 @@
 use crate::config::gateway_settings::{EventKind, Settings};
 use crate::gateway::cluster::state::ClusterState;
 use crate::gateway::cluster::wire::{Body, ControlRecord};
-use crate::gateway::cluster::{Effect, Timing};
+use crate::gateway::cluster::{ClusterTiming, Effect};
 use crate::gateway::hub::presence::Membership;
 use crate::gateway::protocol::incoming::Member;
 
@@ -29,7 +29,7 @@ fn member(channel: &str, socket: &str, user: &str) -> Membership {
 impl Stage {
     fn new(own: &str) -> Self {
         Self {
-            state: ClusterState::new(own, Timing::of(&Settings::default()), 1_000),
+            state: ClusterState::new(own, ClusterTiming::of(&Settings::default()), 1_000),
             now: 1_000,
             offset: 0,
             sequences: std::collections::HashMap::new(),
