@@ -84,7 +84,10 @@ $release = static function () use (&$held): void {
         echo "late\n";
     }
 };
-$forward = static function (int $id, string $request) use (
+$forward = static function (
+    int $id,
+    string $request
+) use (
     &$connections,
     &$held,
     &$lost,
