@@ -12,6 +12,7 @@ use md5::{Digest, Md5};
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use super::protocol::auth::signature;
+use super::server::api::signed_text;
 use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
 
@@ -126,9 +127,8 @@ impl ApiClient {
         if let Some(body) = body {
             all.push(("body_md5".into(), hex::encode(Md5::digest(body))));
         }
+        let text = signed_text(method, path, &all);
         all.sort();
-        let plain: Vec<String> = all.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let text = format!("{method}\n{path}\n{}", plain.join("&"));
         let mut sent: Vec<String> = all
             .iter()
             .map(|(k, v)| format!("{k}={}", utf8_percent_encode(v, ENCODED)))

@@ -9,7 +9,7 @@ use super::backend::{Cluster, History, NoHistory};
 use super::broadcast::Broadcast;
 use super::cluster::KafkaCluster;
 use super::feed::positions::{PartitionState, Positions};
-use super::feed::{Feed, FeedConfig, FeedSink, RawControlRecord};
+use super::feed::{Feed, FeedSink, RawControlRecord};
 use super::hub::{Channels, Delivery, Hub};
 use super::limits::TokenBucket;
 use super::replay::replay_buffer::ReplayBuffer;
@@ -114,20 +114,10 @@ impl KafkaBackend {
             cluster: Arc::clone(&cluster),
             pacer: BacklogPacer::default(),
         };
-        let feed_config = FeedConfig {
-            channels: settings.channels.clone(),
-            max_event_bytes: settings.max_event,
-            history: if replay_buffer.is_some() {
-                settings.replay_window
-            } else {
-                Duration::ZERO
-            },
-            refresh_interval: settings.topic_refresh,
-        };
         let counters = Arc::clone(hub.counters());
         let feed = Feed::start(
             config,
-            feed_config,
+            settings,
             Arc::clone(&positions),
             counters,
             Arc::new(dispatcher),

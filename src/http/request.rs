@@ -312,7 +312,7 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, RequestError};
+    use super::{parse, query_pairs, RequestError};
 
     fn status(head: &str) -> u16 {
         match parse(head.as_bytes(), 8192) {
@@ -395,5 +395,16 @@ mod tests {
         assert!(request.is_upgrade());
         assert_eq!(request.remaining, b"rest");
         assert_eq!(request.header("host"), Some("a"));
+    }
+
+    #[test]
+    fn queries_are_decoded_and_duplicates_rejected() {
+        assert_eq!(
+            query_pairs("a=%20b&c").unwrap(),
+            [("a".into(), " b".into()), ("c".into(), String::new())]
+        );
+        for bad in ["a=1&a=2", "a=1&%61=2", "a=%zz", "a=%2", "a=%ff", "a=%+1"] {
+            assert!(query_pairs(bad).is_err(), "{bad}");
+        }
     }
 }

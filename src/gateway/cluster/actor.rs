@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::gateway::backend::{AdminRequest, AdminResponse, SocketEvent};
 use crate::gateway::feed::positions::Positions;
 use crate::gateway::feed::TopicRole;
-use crate::gateway::hub::presence::{Membership, NodeId};
+use crate::gateway::hub::presence::Membership;
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
@@ -70,7 +70,7 @@ impl Actor {
         positions: &Arc<Positions>,
         status: Arc<ActorStatus>,
     ) -> Result<Self> {
-        let own = hub.node().as_str().to_owned();
+        let own = hub.node().to_owned();
         let keys = Keys::new(&hub.settings().secrets, "toporia_realtime control");
         let timing = ClusterTiming::of(hub.settings());
         Ok(Self {
@@ -136,21 +136,18 @@ impl Actor {
         for effect in effects {
             match effect {
                 Effect::AddMember { node, member } => {
-                    let node = NodeId::from(node.as_str());
                     hub.presence().add(&node, &member.channel, member.socket, &member.member);
                 }
                 Effect::RemoveMember { node, channel, socket } => {
-                    let node = NodeId::from(node.as_str());
                     hub.presence().remove(&node, &channel, socket);
                 }
                 Effect::ReplaceMembers { node, members } => {
-                    let node = NodeId::from(node.as_str());
                     hub.presence().replace_node(&node, &members);
                 }
                 Effect::RemoveNode { node } => {
                     self.requests.node_removed(&node, now);
                     self.client_sequences.remove(&node);
-                    hub.presence().replace_node(&NodeId::from(node.as_str()), &[]);
+                    hub.presence().replace_node(&node, &[]);
                 }
                 Effect::SendSnapshot => self.snapshot_due = true,
                 Effect::RequestSnapshot { of } => self.producer.send(Body::Gap { of }),

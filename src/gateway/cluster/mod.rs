@@ -53,6 +53,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Timeouts and intervals, in ms.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterTiming {
+    /// Also the time after which a missing snapshot is requested again.
     pub heartbeat: u64,
     /// A node without a record for this long is removed.
     pub node_timeout: u64,
@@ -60,8 +61,6 @@ pub struct ClusterTiming {
     pub drain_members: u64,
     /// Maximum wait for the snapshots of the known nodes.
     pub presence_wait: u64,
-    /// A missing snapshot is requested again after this.
-    pub resync_interval: u64,
 }
 
 impl ClusterTiming {
@@ -74,7 +73,6 @@ impl ClusterTiming {
             node_timeout: ms(settings.node_timeout),
             drain_members: ms(settings.drain_members),
             presence_wait: ms(settings.presence_wait),
-            resync_interval: ms(settings.heartbeat),
         }
     }
 }

@@ -340,7 +340,7 @@ impl ClusterState {
         let Some(hello_received) = self.hello_received else {
             return;
         };
-        let again = self.timing.resync_interval;
+        let again = self.timing.heartbeat;
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };

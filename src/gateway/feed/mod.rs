@@ -30,35 +30,12 @@ use parking_lot::Mutex;
 
 use self::positions::{PartitionState, Positions};
 use super::broadcast::Broadcast;
+use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::error::Result;
 use crate::metrics::catalog::Counters;
 use crate::runtime;
 use crate::topic::{is_control_topic, ChannelPattern, TopicFilter, TopicMap, TopicStrategy};
-
-/// Settings of a feed.
-#[derive(Debug, Clone)]
-pub struct FeedConfig {
-    /// Channels to read; empty for all.
-    pub channels: Vec<ChannelPattern>,
-    /// Maximum data of an event, in bytes.
-    pub max_event_bytes: usize,
-    /// Records of this age fill the replay buffer before live delivery starts.
-    pub history: Duration,
-    /// Time between two refreshes of the topic list.
-    pub refresh_interval: Duration,
-}
-
-impl Default for FeedConfig {
-    fn default() -> Self {
-        Self {
-            channels: Vec::new(),
-            max_event_bytes: 256 << 10,
-            history: Duration::from_secs(120),
-            refresh_interval: Duration::from_secs(1),
-        }
-    }
-}
 
 /// A record of a control topic.
 #[derive(Debug)]
@@ -97,7 +74,7 @@ struct Shared {
     client: FeedConsumer,
     topics: Arc<TopicMap>,
     selector: TopicSelector,
-    feed_config: FeedConfig,
+    settings: Arc<Settings>,
     positions: Arc<Positions>,
     counters: Arc<Counters>,
     sink: Arc<dyn FeedSink>,
@@ -112,6 +89,15 @@ struct Shared {
 }
 
 impl Shared {
+    /// Records of this age fill the replay buffer before live delivery starts.
+    fn history_ms(&self) -> i64 {
+        if self.settings.recovery {
+            i64::try_from(self.settings.replay_window.as_millis()).unwrap_or(i64::MAX)
+        } else {
+            0
+        }
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -130,7 +116,7 @@ impl Feed {
     /// Configuration: properties that librdkafka rejects. Connection: a thread cannot be started.
     pub fn start(
         config: &Arc<BrokerConfig>,
-        feed_config: FeedConfig,
+        settings: &Arc<Settings>,
         positions: Arc<Positions>,
         counters: Arc<Counters>,
         sink: Arc<dyn FeedSink>,
@@ -138,8 +124,8 @@ impl Feed {
         let shared = Arc::new(Shared {
             client: FeedConsumer::start(config)?,
             topics: Arc::clone(&config.topics),
-            selector: TopicSelector::new(&config.topics, &feed_config.channels),
-            feed_config,
+            selector: TopicSelector::new(&config.topics, &settings.channels),
+            settings: Arc::clone(settings),
             positions,
             counters,
             sink,

@@ -166,7 +166,7 @@ impl FeedReader<'_> {
         live: bool,
     ) {
         let shared = self.shared;
-        let max_event_bytes = shared.feed_config.max_event_bytes;
+        let max_event_bytes = shared.settings.max_event;
         let read = Broadcast::from_record(
             &state.name,
             value,
@@ -177,7 +177,7 @@ impl FeedReader<'_> {
         );
         match read {
             Ok(broadcast) => {
-                let channels = &shared.feed_config.channels;
+                let channels = &shared.settings.channels;
                 if !channels.is_empty() && !channels.iter().any(|p| p.matches(broadcast.channel()))
                 {
                     return;
@@ -217,7 +217,7 @@ impl FeedReader<'_> {
                 bytes,
             } => {
                 counters.oversized_events.add_one();
-                let max = self.shared.feed_config.max_event_bytes;
+                let max = self.shared.settings.max_event;
                 warn(&channel, &event, Reason::TooLarge { bytes, max });
             }
             // Other types are not for browsers.

@@ -58,11 +58,11 @@ pub(super) fn run(shared: &Shared) {
         let pause = if discovery.last_complete_ms.is_none() {
             Duration::from_millis(50)
         } else if discovery.pending.is_empty() {
-            shared.feed_config.refresh_interval
+            shared.settings.topic_refresh
         } else {
             shared
-                .feed_config
-                .refresh_interval
+                .settings
+                .topic_refresh
                 .min(Duration::from_millis(200))
         };
         let refresh_request = &shared.positions.refresh_request;
@@ -168,7 +168,7 @@ impl TopicDiscovery {
         else {
             return false;
         };
-        let history_ms = i64::try_from(shared.feed_config.history.as_millis()).unwrap_or(i64::MAX);
+        let history_ms = shared.history_ms();
         let mut since = HashMap::new();
         for (role, back_ms) in [
             (TopicRole::Channels, history_ms),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use self::presence::{NodeId, Presence};
+use self::presence::Presence;
 use super::backend::{AdminRequest, AdminResponse, Cluster, ConnectionInfo, History, Target};
 use super::limits::TokenBucket;
 use super::protocol::frame;
@@ -37,7 +37,7 @@ const MAX_PRESENCE_JOIN_DELAY: Duration = Duration::from_secs(20);
 pub struct Hub {
     settings: Arc<Settings>,
     counters: Arc<Counters>,
-    node: NodeId,
+    node: Arc<str>,
     channels: Arc<Channels>,
     sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
     users: Mutex<HashMap<Box<str>, HashSet<SocketId>>>,
@@ -50,12 +50,13 @@ impl Hub {
     /// Creates an empty hub. [`Self::attach`] must be called before the first socket.
     #[must_use]
     pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Arc<Self> {
-        let node = NodeId::new();
+        // Ids sort by their time of creation.
+        let node: Arc<str> = crate::ids::new_id().into();
         let channels = Arc::new(Channels::new(&settings, &counters));
         Arc::new(Self {
             sockets: Mutex::default(),
             users: Mutex::default(),
-            presence: Presence::new(&channels, node.clone()),
+            presence: Presence::new(&channels, Arc::clone(&node)),
             presence_joins: Mutex::new(TokenBucket::new(
                 PRESENCE_JOINS_PER_SECOND,
                 PRESENCE_JOINS_BURST,
@@ -94,7 +95,7 @@ impl Hub {
 
     /// The id of this gateway, new at each start.
     #[must_use]
-    pub fn node(&self) -> &NodeId {
+    pub fn node(&self) -> &str {
         &self.node
     }
 

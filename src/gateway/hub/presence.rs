@@ -2,7 +2,6 @@
 //! derived here.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,34 +15,6 @@ use crate::gateway::protocol::SocketId;
 use crate::gateway::session::Socket;
 use crate::topic::socket_channel::Name;
 
-/// Id of a gateway, new at each start.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(Arc<str>);
-
-impl NodeId {
-    /// Creates an id; ids sort by their time of creation.
-    pub(super) fn new() -> Self {
-        Self(crate::ids::new_id().into())
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for NodeId {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A socket's membership of a presence channel. The short names keep control records small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
@@ -55,8 +26,8 @@ pub struct Membership {
     pub member: Member,
 }
 
-/// A socket of a gateway.
-type SocketKey = (NodeId, SocketId);
+/// The id of a gateway and a socket of it.
+type SocketKey = (Arc<str>, SocketId);
 
 /// A user with its sockets on all gateways, in the order of their subscriptions, each with the user info of its
 /// subscription.
@@ -156,12 +127,12 @@ type Members = HashMap<String, PresenceChannel>;
 pub struct Presence {
     channels: Arc<Channels>,
     /// This gateway.
-    node: NodeId,
+    node: Arc<str>,
     members: Mutex<Members>,
 }
 
 impl Presence {
-    pub(super) fn new(channels: &Arc<Channels>, node: NodeId) -> Self {
+    pub(super) fn new(channels: &Arc<Channels>, node: Arc<str>) -> Self {
         Self {
             channels: Arc::clone(channels),
             node,
@@ -170,19 +141,19 @@ impl Presence {
     }
 
     /// Another gateway's socket joined.
-    pub fn add(&self, node: &NodeId, channel: &str, socket: SocketId, member: &Member) {
+    pub fn add(&self, node: &str, channel: &str, socket: SocketId, member: &Member) {
         let mut members = self.members.lock();
-        self.add_socket(&mut members, (node.clone(), socket), channel, member);
+        self.add_socket(&mut members, (node.into(), socket), channel, member);
     }
 
     /// Another gateway's socket left.
-    pub fn remove(&self, node: &NodeId, channel: &str, socket: SocketId) {
+    pub fn remove(&self, node: &str, channel: &str, socket: SocketId) {
         let mut members = self.members.lock();
-        self.remove_socket(&mut members, &(node.clone(), socket), channel);
+        self.remove_socket(&mut members, &(node.into(), socket), channel);
     }
 
     /// Replaces all members of another gateway by a snapshot.
-    pub fn replace_node(&self, node: &NodeId, snapshot: &[Membership]) {
+    pub fn replace_node(&self, node: &str, snapshot: &[Membership]) {
         let mut members = self.members.lock();
         let wanted: HashMap<(&str, SocketId), &str> = snapshot
             .iter()
@@ -191,7 +162,7 @@ impl Presence {
         let mut gone: Vec<(String, SocketId)> = Vec::new();
         for (channel, presence_channel) in members.iter() {
             for user in &presence_channel.0 {
-                let of_node = user.sockets.iter().filter(|((of, _), _)| of == node);
+                let of_node = user.sockets.iter().filter(|((of, _), _)| **of == *node);
                 for ((_, socket), _) in of_node {
                     if wanted.get(&(channel.as_str(), *socket)) != Some(&user.id.as_str()) {
                         gone.push((channel.clone(), *socket));
@@ -201,7 +172,7 @@ impl Presence {
         }
         // Added first: a user whose socket was replaced did not leave.
         for one in snapshot {
-            let key = (node.clone(), one.socket);
+            let key = (node.into(), one.socket);
             let is_one = |(channel, socket): &(String, SocketId)| {
                 *channel == one.channel && *socket == one.socket
             };
@@ -212,7 +183,7 @@ impl Presence {
         }
         for (channel, socket) in gone {
             if !wanted.contains_key(&(channel.as_str(), socket)) {
-                self.remove_socket(&mut members, &(node.clone(), socket), &channel);
+                self.remove_socket(&mut members, &(node.into(), socket), &channel);
             }
         }
     }
@@ -242,7 +213,7 @@ impl Presence {
     pub fn user_of(&self, channel: &str, socket: SocketId) -> Option<String> {
         let members = self.members.lock();
         let presence_channel = members.get(channel)?;
-        let at = presence_channel.index_of(&(self.node.clone(), socket))?;
+        let at = presence_channel.index_of(&(Arc::clone(&self.node), socket))?;
         Some(presence_channel.0[at].id.clone())
     }
 
@@ -256,7 +227,7 @@ impl Presence {
         holding: bool,
     ) -> Result<Arc<Channel>, JoinError> {
         let mut members = self.members.lock();
-        let key = (self.node.clone(), socket.id);
+        let key = (Arc::clone(&self.node), socket.id);
         let presence_channel = members.entry(name.full.to_owned()).or_default();
         let was_there = presence_channel.index_of(&key).is_some();
         let settings = self.channels.settings();
@@ -301,7 +272,7 @@ impl Presence {
     pub(super) fn leave(&self, channel: &Arc<Channel>, socket: SocketId) {
         let mut members = self.members.lock();
         self.channels.drop_subscriber(channel, socket);
-        let key = (self.node.clone(), socket);
+        let key = (Arc::clone(&self.node), socket);
         if self.remove_socket(&mut members, &key, channel.name()) {
             if let Some(cluster) = self.channels.cluster() {
                 cluster.left(channel.name(), socket);

@@ -5,16 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::gateway::backend::TokenSubject;
-use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Node, Sender};
+use crate::gateway::tests::test_brokers::{brokers, config, runtime, unique, until, Node, Sender};
 use crate::topic::ChannelPattern;
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
 
 fn holder(channel: &str, user: Option<&str>) -> TokenSubject {
     TokenSubject {

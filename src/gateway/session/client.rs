@@ -364,43 +364,37 @@ impl Session {
         } else {
             self.recovery.take_token(name.full)
         };
-        let settings = Arc::clone(self.hub.settings());
         let joined = self
             .hub
-            .subscribe(&self.socket, name, member, token.is_some())
-            .inspect_err(|why| {
-                let channel = name.full;
-                let limit = match why {
-                    JoinError::TooManyChannels => Limit::Channels,
-                    JoinError::TooManyMembers => Limit::Members { channel },
-                    JoinError::MemberListTooLarge => Limit::MemberList { channel },
-                    JoinError::Closed => return,
-                };
-                self.hub.channels().warn_limit(limit);
-            })
-            .map_err(|why| match why {
-                JoinError::TooManyChannels => SubscribeError(
-                    429,
-                    "This gateway has reached its maximum number of channels \
-                     (realtime.gateway.max_channels)."
-                        .into(),
+            .subscribe(&self.socket, name, member, token.is_some());
+        let joined = joined.map_err(|why| {
+            let channel = name.full;
+            let (limit, text) = match why {
+                JoinError::TooManyChannels => (
+                    Limit::Channels,
+                    "This gateway has reached its maximum number of channels (realtime.gateway.max_channels)."
+                        .to_owned(),
                 ),
-                JoinError::TooManyMembers => SubscribeError(
-                    429,
+                JoinError::TooManyMembers => (
+                    Limit::Members { channel },
                     format!(
-                        "The channel already has the maximum of {} members \
-                     (realtime.gateway.max_members).",
-                        settings.max_members
+                        "The channel already has the maximum of {} members (realtime.gateway.max_members).",
+                        self.hub.settings().max_members
                     ),
                 ),
-                JoinError::MemberListTooLarge => SubscribeError(
-                    429,
+                JoinError::MemberListTooLarge => (
+                    Limit::MemberList { channel },
                     "The channel's member list has reached its maximum size \
                      (realtime.gateway.max_presence_bytes)."
-                        .into(),
+                        .to_owned(),
                 ),
-                JoinError::Closed => SubscribeError(410, "The connection is closing.".into()),
-            })?;
+                JoinError::Closed => {
+                    return SubscribeError(410, "The connection is closing.".into())
+                }
+            };
+            self.hub.channels().warn_limit(limit);
+            SubscribeError(429, text)
+        })?;
         self.recovery.subscribed(joined, token);
         Ok(())
     }

@@ -118,9 +118,7 @@ fn public_channels_need_no_ticket() {
     assert_eq!(client.event()["event"], "pusher:connection_established");
     client.expect("pusher_internal:subscription_succeeded", "public.a");
     client.expect("pusher_internal:subscription_succeeded", "public.b");
-    gateway
-        .broadcast_locally("public.b", "created", b"{\"id\":7}", None)
-        .unwrap();
+    send(&gateway, "public.b", "created", "{\"id\":7}");
     assert_eq!(client.expect("created", "public.b"), json!("{\"id\":7}"));
     assert_eq!(gateway.hub().counters().connections.get(), 1);
     drop(client);
@@ -157,7 +155,7 @@ fn private_and_presence_channels_are_authorized_for_the_id_of_the_ticket() {
         gateway
             .broadcast_locally("a", "own", b"1", Some(id))
             .unwrap();
-        gateway.broadcast_locally("a", "other", b"1", None).unwrap();
+        send(&gateway, "a", "other", "1");
         client.expect("other", "private-a");
     }
 }
@@ -288,9 +286,7 @@ fn a_client_that_does_not_read_is_closed_at_the_bound_of_its_queue() {
     let data = format!("\"{}\"", "x".repeat(4000));
     eventually("it is closed", || {
         for _ in 0..50 {
-            gateway
-                .broadcast_locally("public.a", "e", data.as_bytes(), None)
-                .unwrap();
+            send(&gateway, "public.a", "e", &data);
         }
         gateway.hub().counters().slow_clients.get() == 1
     });

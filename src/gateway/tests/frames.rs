@@ -11,17 +11,13 @@ use crate::gateway::server::api;
 use crate::http::request;
 use crate::topic::socket_channel::Name;
 
-fn text_frame(len: usize, fill: u8) -> Vec<u8> {
-    vec![fill; len]
-}
-
 #[test]
 fn fragments_together_are_limited_in_size_and_number() {
     let gateway = gateway(|_| {});
     let mut client = TestClient::connect(&gateway);
-    client.frame(0x01, &text_frame(10_000, b'x'));
-    client.frame(0x00, &text_frame(6_000, b'x'));
-    client.frame(0x00, &text_frame(1_000, b'x'));
+    client.frame(0x01, &[b'x'; 10_000]);
+    client.frame(0x00, &[b'x'; 6_000]);
+    client.frame(0x00, &[b'x'; 1_000]);
     assert_eq!(client.expect_close(), 1009);
     // The header is sufficient: the payload is not awaited.
     let mut client = TestClient::connect(&gateway);

@@ -3,6 +3,18 @@
 use super::*;
 use crate::gateway::testing::single_node;
 
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// Sends a request and reads the whole response.
+fn answer(address: SocketAddr, request: &str) -> String {
+    let mut client = TestClient::raw(address);
+    client.write(format!("{request}\r\nHost: a\r\n\r\n").as_bytes());
+    client.read_to_end()
+}
+
 #[test]
 fn stopping_closes_every_socket_with_4200_while_the_successor_accepts() {
     let old = gateway(|_| {});
@@ -10,7 +22,7 @@ fn stopping_closes_every_socket_with_4200_while_the_successor_accepts() {
     for client in &mut clients {
         client.subscribe("private-a", None);
     }
-    old.broadcast_locally("a", "last", b"1", None).unwrap();
+    send(&old, "a", "last", "1");
     let port = old.address().port();
     let successor = gateway(|s| s.port = port);
     assert_eq!(successor.address(), old.address());
@@ -71,16 +83,9 @@ fn invalid_settings_are_rejected_at_start() {
 
 #[test]
 fn metrics_and_readiness_are_served_on_the_operations_port() {
-    let ops = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let ops = free_address();
     let gateway = gateway(|s| s.ops_listen = Some(ops.to_string()));
-    let get = |path: &str| {
-        let mut client = TestClient::raw(ops);
-        client.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
-        client.read_to_end()
-    };
+    let get = |path: &str| answer(ops, &format!("GET {path} HTTP/1.1"));
     let _client = TestClient::connect(&gateway);
     assert!(get("/ready").starts_with("HTTP/1.1 200"));
     let metrics = get("/metrics");
@@ -156,18 +161,12 @@ fn an_operations_port_is_never_shared() {
         TestClient::connect(&browsers);
     }
     // The operations port of another gateway: taken over when that gateway stops, as in a restart.
-    let ops = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let ops = free_address();
     let predecessor = gateway(|s| s.ops_listen = Some(ops.to_string()));
     let successor = gateway(|s| s.ops_listen = Some(ops.to_string()));
     let is_ready = || {
-        std::net::TcpStream::connect(ops).is_ok() && {
-            let mut client = TestClient::raw(ops);
-            client.write(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n");
-            client.read_to_end().starts_with("HTTP/1.1 200")
-        }
+        std::net::TcpStream::connect(ops).is_ok()
+            && answer(ops, "GET /ready HTTP/1.1").starts_with("HTTP/1.1 200")
     };
     assert!(is_ready());
     predecessor.stop(Duration::from_millis(100));
@@ -201,45 +200,33 @@ fn the_listeners_of_a_gateway_need_ports_of_their_own() {
 
 #[test]
 fn missing_and_weak_secrets_are_rejected() {
-    assert!(super::settings().validate().is_ok());
-    let weak = [
+    let validate = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = settings();
+        change(&mut settings);
+        settings.validate()
+    };
+    assert!(validate(&|_| {}).is_ok());
+    let (repeated, short) = ("a".repeat(64), "x".repeat(31));
+    for secret in [
         "",
         "short",
-        &"a".repeat(64),
+        &repeated,
         "0123456789abcdef0123456789abcdef",
-        &"x".repeat(31),
-    ];
-    for secret in weak {
-        let settings = Settings {
-            secrets: vec![secret.into()],
-            ..super::settings()
-        };
-        assert!(settings.validate().is_err(), "{secret}");
+        &short,
+    ] {
+        assert!(
+            validate(&|s| s.secrets = vec![secret.into()]).is_err(),
+            "{secret}"
+        );
         // Also behind a strong first secret.
-        let settings = Settings {
-            secrets: vec![super::settings().secrets[0].clone(), secret.into()],
-            ..super::settings()
-        };
-        assert!(settings.validate().is_err(), "{secret}");
+        assert!(
+            validate(&|s| s.secrets.push(secret.into())).is_err(),
+            "{secret}"
+        );
     }
-    assert!(Settings {
-        secrets: vec![],
-        ..super::settings()
-    }
-    .validate()
-    .is_err());
-    assert!(Settings {
-        key: String::new(),
-        ..super::settings()
-    }
-    .validate()
-    .is_err());
-    assert!(Settings {
-        app_id: "a/b".into(),
-        ..super::settings()
-    }
-    .validate()
-    .is_err());
+    assert!(validate(&|s| s.secrets.clear()).is_err());
+    assert!(validate(&|s| s.key.clear()).is_err());
+    assert!(validate(&|s| s.app_id = "a/b".into()).is_err());
 }
 
 #[test]
@@ -253,4 +240,25 @@ fn defaults_are_as_documented() {
         (16_384, 32, 1_048_576)
     );
     assert!(s.serves("anything"));
+}
+
+#[test]
+fn the_api_can_have_a_port_of_its_own() {
+    let api = free_address();
+    let gateway = gateway(|s| s.api_listen = Some(api.to_string()));
+    for (address, request, status) in [
+        (
+            gateway.address(),
+            "GET /apps/app/channels HTTP/1.1",
+            "HTTP/1.1 404",
+        ),
+        (api, "GET /apps/app/channels HTTP/1.1", "HTTP/1.1 401"),
+        (
+            api,
+            "GET /app/app-key?protocol=7 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade",
+            "HTTP/1.1 426",
+        ),
+    ] {
+        assert!(answer(address, request).starts_with(status), "{request}");
+    }
 }

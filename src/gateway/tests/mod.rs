@@ -1,7 +1,6 @@
 //! Tests of the gateway over real sockets.
 
 mod api;
-mod api_auth;
 mod channels;
 mod event_stream;
 mod frames;
@@ -47,6 +46,14 @@ pub fn gateway(change: impl FnOnce(&mut Settings)) -> Gateway {
     let mut settings = settings();
     change(&mut settings);
     single_node(settings).unwrap()
+}
+
+/// Delivers an event with this JSON to the sockets of the gateway and returns their number.
+pub fn send(gateway: &Gateway, channel: &str, event: &str, json: impl std::fmt::Display) -> usize {
+    let json = json.to_string();
+    gateway
+        .broadcast_locally(channel, event, json.as_bytes(), None)
+        .unwrap()
 }
 
 /// Waits up to five seconds until the condition holds.
@@ -319,6 +326,18 @@ impl TestClient {
             data["channel_data"] = member.into();
         }
         self.send("pusher:subscribe", &data);
+    }
+
+    /// Reads the error of a subscription.
+    pub fn expect_refused(&mut self, channel: &str, status: u16) {
+        let error = self.expect("pusher:subscription_error", channel);
+        assert_eq!(error["status"], status, "{error}");
+    }
+
+    /// Reads the answer to a ping: everything before it has been handled, and the connection is open.
+    pub fn expect_pong(&mut self) {
+        self.send("pusher:ping", &json!({}));
+        assert_eq!(self.event()["event"], "pusher:pong");
     }
 
     /// Subscribes and reads the success.

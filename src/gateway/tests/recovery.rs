@@ -346,7 +346,7 @@ fn without_history_recovered_is_false() {
     let mut client = TestClient::connect(&gateway);
     resume(&mut client, "token");
     expect_recovered(&mut client, false);
-    gateway.broadcast_locally("a", "e", b"1", None).unwrap();
+    send(&gateway, "a", "e", "1");
     client.expect("e", "private-a");
     client.expect_silence();
     assert!(NoHistory.position("private-a").is_empty());

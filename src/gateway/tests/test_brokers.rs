@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::config::gateway_settings::Settings;
 use crate::config::{testing, BrokerConfig, Value};
 use crate::envelope::{write_end, write_event};
 use crate::gateway::bootstrap::KafkaBackend;
+use crate::gateway::broadcast::Broadcast;
+use crate::gateway::feed::positions::{PartitionState, Positions};
+use crate::gateway::feed::{Feed, FeedSink, RawControlRecord, TopicRole};
 use crate::gateway::hub::Hub;
 use crate::gateway::protocol::incoming::Member;
 use crate::kafka::embedded;
 use crate::kafka::producer::Producer;
 use crate::message::{Header, ProducerRecord};
+use crate::metrics::catalog::Counters;
 
 /// The embedded broker, and a real Kafka if there is one.
 pub(crate) fn brokers() -> Vec<String> {
@@ -22,6 +28,12 @@ pub(crate) fn brokers() -> Vec<String> {
         }
     }
     all
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.worker_threads(2).enable_all();
+    builder.build().expect("a runtime")
 }
 
 pub(crate) fn unique(name: &str) -> String {
@@ -186,5 +198,76 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < end, "{what}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A feed, and everything that it passed on.
+pub(crate) struct Recording {
+    pub(crate) feed: Feed,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) positions: Arc<Positions>,
+    sink: Arc<RecordingSink>,
+}
+
+#[derive(Default)]
+struct RecordingSink {
+    broadcasts: Mutex<Vec<(Arc<Broadcast>, bool)>>,
+    control: Mutex<Vec<(TopicRole, String)>>,
+}
+
+impl FeedSink for RecordingSink {
+    fn partition_started(&self, _: &PartitionState, _: i64, _: i64) {}
+    fn partition_stopped(&self, _: &PartitionState) {}
+
+    fn broadcast(&self, broadcast: &Arc<Broadcast>, _: i64, live: bool) {
+        self.broadcasts.lock().push((Arc::clone(broadcast), live));
+    }
+
+    fn control(&self, control: &RawControlRecord<'_>) {
+        let value = String::from_utf8_lossy(control.value).into_owned();
+        self.control.lock().push((control.role, value));
+    }
+}
+
+impl Recording {
+    pub(crate) fn start(config: &Arc<BrokerConfig>, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let sink = Arc::<RecordingSink>::default();
+        let (counters, positions) = (Arc::<Counters>::default(), Arc::<Positions>::default());
+        let feed = Feed::start(
+            config,
+            &Arc::new(settings),
+            Arc::clone(&positions),
+            Arc::clone(&counters),
+            Arc::clone(&sink) as _,
+        )
+        .expect("a feed");
+        assert!(feed.wait_filled(Duration::from_secs(20)), "it did not fill");
+        Self {
+            feed,
+            counters,
+            positions,
+            sink,
+        }
+    }
+
+    pub(crate) fn broadcasts(&self) -> Vec<Arc<Broadcast>> {
+        let all = self.sink.broadcasts.lock();
+        all.iter().map(|(one, _)| Arc::clone(one)).collect()
+    }
+
+    /// The ids of the broadcasts that were delivered, or that only filled the replay buffer.
+    pub(crate) fn ids(&self, live: bool) -> Vec<String> {
+        let all = self.sink.broadcasts.lock();
+        let some = all.iter().filter(|(_, other)| *other == live);
+        some.map(|(one, _)| one.id().to_owned()).collect()
+    }
+
+    /// The records of a control topic.
+    pub(crate) fn control(&self, role: TopicRole) -> Vec<String> {
+        let all = self.sink.control.lock();
+        let some = all.iter().filter(|(other, _)| *other == role);
+        some.map(|(_, text)| text.clone()).collect()
     }
 }

@@ -3,53 +3,18 @@
 mod simulation;
 mod state;
 
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::gateway::feed::positions::PartitionState;
-use crate::gateway::feed::{ControlTopics, Feed, FeedConfig, FeedSink};
+use crate::gateway::broadcast::Broadcast;
+use crate::gateway::feed::ControlTopics;
 use crate::gateway::replay::token::Keys;
-use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Node, Sender};
+use crate::gateway::tests::test_brokers::{
+    brokers, config, runtime, unique, until, Node, Recording, Sender,
+};
 use crate::ids::unix_ms;
-
-/// Records everything on the topics.
-struct RecordingSink(Mutex<mpsc::Sender<(TopicRole, String)>>);
-
-impl FeedSink for RecordingSink {
-    fn partition_started(&self, _: &PartitionState, _: i64, _: i64) {}
-    fn partition_stopped(&self, _: &PartitionState) {}
-    fn broadcast(&self, broadcast: &Arc<crate::gateway::broadcast::Broadcast>, _: i64, _: bool) {
-        let text = format!(
-            "{} {} {} {:?}",
-            broadcast.channel(),
-            broadcast.event(),
-            broadcast.data(),
-            (broadcast.exact, broadcast.except.map(|id| id.to_string()))
-        );
-        let _ = self.0.lock().send((TopicRole::Channels, text));
-    }
-    fn control(&self, control: &RawControlRecord<'_>) {
-        let value = String::from_utf8_lossy(control.value).into_owned();
-        let _ = self.0.lock().send((control.role, value));
-    }
-}
-
-fn record_activity(config: &Arc<BrokerConfig>) -> (Feed, mpsc::Receiver<(TopicRole, String)>) {
-    let (sender, receiver) = mpsc::channel();
-    let feed = Feed::start(
-        config,
-        FeedConfig::default(),
-        Arc::default(),
-        Arc::default(),
-        Arc::new(RecordingSink(Mutex::new(sender))),
-    )
-    .expect("a feed");
-    assert!(feed.wait_filled(Duration::from_secs(20)));
-    (feed, receiver)
-}
 
 #[test]
 fn presence_is_consistent_on_all_gateways() {
@@ -97,7 +62,7 @@ fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
         let (a, b) = (Node::start(&config), Node::start(&config));
         a.wait_for_presence();
         b.wait_for_presence();
-        let (feed, received) = record_activity(&config);
+        let recording = Recording::start(&config, |_| {});
         let data = RawValue::from_string("{\"x\":1}".to_owned()).expect("JSON");
         let cluster = a.kafka.cluster();
         cluster.client_event("private-x", "client-nobody", &data, None);
@@ -107,15 +72,11 @@ fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
         std::thread::sleep(Duration::from_millis(500));
         cluster.client_event("private-x", "client-received", &data, None);
         std::thread::sleep(Duration::from_millis(1500));
-        let all: Vec<(TopicRole, String)> = received.try_iter().collect();
-        let of = |role| {
-            let some = all.iter().filter(move |(other, _)| *other == role);
-            some.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
-        };
-        let client = of(TopicRole::Client);
+        let client = recording.control(TopicRole::Client);
         assert_eq!(client.len(), 1, "{client:?}");
         assert!(client[0].contains("client-received"));
-        let mut events: Vec<String> = of(TopicRole::Events)
+        let mut events: Vec<String> = recording
+            .control(TopicRole::Events)
             .into_iter()
             .map(|text| {
                 let message = crate::message::Message::from_envelope(text.as_bytes());
@@ -136,7 +97,7 @@ fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
         );
         a.kafka.stop();
         b.kafka.stop();
-        feed.stop();
+        recording.feed.stop();
     }
 }
 
@@ -225,12 +186,8 @@ fn events_of_the_http_api_go_through_kafka() {
     for brokers in brokers() {
         let config = config(&brokers, &unique("api"));
         let a = Node::start(&config);
-        let (feed, received) = record_activity(&config);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let recording = Recording::start(&config, |_| {});
+        let runtime = runtime();
         let event = |channel: &str| ApiEvent {
             channel: channel.to_owned(),
             event: "created".to_owned(),
@@ -240,14 +197,14 @@ fn events_of_the_http_api_go_through_kafka() {
         let events = vec![event("private-user.1"), event("public.news")];
         let sent = runtime.block_on(a.kafka.cluster().publish(events));
         assert_eq!(sent, Ok(()), "on {brokers}");
-        let mut all = Vec::new();
-        until("both", || {
-            let channels = received
-                .try_iter()
-                .filter(|(p, _)| *p == TopicRole::Channels);
-            all.extend(channels.map(|(_, text)| text));
-            all.len() == 2
-        });
+        until("both", || recording.broadcasts().len() == 2);
+        let all = recording.broadcasts();
+        let text = |one: &Arc<Broadcast>| {
+            let except = one.except.map(|id| id.to_string());
+            let flags = (one.exact, except);
+            format!("{} {} {} {flags:?}", one.channel(), one.event(), one.data())
+        };
+        let mut all: Vec<String> = all.iter().map(text).collect();
         all.sort_unstable();
         let line =
             |channel: &str| format!(r#"{channel} created {{"a":"b"}} (true, Some("12.34"))"#);
@@ -290,16 +247,13 @@ fn events_of_the_http_api_go_through_kafka() {
         let kind = refused.expect_err("the name is empty").kind();
         assert_eq!(kind, crate::error::Kind::InvalidChannel);
         a.kafka.stop();
-        feed.stop();
+        recording.feed.stop();
     }
 }
 
 #[test]
 fn an_api_event_without_kafka_is_an_error() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = runtime();
     let event = |channel: &str| ApiEvent {
         channel: channel.to_owned(),
         event: "created".to_owned(),
@@ -327,10 +281,7 @@ fn admin_requests_reach_all_gateways() {
         until("they know each other", || {
             a.hub.counters().nodes.get() == 1 && b.hub.counters().nodes.get() == 1
         });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = runtime();
         let began = Instant::now();
         let request = AdminRequest::Channels {
             prefix: String::new(),

@@ -306,38 +306,3 @@ fn value<'a>(pairs: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
     all.find(|(name, _)| name == wanted)
         .map(|(_, value)| value.as_str())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::request::query_pairs;
-
-    #[test]
-    fn the_signature_matches_pushers_published_example() {
-        let query = "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0\
-                     &body_md5=ec365a775a4cd0599faeb73354201b6f";
-        let pairs = query_pairs(query).unwrap();
-        let text = signed_text("POST", "/apps/3/events", &pairs);
-        assert_eq!(text, format!("POST\n/apps/3/events\n{query}"));
-        assert_eq!(
-            auth::signature("7ad3773142a6692b25b8", &text),
-            "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"
-        );
-        let body = r#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
-        assert_eq!(
-            hex::encode(Md5::digest(body)),
-            "ec365a775a4cd0599faeb73354201b6f"
-        );
-    }
-
-    #[test]
-    fn queries_are_decoded_and_duplicates_rejected() {
-        assert_eq!(
-            query_pairs("a=%20b&c").unwrap(),
-            [("a".into(), " b".into()), ("c".into(), String::new())]
-        );
-        for bad in ["a=1&a=2", "a=1&%61=2", "a=%zz", "a=%2", "a=%ff", "a=%+1"] {
-            assert!(query_pairs(bad).is_err(), "{bad}");
-        }
-    }
-}
