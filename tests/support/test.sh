@@ -82,7 +82,7 @@ test_rust() {
 # The tests that use Apache Kafka too if REALTIME_TEST_BROKERS names one. `all` runs them in the Rust stage.
 test_gateway_on_kafka() {
     stage "Rust tests of the gateway on Apache Kafka" cargo_test --lib -- --test-threads=1 \
-        gateway::tests::kafka gateway::tests::bootstrap gateway::cluster gateway::feed gateway::recovery
+        gateway::tests::kafka gateway::cluster gateway::feed gateway::replay
 }
 
 test_browser() {
