@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::gateway_settings;
 use super::keys::{self, nearest, with_env, Setting, BROKERS, TOP_LEVEL};
 use super::sources::{ArrayLayer, LayerOrigin, SettingsReader};
 use super::{named_brokers, wrong, Environment, Layers, Value, EMBEDDED};
@@ -74,7 +75,7 @@ pub(super) fn top(configured: Option<&Value>) -> Result<&[(String, Value)]> {
 pub(super) fn check_top(map: &[(String, Value)]) -> Result<()> {
     keys::check_broker(map, "the realtime configuration", TOP_LEVEL)?;
     match map.iter().find(|(k, v)| k == "gateway" && !v.is_unset()) {
-        Some((_, value)) => keys::gateway::check(value, "realtime.gateway"),
+        Some((_, value)) => gateway_settings::check(value, "realtime.gateway"),
         None => Ok(()),
     }
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use super::keys::{self, plain, renamed, with_env, Setting, ENCRYPTION_MASTER_KEY};
+use super::sources::SettingsReader;
+use super::{wrong, Value};
 use crate::encryption::MasterKey;
 use crate::error::{Error, Result};
 use crate::topic::socket_channel::requires_auth;
 use crate::topic::ChannelPattern;
 
 /// Minimum length of a secret, in characters.
-pub const MIN_SECRET: usize = 32;
+const MIN_SECRET: usize = 32;
 
 /// Kind of a webhook event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,142 +64,181 @@ impl EventKind {
     }
 }
 
-/// Settings of one gateway. Times are durations, sizes bytes.
-// Independent switches.
-#[allow(clippy::struct_excessive_bools)]
-#[derive(Clone)]
-pub struct Settings {
-    /// Address to listen on. The default is reachable from this machine only.
-    pub host: String,
-    /// Port; 0 for any free port.
-    pub port: u16,
-    /// Path before `/app/…` and `/apps/…` of requests that a proxy passes on unchanged: `/realtime`; empty for none.
-    pub path_prefix: String,
-    /// Id of the application in the HTTP API's paths.
-    pub app_id: String,
-    /// Key of the application, in the path that clients connect to.
-    pub key: String,
-    /// Secrets: the first signs, all are accepted.
-    pub secrets: Vec<String>,
-    /// Master key of encrypted channels, if they are used.
-    pub encryption_master_key: Option<MasterKey>,
-    /// Patterns of public channels, which need no authorization.
-    pub public_channels: Vec<ChannelPattern>,
-    /// Records marked public also reach the public channel of their name.
-    pub public_by_mark: bool,
-    /// Broadcast channels that this gateway serves; empty for all.
-    pub channels: Vec<ChannelPattern>,
-    /// Origins of browsers that may connect, `https://shop.example:8443` or `https://*.shop.example`; empty for any.
-    pub allowed_origins: Vec<String>,
-    /// Refuse clients without an Origin header.
-    pub require_origin: bool,
-    /// Addresses and networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is trusted.
-    pub trusted_proxies: Vec<String>,
-    /// Address of the HTTP API; `None` for the port of the sockets.
-    pub api_listen: Option<String>,
-    /// Address of `/metrics` and `/ready`; `None` to disable them.
-    pub ops_listen: Option<String>,
-    /// Number of threads.
-    pub threads: usize,
-    /// Allow client events.
-    pub client_events: bool,
-    /// Send positions to clients that ask, and replay missed events.
-    pub recovery: bool,
-    /// Tell subscribers the number of subscriptions of their channel when it changes.
-    pub subscription_count: bool,
-    /// Events written to the webhook topic.
-    pub webhook_events: Vec<EventKind>,
-    /// Receivers of the webhooks, for the command that posts them.
-    pub webhook_urls: Vec<String>,
+const MB: i64 = 1 << 20;
 
+/// Range of `max_event`, in bytes.
+pub(super) const MAX_EVENT: (i64, i64) = (256, 64 * MB);
+
+const fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr; $setting:expr, $read:expr;)*) => {
+        /// Settings of one gateway. Times are durations, sizes bytes.
+        // Independent switches.
+        #[allow(clippy::struct_excessive_bools)]
+        #[derive(Clone)]
+        pub struct Settings {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        const KEYS: &[Setting] = &[$($setting),*];
+
+        impl Settings {
+            /// Reads all settings but the master key, which may be set elsewhere too.
+            pub(super) fn read(reader: &SettingsReader<'_>) -> Result<Self> {
+                let default = Self::default();
+                Ok(Self { $($name: $read(reader, &$setting, default.$name)?,)* })
+            }
+        }
+    };
+}
+
+// Name, type, default; key and environment variable, and how it is read.
+settings! {
+    /// Address to listen on. The default is reachable from this machine only.
+    host: String = "127.0.0.1".into(); with_env("host", "REALTIME_GATEWAY_HOST"), SettingsReader::host;
+    /// Port; 0 for any free port.
+    port: u16 = 6001; with_env("port", "REALTIME_GATEWAY_PORT"), port;
+    /// Path before `/app/…` and `/apps/…` of requests that a proxy passes on unchanged: `/realtime`; empty for none.
+    path_prefix: String = String::new();
+        Setting { aliases: &["path"], ..with_env("path_prefix", "REALTIME_PATH_PREFIX") }, SettingsReader::path_prefix;
+    /// Id of the application in the HTTP API's paths.
+    app_id: String = String::new(); with_env("app_id", "REALTIME_APP_ID"), text;
+    /// Key of the application, in the path that clients connect to.
+    key: String = String::new(); with_env("key", "REALTIME_APP_KEY"), text;
+    /// Secrets: the first signs, all are accepted.
+    secrets: Vec<String> = Vec::new();
+        Setting { aliases: &["secret"], ..with_env("secrets", "REALTIME_APP_SECRET") }, list;
+    /// Master key of encrypted channels, if they are used.
+    encryption_master_key: Option<MasterKey> = None; ENCRYPTION_MASTER_KEY, keep;
+    /// Patterns of public channels, which need no authorization.
+    public_channels: Vec<ChannelPattern> = ChannelPattern::parse("public.*").into_iter().collect();
+        with_env("public_channels", "REALTIME_PUBLIC_CHANNELS"), patterns;
+    /// Records marked public also reach the public channel of their name.
+    public_by_mark: bool = false; plain("public_by_mark"), SettingsReader::flag;
+    /// Broadcast channels that this gateway serves; empty for all.
+    channels: Vec<ChannelPattern> = Vec::new(); renamed("ws_channels", &["channels"]), patterns;
+    /// Origins of browsers that may connect, `https://shop.example:8443` or `https://*.shop.example`; empty for any.
+    allowed_origins: Vec<String> = Vec::new(); with_env("allowed_origins", "REALTIME_ALLOWED_ORIGINS"), list;
+    /// Refuse clients without an Origin header.
+    require_origin: bool = false; plain("require_origin"), SettingsReader::flag;
+    /// Addresses and networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is trusted.
+    trusted_proxies: Vec<String> = Vec::new(); with_env("trusted_proxies", "REALTIME_TRUSTED_PROXIES"), list;
+    /// Address of the HTTP API; `None` for the port of the sockets.
+    api_listen: Option<String> = None; with_env("api_listen", "REALTIME_API_LISTEN"), SettingsReader::listen;
+    /// Address of `/metrics` and `/ready`; `None` to disable them.
+    ops_listen: Option<String> = Some("127.0.0.1:6900".into());
+        with_env("ops_listen", "REALTIME_OPS_LISTEN"), SettingsReader::listen;
+    /// Threads that serve all sockets.
+    threads: usize = 2; plain("threads"), number(1, 256);
+    /// Allow client events.
+    client_events: bool = true; plain("client_events"), SettingsReader::flag;
+    /// Send positions to clients that ask, and replay missed events.
+    recovery: bool = true; plain("recovery"), SettingsReader::flag;
+    /// Tell subscribers the number of subscriptions of their channel when it changes.
+    subscription_count: bool = false; plain("subscription_count"), SettingsReader::flag;
+    /// Events written to the webhook topic.
+    webhook_events: Vec<EventKind> =
+        vec![EventKind::Occupied, EventKind::Vacated, EventKind::MemberAdded, EventKind::MemberRemoved];
+        with_env("webhook_events", "REALTIME_WEBHOOK_EVENTS"), webhook_events;
+    /// Receivers of the webhooks, for the command that posts them.
+    webhook_urls: Vec<String> = Vec::new(); with_env("webhook_urls", "REALTIME_WEBHOOK_URLS"), list;
     /// The server pings after so much silence; also the activity_timeout sent to clients.
-    pub activity_timeout: Duration,
+    activity_timeout: Duration = seconds(30); plain("activity_timeout_ms"), time(1000);
     /// Time to answer a ping before the connection is closed.
-    pub pong_timeout: Duration,
+    pong_timeout: Duration = seconds(30); plain("pong_timeout_ms"), time(100);
     /// How long a frame waits for others, so that one system call writes them.
-    pub write_delay: Duration,
+    write_delay: Duration = Duration::ZERO; plain("write_delay_ms"), delay;
     /// Maximum time of an HTTP request (headers and body) or a handshake.
-    pub handshake_timeout: Duration,
+    handshake_timeout: Duration = seconds(10); plain("handshake_timeout_ms"), time(100);
     /// Maximum size of HTTP request headers.
-    pub max_header: usize,
+    max_header: usize = 8 << 10; plain("max_header"), size(512, MB);
     /// Maximum size of an HTTP request body.
-    pub max_body: usize,
+    max_body: usize = 256 << 10; plain("max_body"), size(1024, 64 * MB);
     /// Maximum size of a client's message, over all its fragments.
-    pub max_message: usize,
+    max_message: usize = 16 << 10; plain("max_message"), size(512, 16 * MB);
     /// Maximum nesting of a client's message.
-    pub max_depth: usize,
+    max_depth: usize = 32; plain("max_depth"), number(2, 128);
     /// Messages per second and socket; above the rate and burst, reading is delayed.
-    pub messages_per_second: u32,
+    messages_per_second: u32 = 50; plain("messages_per_second"), rate;
     /// Messages that a socket may send in one burst.
-    pub message_burst: u32,
+    message_burst: u32 = 1000; plain("message_burst"), rate;
     /// Client events per second and socket.
-    pub client_events_per_second: u32,
+    client_events_per_second: u32 = 10; plain("client_events_per_second"), rate;
     /// Presence subscriptions per socket within [`Self::presence_join_window`]; above it, reading is delayed.
-    pub presence_joins: u32,
+    presence_joins: u32 = 100; plain("presence_joins"), rate;
     /// The window of [`Self::presence_joins`].
-    pub presence_join_window: Duration,
+    presence_join_window: Duration = seconds(10); plain("presence_join_window_ms"), time(1);
     /// Maximum subscriptions per socket.
-    pub max_subscriptions: usize,
+    max_subscriptions: usize = 500; plain("max_subscriptions"), number(1, 1 << 30);
     /// Maximum presence channels among the subscriptions of a socket.
-    pub max_presence_subscriptions: usize,
+    max_presence_subscriptions: usize = 100; plain("max_presence_subscriptions"), number(0, 1 << 30);
     /// Maximum distinct channels of this gateway.
-    pub max_channels: usize,
+    max_channels: usize = 100_000; plain("max_channels"), number(1, 1 << 30);
     /// Maximum members of a presence channel.
-    pub max_members: usize,
+    max_members: usize = 100; plain("max_members"), number(1, 1 << 30);
     /// Maximum size of a member's user_info.
-    pub max_user_info: usize,
+    max_user_info: usize = 1 << 10; plain("max_user_info"), size(0, MB);
     /// Maximum size of the member list of a presence channel.
-    pub max_presence_bytes: usize,
+    max_presence_bytes: usize = 256 << 10; plain("max_presence_bytes"), size(1024, 64 * MB);
     /// Maximum data of an event; larger events are counted and skipped.
-    pub max_event: usize,
+    max_event: usize = 256 << 10; plain("max_event"), size(MAX_EVENT.0, MAX_EVENT.1);
     /// Maximum size of a socket's send queue; above it the socket is closed with 4100.
-    pub max_queue: usize,
+    max_queue: usize = 1 << 20; plain("max_queue"), size(4096, 1024 * MB);
     /// Size of the kernel's send buffer per socket, in addition to the queue.
-    pub send_buffer: usize,
+    send_buffer: usize = 128 << 10; plain("send_buffer"), size(4096, 64 * MB);
     /// Maximum connections in total; file descriptors may limit them further.
-    pub max_connections: usize,
+    max_connections: usize = 20_000; plain("max_connections"), number(1, 1 << 30);
     /// Maximum connections per client address; an IPv6 /64 may have ten times as many.
-    pub max_connections_per_address: usize,
+    max_connections_per_address: usize = 10_000; plain("max_connections_per_address"), number(1, 1 << 30);
     /// File descriptors reserved for everything else.
-    pub descriptor_reserve: usize,
+    descriptor_reserve: usize = 64; plain("descriptor_reserve"), number(0, 1 << 30);
     /// How long a cache channel keeps its last event.
-    pub cache_ttl: Duration,
+    cache_ttl: Duration = seconds(1800); plain("cache_ttl_ms"), time(1);
     /// Maximum size of all cached events.
-    pub max_cache: usize,
+    max_cache: usize = 64 << 20; plain("max_cache"), size(0, 65_536 * MB);
     /// Maximum time that a presence subscription waits for the other gateways.
-    pub presence_wait: Duration,
+    presence_wait: Duration = seconds(3); plain("presence_wait_ms"), time(0);
     /// Maximum channels of an HTTP API event.
-    pub max_api_channels: usize,
+    max_api_channels: usize = 100; plain("max_api_channels"), number(1, 1 << 30);
     /// Maximum events of an HTTP API batch.
-    pub max_api_batch: usize,
+    max_api_batch: usize = 10; plain("max_api_batch"), number(1, 1 << 30);
     /// Maximum data of an HTTP API event.
-    pub max_api_data: usize,
+    max_api_data: usize = 10 << 10; plain("max_api_data"), size(1, 64 * MB);
     /// Accepted difference of an HTTP API timestamp from the clock.
-    pub api_clock_skew: Duration,
+    api_clock_skew: Duration = seconds(600); plain("api_clock_skew_ms"), time(1000);
     /// Replays per socket and minute.
-    pub replays_per_minute: u32,
+    replays_per_minute: u32 = 10; plain("replays_per_minute"), rate;
     /// How long a position token is accepted.
-    pub position_ttl: Duration,
+    position_ttl: Duration = seconds(600); plain("position_ttl_ms"), time(1000);
     /// How long broadcasts stay in memory for reconnecting clients.
-    pub replay_window: Duration,
+    replay_window: Duration = seconds(120); plain("replay_window_ms"), time(0);
     /// Maximum size of the broadcasts in memory.
-    pub replay_memory: usize,
+    replay_memory: usize = 64 << 20; plain("replay_memory"), size(0, 65_536 * MB);
     /// Maximum concurrent replays that read from Kafka.
-    pub replay_scans: usize,
+    replay_scans: usize = 8; plain("replay_scans"), number(1, 1 << 30);
     /// Maximum records that such a replay reads.
-    pub replay_scan_records: usize,
+    replay_scan_records: usize = 20_000; plain("replay_scan_records"), number(1, 1 << 30);
     /// Maximum bytes that such a replay reads.
-    pub replay_scan_bytes: usize,
+    replay_scan_bytes: usize = 8 << 20; plain("replay_scan_bytes"), size(1024, 1024 * MB);
     /// Maximum time of such a replay.
-    pub replay_scan_time: Duration,
+    replay_scan_time: Duration = seconds(5); plain("replay_scan_time_ms"), time(1);
     /// Interval of metadata refreshes, which find new topics.
-    pub topic_refresh: Duration,
+    topic_refresh: Duration = seconds(1); plain("topic_refresh_ms"), time(100);
     /// Interval of heartbeats to the other gateways.
-    pub heartbeat: Duration,
+    heartbeat: Duration = seconds(2); plain("heartbeat_ms"), time(100);
     /// A gateway without a heartbeat for so long is considered gone.
-    pub node_timeout: Duration,
+    node_timeout: Duration = seconds(10); plain("node_timeout_ms"), time(500);
     /// How long the members of a gateway that stops stay present on the others.
-    pub drain_members: Duration,
+    drain_members: Duration = seconds(5); plain("drain_members_ms"), time(0);
 }
 
 /// Without the secrets, because settings may be logged.
@@ -211,83 +253,8 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self {
-            host: "127.0.0.1".into(),
-            port: 6001,
-            path_prefix: String::new(),
-            app_id: String::new(),
-            key: String::new(),
-            secrets: Vec::new(),
-            encryption_master_key: None,
-            public_channels: ChannelPattern::parse("public.*").into_iter().collect(),
-            public_by_mark: false,
-            channels: Vec::new(),
-            allowed_origins: Vec::new(),
-            require_origin: false,
-            trusted_proxies: Vec::new(),
-            api_listen: None,
-            ops_listen: Some("127.0.0.1:6900".into()),
-            threads: 2,
-            client_events: true,
-            recovery: true,
-            subscription_count: false,
-            webhook_urls: Vec::new(),
-            webhook_events: vec![
-                EventKind::Occupied,
-                EventKind::Vacated,
-                EventKind::MemberAdded,
-                EventKind::MemberRemoved,
-            ],
-            activity_timeout: seconds(30),
-            pong_timeout: seconds(30),
-            write_delay: Duration::ZERO,
-            handshake_timeout: seconds(10),
-            max_header: 8 << 10,
-            max_body: 256 << 10,
-            max_message: 16 << 10,
-            max_depth: 32,
-            messages_per_second: 50,
-            message_burst: 1000,
-            client_events_per_second: 10,
-            presence_joins: 100,
-            presence_join_window: seconds(10),
-            max_subscriptions: 500,
-            max_presence_subscriptions: 100,
-            max_channels: 100_000,
-            max_members: 100,
-            max_user_info: 1 << 10,
-            max_presence_bytes: 256 << 10,
-            max_event: 256 << 10,
-            max_queue: 1 << 20,
-            send_buffer: 128 << 10,
-            max_connections: 20_000,
-            max_connections_per_address: 10_000,
-            descriptor_reserve: 64,
-            cache_ttl: seconds(1800),
-            max_cache: 64 << 20,
-            presence_wait: seconds(3),
-            max_api_channels: 100,
-            max_api_batch: 10,
-            max_api_data: 10 << 10,
-            api_clock_skew: seconds(600),
-            replays_per_minute: 10,
-            position_ttl: seconds(600),
-            replay_window: seconds(120),
-            replay_memory: 64 << 20,
-            replay_scans: 8,
-            replay_scan_records: 20_000,
-            replay_scan_bytes: 8 << 20,
-            replay_scan_time: seconds(5),
-            topic_refresh: seconds(1),
-            heartbeat: seconds(2),
-            node_timeout: seconds(10),
-            drain_members: seconds(5),
-        }
-    }
-}
+/// The broker that a gateway reads.
+pub(super) const BROKER: Setting = plain("broker");
 
 /// Secrets from public examples.
 const SAMPLES: &[&str] = &[
@@ -401,4 +368,120 @@ fn secret_refused(why: &str) -> Error {
         "The gateway's secret {why}, so it could be guessed and used to sign for any user. Set \
          REALTIME_APP_SECRET to the output of: openssl rand -hex 32"
     ))
+}
+
+/// Refuses unknown keys in a gateway array.
+pub(super) fn check(value: &Value, place: &str) -> Result<()> {
+    let members = value
+        .as_map()
+        .ok_or_else(|| wrong(place, "an array of settings", value))?;
+    let own = KEYS.iter();
+    let own = own.flat_map(|s| std::iter::once(s.key).chain(s.aliases.iter().copied()));
+    let known: Vec<&str> = own.chain([BROKER.key]).collect();
+    keys::check(members, place, &known)
+}
+
+#[allow(clippy::unnecessary_wraps)] // as the other readers
+fn keep<T>(_: &SettingsReader<'_>, _: &Setting, default: T) -> Result<T> {
+    Ok(default)
+}
+
+#[allow(clippy::needless_pass_by_value)] // as the readers of other types
+fn text(reader: &SettingsReader<'_>, setting: &Setting, default: String) -> Result<String> {
+    reader.text(setting, &default)
+}
+
+fn list(
+    reader: &SettingsReader<'_>,
+    setting: &Setting,
+    default: Vec<String>,
+) -> Result<Vec<String>> {
+    Ok(reader.list(setting)?.unwrap_or(default))
+}
+
+fn time(least: i64) -> impl Fn(&SettingsReader<'_>, &Setting, Duration) -> Result<Duration> {
+    move |reader, setting, default| {
+        let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
+        let ms = reader.count(setting, default, (least, 86_400_000), "ms")?;
+        Ok(Duration::from_millis(ms))
+    }
+}
+
+fn delay(reader: &SettingsReader<'_>, setting: &Setting, _: Duration) -> Result<Duration> {
+    Ok(Duration::from_millis(reader.count(
+        setting,
+        0,
+        (0, 2),
+        "ms",
+    )?))
+}
+
+pub(super) fn size(
+    least: i64,
+    most: i64,
+) -> impl Fn(&SettingsReader<'_>, &Setting, usize) -> Result<usize> {
+    move |reader, setting, default| {
+        let number = reader.count(setting, default as u64, (least, most), "bytes")?;
+        Ok(usize::try_from(number).unwrap_or(usize::MAX))
+    }
+}
+
+/// A number of at least `least`; what is above `most` counts as that.
+fn number(
+    least: i64,
+    most: usize,
+) -> impl Fn(&SettingsReader<'_>, &Setting, usize) -> Result<usize> {
+    move |reader, setting, default| {
+        let number = reader.count(setting, default as u64, (least, 1 << 30), "")?;
+        Ok(usize::try_from(number).unwrap_or(usize::MAX).min(most))
+    }
+}
+
+fn rate(reader: &SettingsReader<'_>, setting: &Setting, default: u32) -> Result<u32> {
+    let number = reader.count(setting, u64::from(default), (1, 1 << 30), "")?;
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+fn port(reader: &SettingsReader<'_>, setting: &Setting, default: u16) -> Result<u16> {
+    let number = reader.count(setting, u64::from(default), (0, 65_535), "")?;
+    Ok(u16::try_from(number).unwrap_or(0))
+}
+
+fn webhook_events(
+    reader: &SettingsReader<'_>,
+    setting: &Setting,
+    default: Vec<EventKind>,
+) -> Result<Vec<EventKind>> {
+    let Some(names) = reader.list(setting)? else {
+        return Ok(default);
+    };
+    let parse = |name: &String| {
+        EventKind::read(name).ok_or_else(|| {
+            let known = EventKind::ALL.map(EventKind::as_str).join(", ");
+            Error::configuration(format!(
+                "realtime.gateway.webhook_events: {name:?} is not a webhook event. The events are {known}."
+            ))
+        })
+    };
+    names.iter().map(parse).collect()
+}
+
+fn patterns(
+    reader: &SettingsReader<'_>,
+    setting: &Setting,
+    default: Vec<ChannelPattern>,
+) -> Result<Vec<ChannelPattern>> {
+    let Some(names) = reader.list(setting)? else {
+        return Ok(default);
+    };
+    let parse = |name: &String| {
+        ChannelPattern::parse(name).map_err(|error| {
+            Error::configuration(format!(
+                "realtime.gateway.{}: {}",
+                setting.key,
+                error.message()
+            ))
+        })
+    };
+    names.iter().map(parse).collect()
 }

@@ -257,6 +257,92 @@ impl<'a> SettingsReader<'a> {
         self.read(setting, None, |f| f.value.text(&f.place).map(Some))
     }
 
+    /// A host name or address; an IPv6 address may have brackets.
+    #[allow(clippy::needless_pass_by_value)] // as the readers of other types
+    pub fn host(&self, setting: &Setting, default: String) -> Result<String> {
+        let (host, place) = self.text_at(setting, &default)?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(&host);
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+        if bare.is_empty()
+            || !bare.chars().all(named)
+            || (bare.contains(':') && bare.parse::<std::net::Ipv6Addr>().is_err())
+        {
+            return Err(wrong(
+                &place,
+                "an address or a host name, without a port (127.0.0.1, 0.0.0.0, ::)",
+                &Value::from(host.as_str()),
+            ));
+        }
+        Ok(bare.to_owned())
+    }
+
+    /// A path with a leading slash and without a trailing one; empty for none.
+    #[allow(clippy::needless_pass_by_value)] // as the readers of other types
+    pub fn path_prefix(&self, setting: &Setting, default: String) -> Result<String> {
+        let (path, place) = self.text_at(setting, &default)?;
+        let bare = path.trim_matches('/');
+        if bare.is_empty() {
+            return Ok(String::new());
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '/');
+        if bare.contains("//") || !bare.chars().all(plain) {
+            return Err(wrong(
+                &place,
+                "a path of letters, digits, - _ . ~ and /, such as /realtime",
+                &Value::from(path.as_str()),
+            ));
+        }
+        Ok(format!("/{bare}"))
+    }
+
+    pub fn listen(&self, setting: &Setting, default: Option<String>) -> Result<Option<String>> {
+        let Some(found) = self.sources.find(setting) else {
+            return Ok(default);
+        };
+        let expected = "'host:port', or 'off'";
+        let text = match found.value.as_ref() {
+            Value::Bool(false) => return Ok(None),
+            Value::Str(text) => text.trim(),
+            other => return Err(wrong(&found.place, expected, other)),
+        };
+        if matches!(text.to_ascii_lowercase().as_str(), "off" | "false") {
+            return Ok(None);
+        }
+        let fits = text.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok()
+        });
+        if !fits {
+            return Err(wrong(&found.place, expected, &found.value));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    /// A list, or a comma-separated string; empty entries are ignored.
+    pub fn list(&self, setting: &Setting) -> Result<Option<Vec<String>>> {
+        let Some(found) = self.sources.find(setting) else {
+            return Ok(None);
+        };
+        let wanted = "a list, or a comma-separated string";
+        let all: Vec<String> = match found.value.as_ref() {
+            Value::List(items) => items
+                .iter()
+                .map(|item| match item {
+                    Value::Null => Ok(String::new()),
+                    Value::Str(_) | Value::Int(_) => item.text(&found.place),
+                    other => Err(wrong(&found.place, wanted, other)),
+                })
+                .collect::<Result<_>>()?,
+            Value::Str(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+            other => return Err(wrong(&found.place, wanted, other)),
+        };
+        Ok(Some(
+            all.into_iter().filter(|one| !one.is_empty()).collect(),
+        ))
+    }
+
     pub fn flag(&self, setting: &Setting, default: bool) -> Result<bool> {
         self.read(setting, default, |f| f.value.flag(&f.place))
     }
