@@ -14,7 +14,7 @@ use super::message::Message;
 use super::retry::{is_a, Decision, FailureKind};
 use super::{int, zend};
 use crate::error::{Error, Kind};
-use crate::kafka::consumer::assignment::TopicPartition;
+use crate::kafka::consumer::rebalance::TopicPartition;
 use crate::message::Message as Inner;
 
 /// `ZEND_ACC_CALL_VIA_TRAMPOLINE`: created for every call (`__call`), so it cannot be kept.

@@ -17,7 +17,7 @@ use crate::dead_letter::{self, DeadLetter};
 use crate::dispatch::Subscription;
 use crate::envelope::{headers, Scanned};
 use crate::error::{Error, Kind, Result};
-use crate::kafka::consumer::assignment::{RebalanceListener, TopicPartition};
+use crate::kafka::consumer::rebalance::{RebalanceListener, TopicPartition};
 use crate::kafka::consumer::{MessageId, Record};
 use crate::loop_guard::HandlingGuard;
 use crate::message::Header;

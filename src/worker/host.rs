@@ -9,7 +9,7 @@ use crate::dead_letter::DeadLetter;
 use crate::dispatch::Subscription;
 use crate::envelope::Scanned;
 use crate::error::{Error, Result};
-use crate::kafka::consumer::assignment::RebalanceListener;
+use crate::kafka::consumer::rebalance::RebalanceListener;
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::consumer::{Consumer, MessageId, PreCommit};
 use crate::runtime::clock;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::kafka::client::{
     self, partitions_of, AdminRequests, Client, EventQueue, KafkaMessage, TopicHandle, TopicInfo,
 };
-use crate::kafka::{embedded, standalone_consumer};
+use crate::kafka::{embedded, StandaloneConsumer};
 
 /// Records taken from librdkafka in one batch.
 const BATCH: usize = 512;
@@ -58,7 +58,7 @@ impl FeedConsumer {
             // The embedded broker does not wake a waiting fetch when a record arrives.
             ours.push(("fetch.wait.max.ms", "5"));
         }
-        let made = standalone_consumer::start(config, &ours)?;
+        let made = StandaloneConsumer::start(config, &ours)?;
         Ok(Self {
             queue: EventQueue::new(&made.client),
             client: made.client,

@@ -12,7 +12,7 @@ use crate::kafka::client::{
     self, AdminRequests, Client, ClientEvent, EventQueue, GroupDescription, GroupListing,
 };
 use crate::kafka::consumer::CommitMetadata;
-use crate::kafka::standalone_consumer;
+use crate::kafka::StandaloneConsumer;
 
 /// Maximum length of a group name: Kafka's protocol uses 15 bits.
 const MAX_GROUP_NAME_BYTES: usize = 32_767;
@@ -257,7 +257,7 @@ impl Admin {
         }
         let group = Some(self.config.consumer_group.as_str()).filter(|name| !name.is_empty());
         let ours = [("group.id", group.unwrap_or("toporia-realtime"))];
-        let made = standalone_consumer::start(&self.config, &ours)?.client;
+        let made = StandaloneConsumer::start(&self.config, &ours)?.client;
         // There is no group to leave.
         made.destroy_with(client::NO_CONSUMER_CLOSE);
         Ok(self.group_client.get_or_init(|| made))

@@ -20,7 +20,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::client::{self, AdminRequests, Client, ClientEvent, EventQueue, TopicHandle, TopicInfo};
 use super::embedded::{self, EmbeddedCluster};
-use super::standalone_consumer;
+use super::StandaloneConsumer;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Kind};
 
@@ -104,7 +104,7 @@ impl Admin {
     /// Configuration: properties librdkafka rejects.
     pub fn start(config: &Arc<BrokerConfig>) -> crate::error::Result<Self> {
         // Skips records that are deleted while a topic is read.
-        let made = standalone_consumer::start(config, &[("auto.offset.reset", "earliest")])?;
+        let made = StandaloneConsumer::start(config, &[("auto.offset.reset", "earliest")])?;
         Ok(Self {
             client: made.client,
             error_queue: made.error_queue,

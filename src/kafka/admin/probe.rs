@@ -16,7 +16,7 @@ use crate::config::BrokerConfig;
 use crate::kafka::client::{self, Client, Conf, LogLines, NativeClient};
 use crate::kafka::embedded;
 use crate::kafka::oauth::TOKENS;
-use crate::kafka::standalone_consumer::EXCLUDED_PROPERTIES;
+use crate::kafka::EXCLUDED_PROPERTIES;
 
 /// The steps of connecting to a broker, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

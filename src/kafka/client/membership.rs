@@ -1,4 +1,6 @@
-//! The calls of a consumer: its group, assignment, positions and commits, and what librdkafka's callbacks tell it.
+//! The calls of a consumer: its group, assignment, positions and commits, and what librdkafka's callbacks tell it. And
+//! the transactional calls of a producer, which commit offsets as a member of the group; the crate has them as methods
+//! of its own producers only.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -9,13 +11,13 @@ use std::time::Duration;
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::TopicPartitionList;
-use rdkafka_sys as sys;
+use rdkafka_sys::{self as sys, rd_kafka_consumer_group_metadata_t as Membership};
 
 use super::conf::{on_log, Conf};
-use super::errors::{copied, Failure};
+use super::errors::{copied, read_error, Failure};
 use super::handle::{ms, NativeClient};
 use super::message::KafkaMessage;
-use super::owned::{text, Text};
+use super::owned::{text, Owned, Text};
 use super::partitions::{entries, offsets_of, AssignedPartitions, NativeList, PartitionEntry};
 use super::{describe, take_error, EventQueue};
 
@@ -31,7 +33,8 @@ pub(in crate::kafka) trait ConsumerEvents: Send + Sync + 'static {
     fn on_debug_line(&self, line: &str);
 }
 
-// SAFETY: as librdkafka has them. It checks the kind of the client, copies lists, and writes to those it may change.
+// SAFETY: as librdkafka has them. It checks the kind of the client, copies lists and memberships, and writes to lists
+// that it may change.
 unsafe extern "C" {
     safe fn rd_kafka_unsubscribe(client: &NativeClient) -> RDKafkaRespErr;
     safe fn rd_kafka_subscribe(client: &NativeClient, topics: &NativeList) -> RDKafkaRespErr;
@@ -70,6 +73,24 @@ unsafe extern "C" {
         queue: &sys::rd_kafka_queue_t,
     ) -> Failure;
     safe fn rd_kafka_consumer_closed(client: &NativeClient) -> c_int;
+    safe fn rd_kafka_init_transactions(client: &NativeClient, wait: c_int) -> Failure;
+    safe fn rd_kafka_begin_transaction(client: &NativeClient) -> Failure;
+    safe fn rd_kafka_commit_transaction(client: &NativeClient, wait: c_int) -> Failure;
+    safe fn rd_kafka_abort_transaction(client: &NativeClient, wait: c_int) -> Failure;
+    safe fn rd_kafka_send_offsets_to_transaction(
+        client: &NativeClient,
+        offsets: &NativeList,
+        member: &Membership,
+        wait: c_int,
+    ) -> Failure;
+    safe fn rd_kafka_error_is_fatal(error: &sys::rd_kafka_error_t) -> c_int;
+    safe fn rd_kafka_error_is_retriable(error: &sys::rd_kafka_error_t) -> c_int;
+    safe fn rd_kafka_error_txn_requires_abort(error: &sys::rd_kafka_error_t) -> c_int;
+    safe fn rd_kafka_consumer_group_metadata(
+        client: &NativeClient,
+    ) -> Option<Owned<'static, Membership>>;
+    safe fn rd_kafka_consumer_group_metadata_member_id(member: &Membership) -> Option<Text<'_>>;
+    safe fn rd_kafka_consumer_group_metadata_generation_id(member: &Membership) -> i32;
 }
 
 impl Conf {
@@ -135,6 +156,49 @@ unsafe extern "C" fn on_watched_log<E: ConsumerEvents, const ARE_LOGGED: bool>(
     }
     if ARE_LOGGED || level < DEBUG {
         on_log(client, level, facility, line);
+    }
+}
+
+/// The error of a transactional call.
+pub(in crate::kafka) struct CallError {
+    pub code: Code,
+    pub reason: String,
+    /// The client is unusable.
+    pub is_fatal: bool,
+    /// The same call may succeed later.
+    pub is_retriable: bool,
+    pub requires_abort: bool,
+}
+
+fn result_of(error: Failure) -> Result<(), CallError> {
+    let Some(error) = error else {
+        return Ok(());
+    };
+    let (code, reason) = read_error(&error);
+    Err(CallError {
+        code,
+        reason,
+        is_fatal: rd_kafka_error_is_fatal(&error) != 0,
+        is_retriable: rd_kafka_error_is_retriable(&error) != 0,
+        requires_abort: rd_kafka_error_txn_requires_abort(&error) != 0,
+    })
+}
+
+/// The membership of a consumer in its group, which a transaction commits with its offsets.
+pub(in crate::kafka) struct GroupMetadata(Owned<'static, Membership>);
+
+// SAFETY: plain data of librdkafka with a single owner, not changed any more.
+unsafe impl Send for GroupMetadata {}
+// SAFETY: as above.
+unsafe impl Sync for GroupMetadata {}
+
+impl GroupMetadata {
+    /// `None` if the consumer has no group, or is not a member of it.
+    pub fn of(consumer: &NativeClient) -> Option<Self> {
+        let member = rd_kafka_consumer_group_metadata(consumer)?;
+        let id = text(rd_kafka_consumer_group_metadata_member_id(&member));
+        let generation = rd_kafka_consumer_group_metadata_generation_id(&member);
+        (!id.is_empty() && generation >= 0).then_some(Self(member))
     }
 }
 
@@ -280,5 +344,32 @@ impl NativeClient {
     /// True once the group is left.
     pub(in crate::kafka) fn has_left_group(&self) -> bool {
         rd_kafka_consumer_closed(self) != 0
+    }
+
+    pub(in crate::kafka) fn init_transactions(&self, wait: Duration) -> Result<(), CallError> {
+        result_of(rd_kafka_init_transactions(self, ms(wait)))
+    }
+
+    pub(in crate::kafka) fn begin_transaction(&self) -> Result<(), CallError> {
+        result_of(rd_kafka_begin_transaction(self))
+    }
+
+    pub(in crate::kafka) fn commit_transaction(&self, wait: Duration) -> Result<(), CallError> {
+        result_of(rd_kafka_commit_transaction(self, ms(wait)))
+    }
+
+    pub(in crate::kafka) fn abort_transaction(&self, wait: Duration) -> Result<(), CallError> {
+        result_of(rd_kafka_abort_transaction(self, ms(wait)))
+    }
+
+    pub(in crate::kafka) fn send_offsets_to_transaction(
+        &self,
+        offsets: &TopicPartitionList,
+        member: &GroupMetadata,
+        wait: Duration,
+    ) -> Result<(), CallError> {
+        let offsets = NativeList::of(offsets);
+        let sent = rd_kafka_send_offsets_to_transaction(self, offsets, &member.0, ms(wait));
+        result_of(sent)
     }
 }

@@ -29,7 +29,6 @@ mod queue;
 mod reports;
 #[cfg(test)]
 mod tests;
-mod transaction;
 
 use std::ffi::{c_void, CString};
 
@@ -43,7 +42,7 @@ pub use errors::{describe, error_names, is_permanent, is_refused, is_undeliverab
 use errors::{raw_code, take_error};
 pub use handle::{Client, NativeClient};
 pub(in crate::kafka) use handle::{IMMEDIATE, NO_CONSUMER_CLOSE};
-pub(in crate::kafka) use membership::ConsumerEvents;
+pub(in crate::kafka) use membership::{CallError, ConsumerEvents, GroupMetadata};
 pub(crate) use message::{produce, Outgoing};
 pub use message::{KafkaMessage, NativeMessage, NativeMessageId};
 pub(crate) use metadata::{
@@ -59,7 +58,6 @@ pub(crate) use partitions::{offsets_of, partitions_of, AssignedPartitions};
 pub(crate) use queue::{ClientEvent, EventQueue};
 pub use reports::Reachability;
 pub(in crate::kafka) use reports::{OnAcknowledgement, ProducedMessage};
-pub(in crate::kafka) use transaction::{CallError, GroupMetadata};
 
 /// librdkafka's version, such as `2.12.1`.
 #[must_use]

@@ -81,7 +81,7 @@ impl Consumer {
     pub fn offsets(&self) -> TopicPartitionList {
         let state = self.state.borrow();
         let mut list = TopicPartitionList::new();
-        for commit in state.records.committable() {
+        for commit in state.records.assigned.committable() {
             let metadata = CommitMetadata {
                 subscriptions: state.subscriptions.clone(),
                 crashes: commit.crashes,
@@ -95,11 +95,12 @@ impl Consumer {
     /// Kafka has committed the transaction with these offsets.
     pub fn committed_with(&self, offsets: &TopicPartitionList) {
         let mut state = self.state.borrow_mut();
-        let number = state.records.next_commit();
+        let number = state.records.assigned.next_commit();
         for entry in client::entries(offsets) {
             let (partition, offset) = (entry.partition, entry.offset);
             state
                 .records
+                .assigned
                 .committed(&entry.topic, partition, offset, number);
         }
         self.stats.committed();
@@ -187,7 +188,7 @@ impl Consumer {
 
     /// Sends a commit; the number that its response carries.
     fn ask(&self, list: &TopicPartitionList) -> Option<usize> {
-        let number = self.state.borrow_mut().records.next_commit();
+        let number = self.state.borrow_mut().records.assigned.next_commit();
         let sent = self.client.commit(list, &self.commits, number);
         let sent = sent.is_ok().then_some(number);
         if sent.is_none() {
@@ -263,6 +264,7 @@ impl Consumer {
                     let (partition, offset) = (entry.partition, entry.offset);
                     state
                         .records
+                        .assigned
                         .committed(&entry.topic, partition, offset, number);
                 } else {
                     code = entry.error;
@@ -390,9 +392,9 @@ mod tests {
     #[test]
     fn a_response_belongs_to_the_commit_with_its_number() {
         let mut state = State::default();
-        let first = state.records.next_commit();
+        let first = state.records.assigned.next_commit();
         state.pending_commit = Some(first);
-        let second = state.records.next_commit();
+        let second = state.records.assigned.next_commit();
         state.pending_commit = Some(second);
         state.pre_commit = Some(PendingPreCommit::new(second, ends(&[("t", 0, 7)])));
 

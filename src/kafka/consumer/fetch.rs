@@ -1,6 +1,5 @@
 //! Fetching records in batches and handing them out one by one.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,10 +9,14 @@ use super::partition::Partition;
 use super::records::{Attempt, Next, RetryBounds};
 use super::Consumer;
 use super::State;
-use crate::config::{BrokerConfig, Delivery};
+use crate::config::Delivery;
 use crate::kafka::client::partitions_of;
 use crate::message::Message;
 use crate::runtime::clock::coarse_ms;
+
+/// A consumer whose callbacks take long still polls this often: otherwise the group revokes its partitions after
+/// `max.poll.interval.ms`, and a rebalance of other members waits for it.
+const POLL_INTERVAL_MS: u64 = 1000;
 
 impl Consumer {
     /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches
@@ -23,7 +26,7 @@ impl Consumer {
         self.refresh_missing();
         self.probe_broker();
         self.resume_partitions();
-        self.report_wait();
+        self.report_wait(coarse_ms());
         if self.state.borrow().records.fetched_count() > 0 {
             return 0;
         }
@@ -35,14 +38,14 @@ impl Consumer {
         let wait = self.until_due(wait);
         // Waiting for a whole batch would cost latency: wait for one record, then take what is there.
         let Some(first) = self.client.poll_message(wait) else {
-            self.fetched_nothing();
+            self.fetch_wait.lengthen(|| self.partition_count());
             return 0;
         };
-        self.last_fetch.set(Instant::now());
-        self.fetches_actively();
+        self.ends.fetched();
+        self.fetch_wait.shorten();
         let mut state = self.state.borrow_mut();
         state.records.push_fetched(FetchedMessage::Kafka(first));
-        if self.reports_eof {
+        if self.ends.reports_eof {
             self.fetch_one_by_one(&mut state, max);
         } else {
             self.fetch_batch(&mut state, max);
@@ -156,13 +159,13 @@ impl Consumer {
     /// True where everything taken is committed.
     pub fn is_committed(&self) -> bool {
         let state = self.state.borrow();
-        let committed = !state.records.partitions().any(Partition::has_uncommitted);
+        let committed = !state.records.assigned.all().any(Partition::has_uncommitted);
         committed
     }
 
     fn partition(&self, topic: &str, number: i32, is: impl FnOnce(&Partition) -> bool) -> bool {
         let mut state = self.state.borrow_mut();
-        let partition = state.records.find(topic, number);
+        let partition = state.records.assigned.find(topic, number);
         partition.is_some_and(|partition| is(partition))
     }
 
@@ -189,7 +192,7 @@ impl Consumer {
     #[must_use]
     pub fn is_blocked(&self, record: &Record) -> bool {
         let mut state = self.state.borrow_mut();
-        let partition = state.records.at(record.slot);
+        let partition = state.records.assigned.at(record.slot);
         partition.is_some_and(|partition| partition.waits_before(record.offset))
     }
 
@@ -207,7 +210,7 @@ impl Consumer {
     /// True where isolated records are still to be read.
     #[must_use]
     pub fn has_isolated(&self) -> bool {
-        self.state.borrow().records.has_isolated()
+        self.state.borrow().records.assigned.has_isolated()
     }
 
     /// True where a record can be handed out.
@@ -215,15 +218,7 @@ impl Consumer {
     pub fn has_records(&self) -> bool {
         self.state.borrow().records.has_records(Instant::now)
     }
-}
 
-// Retries, and partitions that are paused because they ran too far past a record that waits for one.
-
-/// A consumer whose callbacks take long still polls this often: otherwise the group revokes its partitions after
-/// `max.poll.interval.ms`, and a rebalance of other members waits for it.
-const POLL_INTERVAL_MS: u64 = 1000;
-
-impl Consumer {
     /// The record is handed out again after `wait`, and later records of its key wait behind it.
     pub fn schedule_retry(&self, record: &Record, attempt: Attempt, wait: Duration) {
         let mut state = self.state.borrow_mut();
@@ -236,14 +231,14 @@ impl Consumer {
     pub(super) fn resume_partitions(&self) {
         let released = self.state.borrow_mut().records.release(self.retry_bounds());
         if !released.is_empty() {
-            self.fetches_actively();
+            self.fetch_wait.shorten();
             self.client.set_paused(partitions_of(&released), false);
         }
     }
 
     /// How long to wait for new records: not past the time when a retry is due.
     pub(super) fn until_due(&self, wait: Duration) -> Duration {
-        let due = self.state.borrow().records.next_retry();
+        let due = self.state.borrow().records.retries.queue.next_due();
         let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let wait = due.map_or(wait, |due| wait.min(due));
         // Rounded up for librdkafka: with 0 ms the last millisecond would be spent polling.
@@ -281,13 +276,13 @@ impl Consumer {
     /// Records that wait for a retry, or behind one that does.
     #[must_use]
     pub fn queued_for_retry(&self) -> usize {
-        self.state.borrow().records.queued_for_retry()
+        self.state.borrow().records.retries.queue.len()
     }
 
     /// Records whose last attempt failed transiently, and for how long the first of them has failed.
     #[must_use]
     pub fn transient_failures(&self) -> (usize, Duration) {
-        let (count, since) = self.state.borrow().records.transient_failures();
+        let (count, since) = self.state.borrow().records.retries.transient_failures();
         (count, since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 
@@ -295,87 +290,7 @@ impl Consumer {
     #[must_use]
     pub fn held_back(&self) -> usize {
         let state = self.state.borrow();
-        let partitions = state.records.partitions();
+        let partitions = state.records.assigned.all();
         partitions.filter(|partition| partition.held_back).count()
-    }
-}
-
-const PROPERTY: &str = "fetch.wait.max.ms";
-/// The waits of an idle consumer, and after how many more ms without a record, or a change of the partitions, it uses
-/// them. The first is librdkafka's default.
-const LONGER: [(u64, &str); 2] = [(2000, "500"), (8000, "1000")];
-/// With fewer partitions an idle consumer takes less than a hundredth of a core.
-const MANY_PARTITIONS: usize = 100;
-
-/// Kafka answers a waiting request as soon as there is a record, so a record does not come later. The requests take
-/// CPU: each names every partition, for each partition of a response librdkafka searches all topics, and
-/// `fetch.wait.max.ms` decides how many requests an idle consumer sends. It is short at first because a partition that
-/// was assigned, resumed or moved is part of the next request only.
-#[derive(Debug)]
-pub(super) struct FetchWait {
-    /// The value that the client was created with; `None` if it stays.
-    short: Option<String>,
-    /// Number of steps in [`LONGER`].
-    steps: Cell<usize>,
-    /// Time of the last record, change of the partitions, or step.
-    since: Cell<u64>,
-}
-
-impl FetchWait {
-    /// `is_embedded`: the embedded broker does not wake a waiting request.
-    pub(super) fn new(
-        config: &BrokerConfig,
-        properties: &[(String, String)],
-        is_embedded: bool,
-    ) -> Self {
-        let stays = is_embedded || config.consumer_overrides.get(PROPERTY).is_some();
-        let value = properties.iter().find(|(name, _)| name == PROPERTY);
-        Self {
-            short: value.map(|(_, value)| value.clone()).filter(|_| !stays),
-            steps: Cell::new(0),
-            since: Cell::new(coarse_ms()),
-        }
-    }
-}
-
-impl Consumer {
-    /// A record came, or the partitions changed.
-    #[inline]
-    pub(super) fn fetches_actively(&self) {
-        self.fetch_wait.since.set(coarse_ms());
-        if self.fetch_wait.steps.get() > 0 {
-            self.set_fetch_wait(0);
-        }
-    }
-
-    /// No record came.
-    pub(super) fn fetched_nothing(&self) {
-        let wait = &self.fetch_wait;
-        let Some((idle_ms, _)) = LONGER.get(wait.steps.get()) else {
-            return;
-        };
-        if coarse_ms().saturating_sub(wait.since.get()) < *idle_ms {
-            return;
-        }
-        if self.state.borrow().records.partitions().count() >= MANY_PARTITIONS {
-            self.set_fetch_wait(wait.steps.get() + 1);
-        }
-        wait.since.set(coarse_ms());
-    }
-
-    #[cold]
-    fn set_fetch_wait(&self, steps: usize) {
-        let Some(short) = self.fetch_wait.short.as_deref() else {
-            return;
-        };
-        let value = steps.checked_sub(1).map_or(short, |step| LONGER[step].1);
-        self.client.set_number(PROPERTY, value);
-        self.fetch_wait.steps.set(steps);
-    }
-
-    /// The value in use.
-    #[cfg(test)]
-    pub(super) fn fetch_wait_ms(&self) -> String {
-        self.client.property(PROPERTY).expect("a known property")
     }
 }

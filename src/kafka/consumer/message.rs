@@ -1,12 +1,32 @@
-//! Messages without a result: of librdkafka, owned and destroyed when they are dropped, or returned by the caller of
-//! `poll()`.
+//! Messages of a consumer, and the records that they are. A message without a result is librdkafka's, owned and
+//! destroyed when it is dropped, or one that the caller of `poll()` rejected.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
+use std::time::Instant;
 
-use super::records::{Fetched, Handle};
 use crate::kafka::client::{KafkaMessage, NativeMessage, NativeMessageId};
 use crate::message::{Header, Message};
+
+/// A message as librdkafka delivers it: a record, an error, or the end of a partition.
+pub trait Fetched {
+    /// Identifies a message while it is alive.
+    type Id: Copy + Eq;
+    fn id(&self) -> Self::Id;
+    /// False for errors and ends of partitions.
+    fn is_record(&self) -> bool;
+    /// Equal for messages of one topic; 0 where there is no topic.
+    fn topic_handle(&self) -> usize;
+    /// The topic's name.
+    fn topic(&self) -> String;
+    /// The partition's number.
+    fn partition(&self) -> i32;
+    fn offset(&self) -> i64;
+    /// The key; `None` for no key.
+    fn key(&self) -> Option<&[u8]>;
+    /// Key and value in bytes.
+    fn size(&self) -> usize;
+}
 
 #[derive(Debug)]
 pub(super) enum FetchedMessage {
@@ -93,6 +113,44 @@ impl Fetched for FetchedMessage {
             Self::Kafka(own) => own.size(),
             Self::Rejected(_) => 0,
         }
+    }
+}
+
+/// A record that was handed out, by the id of its message.
+#[derive(Debug, Clone)]
+pub struct Handle<I> {
+    /// Id of the message.
+    pub id: I,
+    /// The partition's place in the assignment; `usize::MAX` where it was revoked.
+    pub slot: usize,
+    pub topic: Rc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Earlier attempts that do not count, as they failed transiently.
+    pub transient: u32,
+    /// Since when it has failed transiently.
+    pub transient_since: Option<Instant>,
+    /// Attempts until its callback last ended the process, by `exit` or a fatal error; 0 where it never did.
+    pub crashes: u32,
+    /// Handed out alone, see [`Partition::is_isolated`](super::partition::Partition::is_isolated).
+    pub isolated: bool,
+    /// See [`Partition::was_handled`](super::partition::Partition::was_handled).
+    pub was_handled: bool,
+}
+
+impl<I> Handle<I> {
+    /// The number of this attempt without those that do not count.
+    #[must_use]
+    pub const fn counted_attempt(&self) -> u32 {
+        self.attempt - self.transient
+    }
+
+    /// Topic, partition and offset.
+    #[must_use]
+    pub fn place(&self) -> (String, i32, i64) {
+        (self.topic.to_string(), self.partition, self.offset)
     }
 }
 

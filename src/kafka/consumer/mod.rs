@@ -5,14 +5,16 @@
 //! a client whose messages were not destroyed.
 #![allow(unsafe_code)]
 
-pub mod assignment;
 mod commit;
 mod fetch;
+mod idle;
 mod message;
 pub(crate) mod partition;
+pub(crate) mod partitions;
 mod position;
-mod rebalance;
+pub mod rebalance;
 pub(crate) mod records;
+mod retries;
 mod retry_queue;
 mod status;
 #[cfg(test)]
@@ -28,7 +30,7 @@ use rdkafka::types::RDKafkaType;
 use rdkafka::TopicPartitionList;
 
 use self::commit::PendingPreCommit;
-use self::fetch::FetchWait;
+use self::idle::{EndDetector, FetchWait, WaitReport};
 use self::message::FetchedMessage;
 use self::rebalance::{Event, Events};
 use self::records::AssignedRecords;
@@ -106,24 +108,17 @@ pub struct Consumer {
     events: Arc<Events>,
     state: RefCell<State>,
     pub stats: Arc<Stats>,
-    pub(super) reads_from_end: bool,
-    pub(super) reports_eof: bool,
     /// A missing topic is not found by the periodic refresh of metadata within a second.
     refreshes_slowly: bool,
     pub(super) last_commit: Cell<u64>,
     refreshed: Cell<Instant>,
     /// Time of the last rewind or attempt at one.
     last_rewind: Cell<u64>,
-    /// Time of the last fetch or assignment, and of the last end query.
-    last_fetch: Cell<Instant>,
-    last_end_query: Cell<Instant>,
-    /// The reported ends were queried in this run, see [`Consumer::is_at_end`].
-    ends_confirmed: Cell<bool>,
     polled: Cell<u64>,
     connected_at: Cell<Option<Instant>>,
-    /// Since when the consumer has no partitions, by [`crate::runtime::clock::coarse_ms`]; 0 while it has some.
-    waiting_since: Cell<u64>,
     fetch_wait: FetchWait,
+    ends: EndDetector,
+    wait: WaitReport,
     closed: Cell<bool>,
 }
 
@@ -166,7 +161,8 @@ impl Consumer {
         if is_embedded && shorten_session_timeout(config, &mut properties) {
             client = Self::client_with(&properties, &events)?;
         }
-        let fetch_wait = FetchWait::new(config, &properties, here || is_embedded);
+        let fetch_wait = FetchWait::new(&client, config, &properties, here || is_embedded);
+        let ends = EndDetector::new(&client, reports_eof, reads_from_end);
         let stats = Arc::<Stats>::default();
         if !client.report_responses(&stats.reachability) {
             return Err(Error::configuration(
@@ -182,19 +178,15 @@ impl Consumer {
             events,
             state: RefCell::default(),
             stats,
-            reads_from_end,
-            reports_eof,
             refreshes_slowly,
             last_commit: Cell::new(crate::runtime::clock::coarse_ms()),
             refreshed: Cell::new(Instant::now()),
             last_rewind: Cell::new(0),
-            last_fetch: Cell::new(Instant::now()),
-            last_end_query: Cell::new(Instant::now()),
-            ends_confirmed: Cell::new(false),
             polled: Cell::new(0),
             connected_at: Cell::new(None),
-            waiting_since: Cell::new(0),
             fetch_wait,
+            ends,
+            wait: WaitReport::default(),
             closed: Cell::new(false),
         })
     }
@@ -253,11 +245,6 @@ impl Consumer {
                 &self.config.brokers,
             )
         })
-    }
-
-    /// The next rebalance or error to process.
-    pub(super) fn next_event(&self) -> Option<Event> {
-        self.events.next()
     }
 
     /// A permanent error that Kafka reported, once.
@@ -333,8 +320,6 @@ struct State {
     known_topics: Option<HashSet<String>>,
     filters: Vec<TopicFilter>,
     last_error: Option<String>,
-    /// The reason of a reported wait.
-    wait: Option<String>,
     fatal_error: Option<Error>,
     /// The number of the commit whose response is pending.
     pending_commit: Option<usize>,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::assignment::{TopicPartition, OFFSET_BEGINNING, SHORT_TIMEOUT, TIMEOUT};
 use super::partition::SeekTarget;
+use super::rebalance::{TopicPartition, OFFSET_BEGINNING, SHORT_TIMEOUT, TIMEOUT};
 use super::Consumer;
 use crate::error::{Error, Result};
 use crate::kafka::client::{self, partitions_of};
@@ -44,7 +44,7 @@ impl Consumer {
         let back = {
             let mut state = self.state.borrow_mut();
             state.records.rewind();
-            state.records.pending_rewinds()
+            state.records.assigned.pending_rewinds()
         };
         self.seek_back(&back);
         self.last_rewind.set(coarse_ms());
@@ -53,7 +53,7 @@ impl Consumer {
     /// The records taken since the last commit are handed out one by one when they are read again, because Kafka
     /// refuses a result for good and it is not known which record it belongs to.
     pub(in crate::kafka) fn isolate(&self) {
-        self.state.borrow_mut().records.isolate();
+        self.state.borrow_mut().records.assigned.isolate();
     }
 
     /// Moves to the group's offsets, whatever was handled here: another member, or an earlier process, may have
@@ -61,7 +61,7 @@ impl Consumer {
     pub(in crate::kafka) fn seek_to_committed(&self) -> bool {
         let assigned: Vec<TopicPartition> = {
             let state = self.state.borrow();
-            let partitions = state.records.partitions();
+            let partitions = state.records.assigned.all();
             partitions
                 .map(|one| (one.topic.to_string(), one.number))
                 .collect()
@@ -71,7 +71,13 @@ impl Consumer {
         };
         let mut places = Vec::new();
         for ((topic, number), (offset, _)) in assigned.into_iter().zip(committed) {
-            if let Some(partition) = self.state.borrow_mut().records.find(&topic, number) {
+            if let Some(partition) = self
+                .state
+                .borrow_mut()
+                .records
+                .assigned
+                .find(&topic, number)
+            {
                 if offset >= 0 {
                     partition.restart_at(offset);
                 }
@@ -94,7 +100,7 @@ impl Consumer {
         if !self.state.borrow().metadata_unread.is_empty() {
             self.reread_metadata();
         }
-        let late = self.state.borrow().records.pending_rewinds();
+        let late = self.state.borrow().records.assigned.pending_rewinds();
         self.seek_back(&late);
     }
 
@@ -102,7 +108,7 @@ impl Consumer {
         if places.is_empty() {
             return;
         }
-        self.fetches_actively();
+        self.fetch_wait.shorten();
         let bound = crate::runtime::clock::bounded(Duration::from_secs(2));
         let each = places.iter();
         let each = each.map(|(topic, number, offset)| (topic, *number, *offset));
@@ -122,7 +128,12 @@ impl Consumer {
     /// Configuration: the partition is not assigned to this consumer. Connection: Kafka does not answer.
     pub fn seek(&self, topic: &str, partition: i32, position: Position) -> Result<()> {
         let place = format!("Cannot seek in topic \"{topic}\" partition {partition}");
-        let slot = self.state.borrow().records.slot_of(topic, partition);
+        let slot = self
+            .state
+            .borrow()
+            .records
+            .assigned
+            .slot_of(topic, partition);
         if slot.is_none() {
             return Err(Error::configuration(format!(
                 "{place}: it is not assigned to this consumer. Seek in the callback of onAssigned()."
@@ -159,10 +170,10 @@ impl Consumer {
         if code != Code::NoError {
             return Err(client::to_error(code, place, "", &self.config.brokers));
         }
-        self.fetches_actively();
+        self.fetch_wait.shorten();
         let mut state = self.state.borrow_mut();
-        let commits = state.records.last_commit();
-        if let Some(partition) = state.records.find(topic, partition) {
+        let commits = state.records.assigned.last_commit();
+        if let Some(partition) = state.records.assigned.find(topic, partition) {
             let target = match offset {
                 OFFSET_BEGINNING => SeekTarget::Beginning,
                 OFFSET_END => SeekTarget::End,
@@ -183,7 +194,7 @@ impl Consumer {
     pub fn set_paused(&self, topic: Option<&str>, partition: Option<i32>, paused: bool) {
         let chosen: Vec<TopicPartition> = {
             let state = self.state.borrow();
-            let assigned = state.records.partitions();
+            let assigned = state.records.assigned.all();
             assigned
                 .filter(|assigned| topic.is_none_or(|topic| topic == &*assigned.topic))
                 .filter(|assigned| partition.is_none_or(|partition| partition == assigned.number))
@@ -201,7 +212,13 @@ impl Consumer {
             }
         }
         for (topic, number) in &chosen {
-            if let Some(partition) = self.state.borrow_mut().records.find(topic, *number) {
+            if let Some(partition) = self
+                .state
+                .borrow_mut()
+                .records
+                .assigned
+                .find(topic, *number)
+            {
                 partition.paused = paused;
                 // Records that were held back are fetched again after resume(), as all others.
                 partition.held_back &= !paused;
@@ -209,7 +226,7 @@ impl Consumer {
         }
         let is_held_back = |(topic, number): &&TopicPartition| {
             let mut state = self.state.borrow_mut();
-            let partition = state.records.find(topic, *number);
+            let partition = state.records.assigned.find(topic, *number);
             partition.is_some_and(|one| one.held_back)
         };
         let changed = chosen.iter().filter(|one| !is_held_back(one)).cloned();

@@ -217,10 +217,6 @@ impl<R> RetryQueue<R> {
         }
     }
 
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     /// Changes a queue, and with it the number of waiting records and the order of the queues: a walk through all of
     /// them would take longer than the record. Empty queues are removed.
     fn change<T>(&mut self, name: &KeyQueue, change: impl FnOnce(&mut Queue<R>) -> T) -> Option<T> {

@@ -1,15 +1,10 @@
 //! State of a consumer: assignment, lag, reachability.
 
-use std::collections::HashSet;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::partition::Partition;
 use super::Consumer;
 use crate::kafka::client;
-use crate::log::Level;
-use crate::runtime;
-use crate::runtime::clock::coarse_ms;
 use crate::topic::TopicFilter;
 
 /// A member that was assigned nothing for this long after joining has nothing to expect.
@@ -49,7 +44,7 @@ impl Consumer {
     #[must_use]
     pub fn assignment(&self) -> Vec<(String, i32, i64, i64)> {
         let state = self.state.borrow();
-        let assigned = state.records.partitions();
+        let assigned = state.records.assigned.all();
         assigned
             .map(|partition| {
                 let (low, high) = self.watermarks(&partition.topic, partition.number);
@@ -73,7 +68,7 @@ impl Consumer {
     pub fn group_stats(&self, with_lag: bool) -> GroupStats {
         let uncommitted = {
             let state = self.state.borrow();
-            let mut assigned = state.records.partitions();
+            let mut assigned = state.records.assigned.all();
             assigned.any(Partition::has_uncommitted)
         };
         let (transient, transient_wait) = self.transient_failures();
@@ -103,7 +98,7 @@ impl Consumer {
     /// Number of assigned partitions.
     #[must_use]
     pub fn partition_count(&self) -> usize {
-        self.state.borrow().records.partitions().count()
+        self.state.borrow().records.assigned.all().count()
     }
 
     /// True where nothing is assigned.
@@ -131,15 +126,11 @@ impl Consumer {
         if !self.state.borrow().filters.iter().any(patterns) {
             return;
         }
-        let bound = if self.reads_from_end { 2000 } else { 500 };
-        let topics = self.topics(Duration::from_millis(bound));
-        if self.reads_from_end {
+        let bound = if self.ends.reads_from_end { 2000 } else { 500 };
+        let topics = client::topic_names(&self.client, Duration::from_millis(bound));
+        if self.ends.reads_from_end {
             self.state.borrow_mut().known_topics = topics;
         }
-    }
-
-    fn topics(&self, bound: Duration) -> Option<HashSet<String>> {
-        client::topic_names(&self.client, bound)
     }
 
     /// True if a broker has responded recently, see [`Reachability`](client::Reachability).
@@ -161,10 +152,8 @@ impl Consumer {
 
     /// A new run begins: missing topics may exist by now, and the time to be assigned something starts again.
     pub fn begin(&self) {
-        self.ends_confirmed.set(false);
-        self.waiting_since.set(0);
-        self.state.borrow_mut().wait = None;
-        self.last_fetch.set(Instant::now());
+        self.ends.begin();
+        self.wait.reset();
         if self.connected_at.get().is_some() {
             self.connected_at.set(Some(Instant::now()));
         }
@@ -197,8 +186,8 @@ impl Consumer {
     /// What the consumer is waiting for, while a wait is reported; otherwise the last error that Kafka reported.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
-        let state = self.state.borrow();
-        state.wait.clone().or_else(|| state.last_error.clone())
+        let last = || self.state.borrow().last_error.clone();
+        self.wait.reason().or_else(last)
     }
 
     /// Subscribed topics that do not exist yet.
@@ -217,150 +206,26 @@ impl Consumer {
         self.refreshed.set(Instant::now());
         if self.refreshes_slowly && !self.state.borrow().waiting_for.is_empty() {
             // A full list makes librdkafka evaluate its subscription again.
-            drop(self.topics(Duration::from_millis(200)));
+            drop(client::topic_names(
+                &self.client,
+                Duration::from_millis(200),
+            ));
         }
     }
-}
 
-// Detects that every assigned partition is read to its end: by the ends that librdkafka reports or, for a consumer
-// started without these reports, by queries.
-
-/// Interval of end queries.
-const EVERY: Duration = Duration::from_millis(200);
-/// Maximum wait for one query.
-const TIMEOUT: Duration = Duration::from_secs(1);
-/// Wait without new records before an end that is never reached counts as reached: the last offsets are transaction
-/// markers, or were compacted away.
-const END_GRACE: Duration = Duration::from_secs(2);
-
-impl Consumer {
     /// True where partitions are assigned and all of them are read to their ends.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
-        {
-            let state = self.state.borrow();
-            let mut assigned = state.records.partitions().peekable();
-            let busy = !state.records.is_drained() || assigned.peek().is_none();
-            if busy || (self.reports_eof && !assigned.all(Partition::is_at_end)) {
-                return false;
-            }
-        }
-        if self.reports_eof {
-            return self.confirm_ends();
-        }
-        // This consumer was started by a consume() that does not stop at the end; a new one would have to rejoin the
-        // group.
-        if self.last_end_query.get().elapsed() < EVERY {
-            return false;
-        }
-        self.last_end_query.set(Instant::now());
-        self.last_fetch.get().elapsed() >= EVERY && self.all_at_end()
+        self.ends.is_at_end(&self.state)
     }
 
-    fn all_at_end(&self) -> bool {
-        let quiet = self.last_fetch.get().elapsed() >= END_GRACE;
-        let places: Vec<(Rc<str>, i32, Option<i64>, bool)> = {
-            let state = self.state.borrow();
-            let assigned = state.records.partitions();
-            assigned
-                .map(|one| {
-                    let next = one.next_offset();
-                    let is_paused = one.paused || one.rewind_to().is_some();
-                    (Rc::clone(&one.topic), one.number, next, is_paused)
-                })
-                .collect()
-        };
-        places.into_iter().all(|(topic, number, next, is_paused)| {
-            let ends = self.query_ends(&topic, number);
-            !is_paused
-                && ends.is_some_and(|(low, high)| {
-                    let next = match next {
-                        Some(next) => next,
-                        None if self.reads_from_end => high,
-                        None => low,
-                    };
-                    next >= high || quiet
-                })
-        })
-    }
-
-    /// librdkafka reports an end once: ends from before this run may have moved since. Queries them once in a run.
-    fn confirm_ends(&self) -> bool {
-        if self.ends_confirmed.get() {
-            return true;
+    /// Called by each fetch, see [`WaitReport`](super::idle::WaitReport).
+    pub(super) fn report_wait(&self, now: u64) {
+        if self.is_unassigned() {
+            self.wait.update(now, || self.wait_reason());
+        } else {
+            self.wait.reset();
         }
-        let ends: Vec<(Rc<str>, i32, i64)> = {
-            let state = self.state.borrow();
-            let assigned = state.records.partitions();
-            assigned
-                .filter_map(|one| Some((Rc::clone(&one.topic), one.number, one.end()?)))
-                .collect()
-        };
-        let mut confirmed = true;
-        for (topic, number, end) in ends {
-            let queried = self.query_ends(&topic, number);
-            if queried.is_none_or(|(_, high)| high > end) {
-                confirmed = false;
-            }
-            if queried.is_some_and(|(_, high)| high > end) {
-                let mut state = self.state.borrow_mut();
-                if let Some(partition) = state.records.find(&topic, number) {
-                    partition.end_moved();
-                }
-            }
-        }
-        self.ends_confirmed.set(confirmed);
-        confirmed
-    }
-
-    /// The first offset of a partition and the one after its last record; `None` where Kafka does not answer in time.
-    fn query_ends(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
-        client::query_watermarks(
-            &self.client,
-            topic,
-            number,
-            crate::runtime::clock::bounded(TIMEOUT),
-        )
-    }
-}
-
-// Reports what a consumer without partitions is waiting for: a wait that lasts is logged, and shown as the last error.
-
-/// A wait is reported after this time.
-const REPORT_AFTER: Duration = Duration::from_secs(10);
-
-impl Consumer {
-    /// Called by each fetch: logs a warning once the consumer has had no partitions for [`REPORT_AFTER`], and again if
-    /// the reason changes.
-    pub(super) fn report_wait(&self) {
-        self.report_wait_at(coarse_ms());
-    }
-
-    pub(super) fn report_wait_at(&self, now: u64) {
-        if !self.is_unassigned() {
-            if self.waiting_since.replace(0) != 0 {
-                self.state.borrow_mut().wait = None;
-            }
-            return;
-        }
-        let since = self.waiting_since.get();
-        if since == 0 {
-            self.waiting_since.set(now.max(1));
-            return;
-        }
-        let waited = now.saturating_sub(since);
-        if u128::from(waited) < REPORT_AFTER.as_millis() {
-            return;
-        }
-        let reason = self.wait_reason();
-        let mut state = self.state.borrow_mut();
-        if state.wait.as_ref() == Some(&reason) {
-            return;
-        }
-        let line = format!("{reason} (for {} s).", waited / 1000);
-        state.wait = Some(reason);
-        drop(state);
-        runtime::current().log.write(Level::Warning, line);
     }
 
     fn wait_reason(&self) -> String {

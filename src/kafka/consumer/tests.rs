@@ -14,7 +14,7 @@ const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 
 struct Listener;
 
-impl super::assignment::RebalanceListener for Listener {
+impl super::rebalance::RebalanceListener for Listener {
     type Abort = Error;
 
     fn assigned(&self, _: &[(String, i32)]) -> Result<(), Error> {
@@ -97,10 +97,10 @@ fn an_offset_reset_policy_of_error_ends_the_consumer() {
 #[test]
 fn a_wait_is_logged_after_ten_seconds_and_shown_as_the_last_error() {
     let consumer = consumer("127.0.0.1:1", &[], "unreachable");
-    consumer.report_wait_at(1_000);
-    consumer.report_wait_at(10_999);
+    consumer.report_wait(1_000);
+    consumer.report_wait(10_999);
     assert_eq!(consumer.last_error(), None);
-    consumer.report_wait_at(11_000);
+    consumer.report_wait(11_000);
     let reason = consumer.last_error().expect("a reason");
     assert!(
         reason.contains("\"unreachable\" is waiting for Kafka at 127.0.0.1:1"),
@@ -122,10 +122,11 @@ fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_come
     let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
     kafka.create_topic("idle", 120).expect("a topic");
     let mut consumer = consumer(kafka.address(), &[], "idle");
-    let short = consumer.fetch_wait_ms();
+    let short = consumer.fetch_wait.ms();
     // As with Apache Kafka.
     let properties = [("fetch.wait.max.ms".to_owned(), short.clone())];
-    consumer.fetch_wait = super::FetchWait::new(&consumer.config, &properties, false);
+    consumer.fetch_wait =
+        super::FetchWait::new(&consumer.client, &consumer.config, &properties, false);
     let run_until = |wanted: &dyn Fn() -> bool| {
         let until = Instant::now() + Duration::from_secs(30);
         while !wanted() && Instant::now() < until {
@@ -135,10 +136,10 @@ fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_come
                 consumer.complete(&record);
             }
         }
-        assert!(wanted(), "{}", consumer.fetch_wait_ms());
+        assert!(wanted(), "{}", consumer.fetch_wait.ms());
     };
-    run_until(&|| consumer.fetch_wait_ms() == "500");
-    run_until(&|| consumer.fetch_wait_ms() == "1000");
+    run_until(&|| consumer.fetch_wait.ms() == "500");
+    run_until(&|| consumer.fetch_wait.ms() == "1000");
     let producer = crate::kafka::producer::Producer::start(testing::config(&[(
         "brokers",
         Value::from(kafka.address()),
@@ -155,7 +156,7 @@ fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_come
             timestamp_ms: 0,
         })
         .expect("queued");
-    run_until(&|| consumer.fetch_wait_ms() == short);
+    run_until(&|| consumer.fetch_wait.ms() == short);
     producer.close(Instant::now() + Duration::from_secs(1));
 }
 

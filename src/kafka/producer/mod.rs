@@ -8,7 +8,6 @@ mod in_flight;
 mod poller;
 pub mod pool;
 mod spool;
-mod successor;
 mod topic_cache;
 mod topic_gate;
 mod topic_lookup;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::Offset;
 
-use super::delivery::{self, Undelivered};
+use super::delivery::{undelivered, Undelivered};
 use super::delivery_failure::spool_or_report;
 use super::in_flight::{is_innocent, is_too_large, refuses_batch};
 use super::pool::PRODUCERS;
@@ -177,7 +177,7 @@ impl<'a> Poller<'a> {
         event.each_delivery(|message| {
             count += 1;
             if !message.is_record() {
-                reports.push(delivery::undelivered(message, &self.producer.in_flight));
+                reports.push(undelivered(message, &self.producer.in_flight));
             }
         });
         // One event has the messages of one batch.

@@ -57,7 +57,7 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
 
 struct NoopListener;
 
-impl crate::kafka::consumer::assignment::RebalanceListener for NoopListener {
+impl crate::kafka::consumer::rebalance::RebalanceListener for NoopListener {
     type Abort = ();
 
     fn assigned(&self, _: &[(String, i32)]) -> Result<(), ()> {

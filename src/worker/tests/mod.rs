@@ -17,7 +17,7 @@ use crate::dead_letter::DeadLetter;
 use crate::dispatch::{channels, Style, Subscription, Subscriptions};
 use crate::envelope::Scanned;
 use crate::error::{Error, FailedMessage, Kind, Result};
-use crate::kafka::consumer::assignment::RebalanceListener;
+use crate::kafka::consumer::rebalance::RebalanceListener;
 use crate::kafka::consumer::records::{Attempt, Handle};
 use crate::kafka::consumer::PreCommit;
 use crate::kafka::transaction::{TransactionOutcome, Transactions};

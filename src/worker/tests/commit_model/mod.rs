@@ -15,7 +15,8 @@ use self::process::Process;
 use super::*;
 use crate::config::Delivery;
 use crate::dispatch::channels;
-use crate::kafka::consumer::records::{CommitOffset, Fetched, RetryBounds};
+use crate::kafka::consumer::partitions::CommitOffset;
+use crate::kafka::consumer::records::{Fetched, RetryBounds};
 use crate::retry::{CircuitPolicy, ExponentialBackoff};
 
 /// One process: `consume()` up to three times, until it crashes or is killed.

@@ -9,7 +9,8 @@ use super::super::*;
 use super::{Message, ModelRecord, World, BOUNDS, MAX_FETCHES, TOPIC};
 use crate::config::Delivery;
 use crate::kafka::consumer::partition::SeekTarget;
-use crate::kafka::consumer::records::{AssignedRecords, Attempt, CommitOffset, Ends, Next};
+use crate::kafka::consumer::partitions::CommitOffset;
+use crate::kafka::consumer::records::{AssignedRecords, Attempt, Ends, Next};
 
 const STEP: Duration = Duration::from_millis(1);
 
@@ -72,6 +73,7 @@ impl<'w> Process<'w> {
         let (offset, crashes) = committed.unwrap_or((-1, Vec::new()));
         let mut records = self.records.borrow_mut();
         records
+            .assigned
             .add(TOPIC, partition, offset)
             .restore_crash_counts(&crashes);
         self.positions.borrow_mut().insert(partition, offset);
@@ -103,17 +105,17 @@ impl<'w> Process<'w> {
     pub(super) fn rewind(&self) {
         self.sent.borrow_mut().clear();
         self.records.borrow_mut().rewind();
-        let places = self.records.borrow().pending_rewinds();
+        let places = self.records.borrow().assigned.pending_rewinds();
         self.seek_back(places);
     }
 
     /// As the consumer commits: the list first, then the acknowledgements, then the request.
     pub(super) fn request(&self) -> Result<()> {
-        let offsets = self.records.borrow().committable();
+        let offsets = self.records.borrow().assigned.committable();
         match self.world.choose(7) {
             4 => return Ok(()),
             6 => {
-                self.records.borrow_mut().isolate();
+                self.records.borrow_mut().assigned.isolate();
                 self.rewind();
                 return Err(refused());
             }
@@ -127,7 +129,7 @@ impl<'w> Process<'w> {
             self.world.result(record);
         }
         if !offsets.is_empty() && self.world.choose(4) != 3 {
-            let number = self.records.borrow_mut().next_commit();
+            let number = self.records.borrow_mut().assigned.next_commit();
             self.world.commit(&offsets);
             self.responses.borrow_mut().push((number, offsets));
         }
@@ -138,7 +140,9 @@ impl<'w> Process<'w> {
         for (number, offsets) in self.responses.take() {
             for commit in offsets {
                 let mut records = self.records.borrow_mut();
-                records.committed(&commit.topic, commit.partition, commit.offset, number);
+                records
+                    .assigned
+                    .committed(&commit.topic, commit.partition, commit.offset, number);
             }
         }
     }
@@ -155,7 +159,7 @@ impl<'w> Process<'w> {
         if self.world.delivery == Delivery::ExactlyOnce {
             self.sent.borrow_mut().clear();
             self.records.borrow_mut().rewind();
-            let offsets = self.records.borrow().committable();
+            let offsets = self.records.borrow().assigned.committable();
             self.world.commit(&offsets);
         }
     }
@@ -219,9 +223,9 @@ impl<'w> Process<'w> {
     pub(super) fn seek(&self, partition: i32) {
         let mut records = self.records.borrow_mut();
         records.discard(TOPIC, partition, i64::MIN);
-        let commits = records.last_commit();
+        let commits = records.assigned.last_commit();
         let offset = 10 + i64::try_from(self.world.choose(2)).expect("small");
-        if let Some(found) = records.find(TOPIC, partition) {
+        if let Some(found) = records.assigned.find(TOPIC, partition) {
             // Forwards it would pass records because the application wants that.
             if found.next_offset().is_some_and(|next| next >= offset) {
                 found.sought(SeekTarget::Offset(offset), commits);
@@ -247,7 +251,7 @@ impl Source for Process<'_> {
         if self.fetches.get() > MAX_FETCHES && !self.world.choices.borrow().is_over {
             self.stop.request();
         }
-        let pending = self.records.borrow().pending_rewinds();
+        let pending = self.records.borrow().assigned.pending_rewinds();
         self.seek_back(pending);
         let released = self.records.borrow_mut().release(BOUNDS);
         self.paused
@@ -406,13 +410,13 @@ impl Source for Process<'_> {
 
     fn read_again(&self, isolated: bool) {
         if isolated {
-            self.records.borrow_mut().isolate();
+            self.records.borrow_mut().assigned.isolate();
         }
         self.rewind();
     }
 
     fn has_isolated(&self) -> bool {
-        self.records.borrow().has_isolated()
+        self.records.borrow().assigned.has_isolated()
     }
 
     fn pre_commit(&self, _: Duration) -> PreCommit {
@@ -422,7 +426,7 @@ impl Source for Process<'_> {
             3 => return PreCommit::Pending,
             _ => {}
         }
-        let number = self.records.borrow_mut().next_commit();
+        let number = self.records.borrow_mut().assigned.next_commit();
         let offsets: Vec<_> = ends
             .into_iter()
             .map(|((topic, partition), offset)| CommitOffset {
@@ -456,7 +460,7 @@ impl Source for Process<'_> {
                 .get(&partition)
                 .is_some_and(|position| *position > last)
         };
-        records.is_drained() && records.pending_rewinds().is_empty() && (0..3).all(read)
+        records.is_drained() && records.assigned.pending_rewinds().is_empty() && (0..3).all(read)
     }
 
     fn has_no_more(&self) -> bool {

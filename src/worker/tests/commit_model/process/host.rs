@@ -72,7 +72,7 @@ impl Transactions for Process<'_> {
             let committed = self.world.committed.borrow().clone();
             let mut places = Vec::new();
             for partition in 0..3 {
-                if let Some(found) = self.records.borrow_mut().find(TOPIC, partition) {
+                if let Some(found) = self.records.borrow_mut().assigned.find(TOPIC, partition) {
                     if let Some((offset, _)) = committed.get(&partition) {
                         found.restart_at(*offset);
                     }
@@ -96,7 +96,7 @@ impl Transactions for Process<'_> {
         let fault = self.world.choose(7);
         // Only a message can be refused.
         if fault == 6 && !self.sent.borrow().is_empty() {
-            self.records.borrow_mut().isolate();
+            self.records.borrow_mut().assigned.isolate();
             self.rewind();
             return Ok(TransactionOutcome::Aborted(refused()));
         }
@@ -113,7 +113,7 @@ impl Transactions for Process<'_> {
             self.is_unsure.set(true);
             return Ok(TransactionOutcome::Aborted(lost()));
         }
-        let offsets = self.records.borrow().committable();
+        let offsets = self.records.borrow().assigned.committable();
         for record in self.sent.take() {
             self.world.result(record);
         }
@@ -124,10 +124,12 @@ impl Transactions for Process<'_> {
             self.is_unsure.set(true);
             return Ok(TransactionOutcome::Aborted(lost()));
         }
-        let number = self.records.borrow_mut().next_commit();
+        let number = self.records.borrow_mut().assigned.next_commit();
         for commit in offsets {
             let mut records = self.records.borrow_mut();
-            records.committed(&commit.topic, commit.partition, commit.offset, number);
+            records
+                .assigned
+                .committed(&commit.topic, commit.partition, commit.offset, number);
         }
         Ok(TransactionOutcome::Committed)
     }

@@ -1,0 +1,143 @@
+//! The assigned partitions. Each has a slot, by which records refer to it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::message::Fetched;
+use super::partition::Partition;
+
+/// An offset for a commit, with the crash counts that go into its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitOffset {
+    pub topic: Rc<str>,
+    pub partition: i32,
+    /// The next record that the group has to read.
+    pub offset: i64,
+    /// See [`super::commit::CommitMetadata`].
+    pub crashes: Vec<(i64, i64, u32)>,
+}
+
+#[derive(Default)]
+pub struct PartitionTable {
+    slots: Vec<Option<Partition>>,
+    index: HashMap<(Rc<str>, i32), usize>,
+    /// The partition of the last message: most often that of the next one.
+    recent: Option<(usize, i32, usize)>,
+    /// The number of the last commit sent.
+    commits: usize,
+}
+
+impl PartitionTable {
+    /// A partition was assigned; `committed` is the group's offset, negative where it has none.
+    pub fn add(&mut self, topic: &str, number: i32, committed: i64) -> &mut Partition {
+        let known = self.all().find(|partition| &*partition.topic == topic);
+        let name = known.map_or_else(|| Rc::from(topic), |partition| Rc::clone(&partition.topic));
+        let partition = Partition::new(Rc::clone(&name), number, committed, self.commits);
+        let free = self.slots.iter().position(Option::is_none);
+        let slot = free.unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.index.insert((name, number), slot);
+        self.recent = None;
+        self.slots[slot].insert(partition)
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        self.index.retain(|_, other| *other != slot);
+        self.slots[slot] = None;
+        self.recent = None;
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Partition> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn slots(&self) -> std::ops::Range<usize> {
+        0..self.slots.len()
+    }
+
+    pub fn find(&mut self, topic: &str, number: i32) -> Option<&mut Partition> {
+        let slot = self.slot_of(topic, number)?;
+        self.slots[slot].as_mut()
+    }
+
+    pub fn slot_of(&self, topic: &str, number: i32) -> Option<usize> {
+        self.index.get(&(Rc::from(topic), number)).copied()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, slot: usize) -> Option<&Partition> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    #[inline]
+    pub fn at(&mut self, slot: usize) -> Option<&mut Partition> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    #[inline]
+    pub(super) fn slot<M: Fetched>(&mut self, message: &M) -> Option<usize> {
+        let (handle, number) = (message.topic_handle(), message.partition());
+        if let Some((topic, partition, slot)) = self.recent {
+            if topic == handle && partition == number {
+                return Some(slot);
+            }
+        }
+        if handle == 0 {
+            return None;
+        }
+        let slot = self.slot_of(&message.topic(), number)?;
+        self.recent = Some((handle, number, slot));
+        Some(slot)
+    }
+
+    /// The offsets that may be committed, where Kafka does not have them yet.
+    pub fn committable(&self) -> Vec<CommitOffset> {
+        let committable = |partition: &Partition| {
+            Some(CommitOffset {
+                topic: Rc::clone(&partition.topic),
+                partition: partition.number,
+                offset: partition.committable()?,
+                crashes: partition.crash_counts(),
+            })
+        };
+        self.all().filter_map(committable).collect()
+    }
+
+    /// Every record taken since the last commit is handed out alone when it is read again.
+    pub fn isolate(&mut self) {
+        for partition in self.slots.iter_mut().flatten() {
+            partition.isolate();
+        }
+    }
+
+    /// True where isolated records are still to be read.
+    pub fn has_isolated(&self) -> bool {
+        self.all().any(Partition::has_isolated)
+    }
+
+    /// The number of the next commit; its answer carries it.
+    pub fn next_commit(&mut self) -> usize {
+        self.commits += 1;
+        self.commits
+    }
+
+    /// The number of the last commit sent.
+    pub const fn last_commit(&self) -> usize {
+        self.commits
+    }
+
+    /// Kafka confirmed an offset of commit number `commit`.
+    pub fn committed(&mut self, topic: &str, number: i32, offset: i64, commit: usize) {
+        if let Some(partition) = self.find(topic, number) {
+            partition.committed(offset, commit);
+        }
+    }
+
+    /// Seeks that are still to be done, or failed.
+    pub fn pending_rewinds(&self) -> Vec<(String, i32, i64)> {
+        let pending = |one: &Partition| Some((one.topic.to_string(), one.number, one.rewind_to()?));
+        self.all().filter_map(pending).collect()
+    }
+}
