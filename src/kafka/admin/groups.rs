@@ -16,6 +16,38 @@ use crate::kafka::StandaloneConsumer;
 
 /// Maximum length of a group name: Kafka's protocol uses 15 bits.
 const MAX_GROUP_NAME_BYTES: usize = 32_767;
+/// Concurrent requests: the brokers serve other clients too.
+const MAX_IN_FLIGHT: usize = 32;
+/// Time limit of the request, which does not poll interrupts.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A committed offset: the next record the group will read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommittedOffset {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// The metadata that the member committed with the offset.
+    pub metadata: Vec<u8>,
+}
+
+/// Committed offsets of one group.
+#[derive(Debug, Clone)]
+pub struct GroupOffsets {
+    pub group: String,
+    /// Set if the offsets could not be read.
+    pub error: Option<Error>,
+    /// In order; empty for a group that has committed nothing, or does not exist.
+    pub commits: Vec<CommittedOffset>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupSubscriptions {
+    /// The topics by member id, both sorted. Empty for a group of the new protocol.
+    pub members: Vec<(String, Vec<String>)>,
+    /// One for each distinct list of subscriptions with which our workers have committed.
+    pub fingerprints: Vec<String>,
+}
 
 impl Admin {
     /// Lists the consumer groups visible to the caller, sorted by name.
@@ -94,52 +126,7 @@ impl Admin {
         });
         Ok(judged.collect())
     }
-}
 
-/// Group names, sorted and without duplicates.
-pub(super) fn distinct<'a>(groups: &'a [String], action: &str) -> AdminResult<Vec<&'a str>> {
-    let mut names: Vec<&str> = groups.iter().map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    // A longer name would corrupt the request and break the connection.
-    let cannot =
-        |name: &&str| name.is_empty() || name.len() > MAX_GROUP_NAME_BYTES || name.contains('\0');
-    if let Some(name) = names.iter().copied().find(cannot) {
-        let start: String = name.chars().take(40).collect();
-        return Err(Error::configuration(format!(
-            "{action}: \"{}\" is not a valid consumer group name. \
-             A name has 1 to {MAX_GROUP_NAME_BYTES} bytes and no NUL.",
-            start.escape_debug()
-        ))
-        .into());
-    }
-    Ok(names)
-}
-
-/// Concurrent requests: the brokers serve other clients too.
-const MAX_IN_FLIGHT: usize = 32;
-
-/// A committed offset: the next record the group will read.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CommittedOffset {
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
-    /// The metadata that the member committed with the offset.
-    pub metadata: Vec<u8>,
-}
-
-/// Committed offsets of one group.
-#[derive(Debug, Clone)]
-pub struct GroupOffsets {
-    pub group: String,
-    /// Set if the offsets could not be read.
-    pub error: Option<Error>,
-    /// In order; empty for a group that has committed nothing, or does not exist.
-    pub commits: Vec<CommittedOffset>,
-}
-
-impl Admin {
     /// Committed offsets of a group.
     ///
     /// # Errors
@@ -201,7 +188,7 @@ impl Admin {
             let Some(response) = queue.poll(POLL_INTERVAL) else {
                 self.check_client_errors(action)?;
                 call.poll_interrupts()?;
-                if Instant::now() > call.until + std::time::Duration::from_secs(1) {
+                if Instant::now() > call.until + Duration::from_secs(1) {
                     return Err(self.timeout_error(action).into());
                 }
                 continue;
@@ -289,29 +276,7 @@ impl Admin {
             commits,
         }
     }
-}
 
-/// True while the group's coordinator is moving: a retry finds the new one.
-fn is_coordinator_moving(code: Code) -> bool {
-    is_transient(code)
-        || matches!(
-            code,
-            Code::CoordinatorLoadInProgress | Code::CoordinatorNotAvailable | Code::NotCoordinator
-        )
-}
-
-/// Time limit of the request, which does not poll interrupts.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GroupSubscriptions {
-    /// The topics by member id, both sorted. Empty for a group of the new protocol.
-    pub members: Vec<(String, Vec<String>)>,
-    /// One for each distinct list of subscriptions with which our workers have committed.
-    pub fingerprints: Vec<String>,
-}
-
-impl Admin {
     /// The subscriptions of a group; empty where the caller may not describe it.
     ///
     /// # Errors
@@ -343,6 +308,35 @@ impl Admin {
             fingerprints,
         })
     }
+}
+
+/// Group names, sorted and without duplicates.
+fn distinct<'a>(groups: &'a [String], action: &str) -> AdminResult<Vec<&'a str>> {
+    let mut names: Vec<&str> = groups.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    // A longer name would corrupt the request and break the connection.
+    let cannot =
+        |name: &&str| name.is_empty() || name.len() > MAX_GROUP_NAME_BYTES || name.contains('\0');
+    if let Some(name) = names.iter().copied().find(cannot) {
+        let start: String = name.chars().take(40).collect();
+        return Err(Error::configuration(format!(
+            "{action}: \"{}\" is not a valid consumer group name. \
+             A name has 1 to {MAX_GROUP_NAME_BYTES} bytes and no NUL.",
+            start.escape_debug()
+        ))
+        .into());
+    }
+    Ok(names)
+}
+
+/// True while the group's coordinator is moving: a retry finds the new one.
+fn is_coordinator_moving(code: Code) -> bool {
+    is_transient(code)
+        || matches!(
+            code,
+            Code::CoordinatorLoadInProgress | Code::CoordinatorNotAvailable | Code::NotCoordinator
+        )
 }
 
 /// The topics in a member's metadata (`ConsumerProtocolSubscription`): version, then a list of names.

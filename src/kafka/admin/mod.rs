@@ -3,7 +3,6 @@
 //! Uses a client without a group, which joins nothing and commits nothing. Every call has a time limit, and polls the
 //! host for interrupts while it waits.
 
-mod cluster;
 mod groups;
 mod offsets;
 mod probe;
@@ -25,12 +24,11 @@ use crate::config::BrokerConfig;
 use crate::error::{Error, Kind};
 
 pub use super::client::{BrokerNode, GroupDescription, GroupListing, GroupMember};
-pub use cluster::ClusterDescription;
 pub use groups::{CommittedOffset, GroupOffsets, GroupSubscriptions};
 pub use offsets::{OffsetRange, TopicOffsets};
 pub use probe::{probe, BrokerProbe};
 pub use topic_reader::{ReadStep, TopicReader};
-pub use topics::NewTopic;
+pub use topics::{ClusterDescription, NewTopic};
 
 /// Time limit of a call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -244,9 +242,7 @@ impl Admin {
         }
         Ok(())
     }
-}
 
-impl Admin {
     /// The error for a code.
     pub(super) fn error_for(&self, code: Code, action: &str, detail: &str) -> Error {
         let error = client::to_error(code, action, detail, &self.config.brokers);

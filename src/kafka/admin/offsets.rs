@@ -12,9 +12,9 @@ use super::{
 use crate::error::Error;
 use crate::kafka::client;
 
-pub type PartitionOffset = (i32, i64);
+type PartitionOffset = (i32, i64);
 /// Topic, partition, and the offset or error.
-pub(super) type ListedOffset = (String, i32, Result<i64, Code>);
+type ListedOffset = (String, i32, Result<i64, Code>);
 
 /// First and end offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,22 @@ pub struct OffsetRange {
     /// High watermark; with `read_committed` the last stable offset.
     pub end: i64,
 }
+
+/// Time limit for retries while leaders move: one affected topic must not delay the others.
+const RETRY_TIME: Duration = Duration::from_secs(2);
+
+/// First and end offsets of a topic's partitions.
+#[derive(Debug, Clone)]
+pub struct TopicOffsets {
+    pub topic: String,
+    /// Set if some are not known.
+    pub error: Option<Error>,
+    /// The known partitions, in order.
+    pub offset_ranges: Vec<OffsetRange>,
+}
+
+/// Offset or error by topic and partition.
+type Found = HashMap<(String, i32), Result<i64, Code>>;
 
 impl Admin {
     /// First and end offset of every partition of a topic.
@@ -134,7 +150,7 @@ impl Admin {
     }
 
     /// One ListOffsets request for partitions of any topics. Partitions may be missing from the result.
-    pub(super) fn list_offsets_once(
+    fn list_offsets_once(
         &self,
         requested: &[(&str, i32)],
         what: Offset,
@@ -211,41 +227,7 @@ impl Admin {
         }
         Ok(())
     }
-}
 
-pub(super) fn range_of<'a>(
-    offset_ranges: &'a [OffsetRange],
-    partition: i32,
-    action: &str,
-) -> Result<&'a OffsetRange, Error> {
-    let found = offset_ranges
-        .iter()
-        .find(|range| range.partition == partition);
-    found.ok_or_else(|| {
-        Error::configuration(format!(
-            "{action}: there is no partition {partition}; the topic has {}, numbered from 0.",
-            offset_ranges.len()
-        ))
-    })
-}
-
-/// Time limit for retries while leaders move: one affected topic must not delay the others.
-const RETRY_TIME: Duration = Duration::from_secs(2);
-
-/// First and end offsets of a topic's partitions.
-#[derive(Debug, Clone)]
-pub struct TopicOffsets {
-    pub topic: String,
-    /// Set if some are not known.
-    pub error: Option<Error>,
-    /// The known partitions, in order.
-    pub offset_ranges: Vec<OffsetRange>,
-}
-
-/// Offset or error by topic and partition.
-type Found = HashMap<(String, i32), Result<i64, Code>>;
-
-impl Admin {
     /// First and end offsets of all partitions of these topics, sorted by name. Unknown topics are left out; an error
     /// of one topic, such as a partition without a leader, is stored in its result.
     ///
@@ -352,4 +334,20 @@ impl Admin {
         }
         Ok(found)
     }
+}
+
+pub(super) fn range_of<'a>(
+    offset_ranges: &'a [OffsetRange],
+    partition: i32,
+    action: &str,
+) -> Result<&'a OffsetRange, Error> {
+    let found = offset_ranges
+        .iter()
+        .find(|range| range.partition == partition);
+    found.ok_or_else(|| {
+        Error::configuration(format!(
+            "{action}: there is no partition {partition}; the topic has {}, numbered from 0.",
+            offset_ranges.len()
+        ))
+    })
 }
