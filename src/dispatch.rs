@@ -71,7 +71,7 @@ impl<C> Subscription<C> {
             Target::Topics(pattern) if pattern.is_exact() => {
                 vec![TopicFilter::Exact(pattern.as_str().to_owned())]
             }
-            Target::Topics(pattern) => vec![TopicFilter::Regex(topic_regex(pattern.as_str()))],
+            Target::Topics(pattern) => vec![TopicFilter::Regex(pattern.topic_regex())],
         }
     }
 
@@ -79,7 +79,7 @@ impl<C> Subscription<C> {
         match &self.target {
             Target::Topics(pattern) => pattern.matches(topic),
             Target::Channels(pattern) if pattern.is_exact() => map.maps_to(pattern.as_str(), topic),
-            Target::Channels(pattern) => pattern_reads(map, pattern, topic),
+            Target::Channels(pattern) => pattern.may_be_in(map, topic),
         }
     }
 }
@@ -333,36 +333,6 @@ impl<C> Subscriptions<C> {
         let first = readers.next()?;
         readers.next().is_none().then(|| Rc::clone(first))
     }
-}
-
-/// True if channels of a pattern can be in this topic: the channel pattern is converted to a topic pattern by the rule
-/// for channels.
-fn pattern_reads(map: &TopicMap, pattern: &ChannelPattern, topic: &str) -> bool {
-    const STAR: &str = "0STAR0";
-    let filters = map.topics_for_subscription(pattern);
-    if filters
-        .iter()
-        .any(|filter| matches!(filter, TopicFilter::Exact(name) if name == topic))
-    {
-        return true;
-    }
-    let regex = filters
-        .iter()
-        .any(|filter| matches!(filter, TopicFilter::Regex(_)));
-    regex
-        && map
-            .topic_for(&pattern.as_str().replace('*', STAR))
-            .and_then(|sample| ChannelPattern::parse(&sample.replace(STAR, "*")))
-            .is_ok_and(|topics| topics.matches(topic))
-}
-
-/// librdkafka's regular expression for a topic pattern.
-fn topic_regex(pattern: &str) -> String {
-    let escaped = pattern
-        .replace('.', "\\.")
-        .replace("**", "\u{1}")
-        .replace('*', "[^.]+");
-    format!("^{}$", escaped.replace('\u{1}', ".+"))
 }
 
 #[cfg(test)]

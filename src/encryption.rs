@@ -62,7 +62,7 @@ impl std::fmt::Debug for MasterKey {
 /// The data of an encrypted event.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EncryptedData {
+struct EncryptedData {
     /// 24 random bytes in base64.
     pub nonce: String,
     /// The encrypted data in base64, 16 bytes longer than the plain data.
@@ -156,7 +156,7 @@ pub fn is_acceptable(channel: &str, json: &str) -> bool {
 
 /// True for data that an encrypted channel accepts: exactly `{nonce, ciphertext}`, both base64 of a valid length.
 #[must_use]
-pub fn is_encrypted_data(json: &str) -> bool {
+fn is_encrypted_data(json: &str) -> bool {
     serde_json::from_str::<EncryptedData>(json).is_ok_and(|encrypted| {
         STANDARD
             .decode(encrypted.nonce)

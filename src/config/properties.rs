@@ -45,7 +45,7 @@ impl Properties {
 
     /// Name and value, in the order of the names.
     #[must_use]
-    pub fn into_sorted(mut self) -> Vec<(String, String)> {
+    fn into_sorted(mut self) -> Vec<(String, String)> {
         self.0.sort_unstable();
         self.0
     }

@@ -99,7 +99,7 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
 }
 
 /// A result that Kafka refuses for good: the records since the last commit are read again one by one, which has begun.
-pub fn isolate_refused(committed: Result<(), Error>) -> Result<(), Error> {
+fn isolate_refused(committed: Result<(), Error>) -> Result<(), Error> {
     match committed {
         Err(error) if error.is_permanent() => {
             log_isolation(&error);

@@ -20,16 +20,16 @@ use super::record::{self, SpoolRecord};
 use crate::message::ProducerRecord;
 
 /// First bytes of every spool file.
-pub(super) const MAGIC: &[u8; 8] = b"TRSPOOL1";
+const MAGIC: &[u8; 8] = b"TRSPOOL1";
 /// Version written. Files of a higher version are left to newer releases.
 pub(super) const VERSION: u32 = 1;
 /// Length of the header, bytes.
 pub(super) const HEADER: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 64;
 /// Length of a frame's header.
-pub(super) const FRAME_HEAD: usize = 16;
+const FRAME_HEAD: usize = 16;
 /// First bytes of every frame. 0xFB and 0xFF never occur in UTF-8.
-pub(super) const MARKER: [u8; 4] = [0xFB, b'T', b'R', 0xFF];
+const MARKER: [u8; 4] = [0xFB, b'T', b'R', 0xFF];
 
 /// Offset of the progress, which the number of records written follows.
 pub(super) const PROGRESS_AT: u64 = 24;
@@ -117,7 +117,7 @@ pub(super) fn frame(out: &mut Vec<u8>, nonce: u32, record: &SpoolRecord) -> Opti
     Some(())
 }
 
-pub(super) fn checksum(nonce: u32, length: u32, bytes: &[u8]) -> u32 {
+fn checksum(nonce: u32, length: u32, bytes: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     // Both at the same time: a short part costs as much as a hundred bytes.
     crc.update(&(u64::from(nonce) | u64::from(length) << 32).to_le_bytes());
@@ -214,7 +214,7 @@ pub(super) fn estimate(file: &File, length: u64) -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes).saturating_sub(done))
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default())
 }
 

@@ -312,7 +312,7 @@ pub const MAX_KAFKA_TOPIC: usize = 249;
 /// Maximum length of a topic name, leaving space for the prefix `dlq.`.
 pub const MAX_TOPIC: usize = 245;
 /// Maximum length of a channel name in bytes, leaving space for a prefix of one letter and an underscore.
-pub const MAX_CHANNEL: usize = MAX_TOPIC - 2;
+const MAX_CHANNEL: usize = MAX_TOPIC - 2;
 
 /// Suffixes of the control topics between gateways: `<prefix>.<suffix>`.
 const CONTROL: [&str; 3] = ["__presence", "__client", "__events"];

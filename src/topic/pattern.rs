@@ -1,6 +1,6 @@
 //! Channel patterns: `user.1` matches itself, `user.*` one segment, `user.**` any suffix.
 
-use super::{check_channel, validate_kafka_topic};
+use super::{check_channel, validate_kafka_topic, TopicFilter, TopicMap};
 use crate::error::Result;
 use std::fmt;
 
@@ -53,6 +53,37 @@ impl ChannelPattern {
     pub fn parse_topic(text: &str) -> Result<Self> {
         validate_kafka_topic(&text.replace('*', "x"))?;
         Ok(Self::of(text))
+    }
+
+    /// librdkafka's regular expression for a topic pattern.
+    pub(crate) fn topic_regex(&self) -> String {
+        let escaped = self
+            .text
+            .replace('.', "\\.")
+            .replace("**", "\u{1}")
+            .replace('*', "[^.]+");
+        format!("^{}$", escaped.replace('\u{1}', ".+"))
+    }
+
+    /// True if channels of this pattern can be in this topic: the channel pattern is converted to a topic pattern by the rule
+    /// for channels.
+    pub(crate) fn may_be_in(&self, map: &TopicMap, topic: &str) -> bool {
+        const STAR: &str = "0STAR0";
+        let filters = map.topics_for_subscription(self);
+        if filters
+            .iter()
+            .any(|filter| matches!(filter, TopicFilter::Exact(name) if name == topic))
+        {
+            return true;
+        }
+        let regex = filters
+            .iter()
+            .any(|filter| matches!(filter, TopicFilter::Regex(_)));
+        regex
+            && map
+                .topic_for(&self.text.replace('*', STAR))
+                .and_then(|sample| Self::parse(&sample.replace(STAR, "*")))
+                .is_ok_and(|topics| topics.matches(topic))
     }
 
     fn of(text: &str) -> Self {

@@ -7,9 +7,9 @@ use std::fmt;
 use crate::log::{Log, MinuteLog};
 
 /// Maximum length of a channel name, in characters.
-pub const MAX_NAME: usize = 164;
+const MAX_NAME: usize = 164;
 /// Maximum length of a user id, in characters.
-pub const MAX_USER_ID: usize = 128;
+const MAX_USER_ID: usize = 128;
 const USER: &str = "#server-to-user-";
 
 /// The kind of a channel decides what a subscription requires.

@@ -16,9 +16,9 @@ use crate::runtime::clock::coarse_ms;
 use crate::runtime::PerProcess;
 
 /// Maximum number of lag series in a process; further partitions are summed.
-pub(super) const MAX_LAG_SERIES: usize = 500;
+const MAX_LAG_SERIES: usize = 500;
 /// Maximum number of groups with their own series: bounds the cardinality of the label `group`.
-pub(super) const MAX_GROUPS: usize = 100;
+const MAX_GROUPS: usize = 100;
 /// The label value of the remaining groups and topics.
 const OTHER: &str = "other";
 

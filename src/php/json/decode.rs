@@ -390,7 +390,7 @@ fn array_value(table: *mut Table) -> Value {
 }
 
 /// Size in bytes of the data block of a list with `count` values.
-pub fn list_bytes(count: usize) -> usize {
+fn list_bytes(count: usize) -> usize {
     let each = if zend::PACKED_VALUES {
         size_of::<Value>()
     } else {
@@ -400,13 +400,13 @@ pub fn list_bytes(count: usize) -> usize {
 }
 
 /// Size in bytes of the data block of a map with `count` members: a bucket and a hash slot each.
-pub fn map_bytes(count: usize) -> usize {
+fn map_bytes(count: usize) -> usize {
     count.next_power_of_two() * (size_of::<zend::Bucket>() + size_of::<u32>())
 }
 
 /// Bytes of JSON between two checks: the smallest arrays take some 50 bytes per byte of JSON, so this is less than one
 /// megabyte.
-pub const CHECK_INTERVAL_BYTES: usize = 16 * 1024;
+const CHECK_INTERVAL_BYTES: usize = 16 * 1024;
 
 /// From this size on the allocator takes memory from the system for a single block.
 const HUGE: usize = 2 * 1024 * 1024 - 4096;
@@ -418,7 +418,7 @@ extern "C" {
 /// False if the limit is exceeded.
 #[cold]
 #[inline(never)]
-pub fn is_within_limit() -> bool {
+fn is_within_limit() -> bool {
     fits(0)
 }
 

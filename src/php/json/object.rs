@@ -293,7 +293,7 @@ extern "C" {
 }
 
 /// The properties `json_encode` would see. To be passed to [`release`]; may run user code (lazy objects).
-pub unsafe fn properties_for_json(object: *mut zend_object) -> *mut Table {
+unsafe fn properties_for_json(object: *mut zend_object) -> *mut Table {
     const PURPOSE_JSON: u32 = 4;
     let mut value = object_value(object);
     zend_get_properties_for(&raw mut value, PURPOSE_JSON)
@@ -301,7 +301,7 @@ pub unsafe fn properties_for_json(object: *mut zend_object) -> *mut Table {
 
 /// The property table as the object's handler returns it, without a reference; null if there is none. Runs no user
 /// code.
-pub unsafe fn properties_of(object: *mut zend_object) -> *mut Table {
+unsafe fn properties_of(object: *mut zend_object) -> *mut Table {
     match (*(*object).handlers).get_properties {
         Some(get) => get(object).cast(),
         None => std::ptr::null_mut(),
@@ -318,7 +318,7 @@ unsafe fn object_value(object: *mut zend_object) -> Value {
 
 /// Reads a property that has hooks; `None` for a write-only one. The caller drops the value. `info` is the property's
 /// description, in the layout it has since PHP 8.4.
-pub unsafe fn read_hooked(object: *mut zend_object, info: *const c_void) -> Option<Value> {
+unsafe fn read_hooked(object: *mut zend_object, info: *const c_void) -> Option<Value> {
     #[repr(C)]
     struct Info {
         offset: u32,
@@ -350,7 +350,7 @@ pub unsafe fn read_hooked(object: *mut zend_object, info: *const c_void) -> Opti
 
 /// True if the class or the object needs more than reading its property slots (hooks, lazy objects).
 #[inline]
-pub unsafe fn has_hooks_or_is_lazy(object: *const zend_object) -> bool {
+unsafe fn has_hooks_or_is_lazy(object: *const zend_object) -> bool {
     if !HOOKS {
         return false;
     }
@@ -362,7 +362,7 @@ pub unsafe fn has_hooks_or_is_lazy(object: *const zend_object) -> bool {
 }
 
 /// The flag word that guards `jsonSerialize()` against recursion, where PHP has one per object (8.3 on).
-pub unsafe fn recursion_guard(object: *mut zend_object) -> *mut u32 {
+unsafe fn recursion_guard(object: *mut zend_object) -> *mut u32 {
     type Find = unsafe extern "C" fn(*mut zend_object) -> *mut u32;
     static FIND: OnceLock<Option<Find>> = OnceLock::new();
     let find = FIND.get_or_init(|| {

@@ -136,7 +136,7 @@ pub const PADDING: usize = 16;
 
 /// True for a byte that [`plain`] stops at.
 #[inline]
-pub const fn is_special<const SLASH: bool>(byte: u8) -> bool {
+const fn is_special<const SLASH: bool>(byte: u8) -> bool {
     byte < 0x20 || byte >= 0x80 || byte == b'"' || byte == b'\\' || (SLASH && byte == b'/')
 }
 
@@ -145,7 +145,7 @@ pub const fn is_special<const SLASH: bool>(byte: u8) -> bool {
 /// # Safety
 /// `at` must point at 16 readable bytes.
 #[inline]
-pub unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
+unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
     specials_of_16::<SLASH>(at).trailing_zeros() as usize
 }
 
@@ -156,7 +156,7 @@ pub unsafe fn special_of_16<const SLASH: bool>(at: *const u8) -> usize {
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::cast_ptr_alignment)] // the load is unaligned
 #[inline]
-pub unsafe fn specials_of_16<const SLASH: bool>(at: *const u8) -> u32 {
+unsafe fn specials_of_16<const SLASH: bool>(at: *const u8) -> u32 {
     use core::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
         _mm_set1_epi8,
@@ -181,7 +181,7 @@ pub unsafe fn specials_of_16<const SLASH: bool>(at: *const u8) -> u32 {
 /// `at` must point at 16 readable bytes.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-pub unsafe fn specials_of_16<const SLASH: bool>(at: *const u8) -> u32 {
+unsafe fn specials_of_16<const SLASH: bool>(at: *const u8) -> u32 {
     (0..16).fold(0, |bits, place| {
         bits | u32::from(is_special::<SLASH>(*at.add(place))) << place
     })

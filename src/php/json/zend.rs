@@ -28,7 +28,7 @@ pub mod kind {
 }
 
 /// `u1.type_info` of a counted string, and of a counted array (which may be part of a cycle).
-pub const STRING_EX: u32 = 6 | 1 << 8;
+const STRING_EX: u32 = 6 | 1 << 8;
 pub const ARRAY_EX: u32 = 7 | 1 << 8 | 1 << 9;
 
 /// Flags in the type information of a counted value.
@@ -295,7 +295,7 @@ pub unsafe fn string_value(text: &[u8]) -> Value {
 }
 
 /// A string that lives as long as the process, with its hash: the engine neither counts nor frees it.
-pub unsafe fn permanent_string(text: &[u8]) -> *mut Str {
+unsafe fn permanent_string(text: &[u8]) -> *mut Str {
     let string =
         ffi::ext_php_rs_zend_string_init(text.as_ptr().cast(), text.len(), true).cast::<Str>();
     zend_string_hash_func(string);
