@@ -1,5 +1,5 @@
-//! The cluster (brokers, controller, authorized operations) and its topics: lists, creates, extends and deletes them, and
-//! reads their configuration.
+//! The cluster (brokers, controller, authorized operations) and its topics: lists, creates, extends and deletes them,
+//! and reads their configuration.
 
 use std::time::{Duration, Instant};
 

@@ -100,7 +100,7 @@ impl Consumer {
     }
 
     /// How far a partition may run past a record that waits for its retry.
-    pub(super) fn retry_bounds(&self) -> RetryBounds {
+    fn retry_bounds(&self) -> RetryBounds {
         RetryBounds {
             queued: self.config.retry_max_parked,
             ahead: self.config.retry_max_ahead,
@@ -228,7 +228,7 @@ impl Consumer {
     }
 
     /// Resumes partitions that need not be held back any more.
-    pub(super) fn resume_partitions(&self) {
+    fn resume_partitions(&self) {
         let released = self.state.borrow_mut().records.release(self.retry_bounds());
         if !released.is_empty() {
             self.fetch_wait.shorten();
@@ -237,7 +237,7 @@ impl Consumer {
     }
 
     /// How long to wait for new records: not past the time when a retry is due.
-    pub(super) fn until_due(&self, wait: Duration) -> Duration {
+    fn until_due(&self, wait: Duration) -> Duration {
         let due = self.state.borrow().records.retries.queue.next_due();
         let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let wait = due.map_or(wait, |due| wait.min(due));

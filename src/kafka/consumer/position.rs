@@ -12,7 +12,7 @@ use crate::kafka::client::{self, partitions_of};
 use crate::runtime::clock::coarse_ms;
 
 /// librdkafka's offset for the end of a partition.
-pub(super) const OFFSET_END: i64 = -1;
+const OFFSET_END: i64 = -1;
 /// Interval of retries for a failed seek.
 const SEEK_RETRY_MS: u64 = 500;
 
@@ -156,13 +156,7 @@ impl Consumer {
         self.seek_now(topic, partition, offset, &place)
     }
 
-    pub(super) fn seek_now(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-        place: &str,
-    ) -> Result<()> {
+    fn seek_now(&self, topic: &str, partition: i32, offset: i64, place: &str) -> Result<()> {
         let bound = crate::runtime::clock::bounded(Duration::from_secs(5));
         let (sought, failed) = self.client.seek([(topic, partition, offset)], bound);
         let of_partition = sought.first().map(|entry| entry.error);

@@ -333,7 +333,7 @@ impl Consumer {
         }
     }
 
-    pub(super) fn on_error(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
+    fn on_error(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
         if let Some(reason) = crate::kafka::oauth::TOKENS.current().missing(&self.client) {
             // Not refused by Kafka: the token is requested again.
             state.last_error = Some(format!("no OAUTHBEARER token: {reason}"));
@@ -406,13 +406,13 @@ pub(super) fn watch<E: ConsumerEvents>(
 }
 
 /// The error that a debug line reports, if it does.
-pub(super) fn detect(line: &str) -> Option<(Code, String)> {
+fn detect(line: &str) -> Option<(Code, String)> {
     let found = line.ends_with(NOT_SUPPORTED);
     found.then(|| (Code::UnsupportedFeature, NOT_SUPPORTED.to_owned()))
 }
 
 /// True if an error says that the brokers do not support the protocol.
-pub(super) fn is_unsupported(code: Code, reason: &str) -> bool {
+fn is_unsupported(code: Code, reason: &str) -> bool {
     match code {
         Code::UnsupportedFeature => reason == NOT_SUPPORTED,
         // Brokers that know the request, but have the protocol disabled.
@@ -425,7 +425,7 @@ pub(super) fn is_unsupported(code: Code, reason: &str) -> bool {
 }
 
 /// The error for [`is_unsupported`]. `doing`: who refuses whom.
-pub(super) fn error(doing: &str) -> Error {
+fn error(doing: &str) -> Error {
     Error::configuration(format!(
         "{doing}: the brokers do not support group.protocol=consumer (KIP-848), or have it disabled. Remove \
          \"group.protocol\" from consumer_config to use the classic protocol, or use Kafka 4.0 or later with \

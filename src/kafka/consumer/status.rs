@@ -102,14 +102,12 @@ impl Consumer {
     }
 
     /// True where nothing is assigned.
-    #[must_use]
-    pub fn is_unassigned(&self) -> bool {
+    fn is_unassigned(&self) -> bool {
         self.partition_count() == 0
     }
 
     /// True where every subscribed topic is missing.
-    #[must_use]
-    pub fn no_topic_exists(&self) -> bool {
+    fn no_topic_exists(&self) -> bool {
         let state = self.state.borrow();
         !state.filters.is_empty()
             && state.filters.iter().all(|filter| match filter {

@@ -293,14 +293,14 @@ pub fn resolve(config: &BrokerConfig, properties: &mut [(String, String)]) -> Re
     Ok(())
 }
 
-pub(super) struct Forwarder {
-    pub(super) port: u16,
+struct Forwarder {
+    port: u16,
     local: SocketAddr,
     open: Arc<AtomicBool>,
 }
 
 impl Forwarder {
-    pub(super) fn start(host: &str, port: u16, target: &str) -> Result<Self> {
+    fn start(host: &str, port: u16, target: &str) -> Result<Self> {
         let listener = TcpListener::bind((host, port)).map_err(|error| {
             let advice = if error.kind() == io::ErrorKind::AddrInUse {
                 " Another Kafka, or another embedded broker, is probably running there; choose another port."
@@ -343,7 +343,7 @@ impl Forwarder {
         })
     }
 
-    pub(super) fn stop(&self) {
+    fn stop(&self) {
         self.open.store(false, Ordering::Release);
         // Wakes the accept call; on an error the listener is gone already.
         drop(TcpStream::connect(self.local));

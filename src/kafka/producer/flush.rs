@@ -95,7 +95,7 @@ impl Producer {
     }
 
     /// Takes the failures of this client and of those that have taken over its messages.
-    pub(in crate::kafka) fn take_failures(&self) -> (Vec<FailedMessage>, u64) {
+    fn take_failures(&self) -> (Vec<FailedMessage>, u64) {
         let (mut failed, mut count) = self.failures.take();
         if let Some(next) = self.successor() {
             let (more, others) = next.take_failures();

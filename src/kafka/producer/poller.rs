@@ -33,6 +33,7 @@ const IDLE: Duration = Duration::from_millis(250);
 const BUSY: Duration = Duration::from_millis(5);
 /// With a journal: acknowledgements are recorded at this interval.
 const JOURNAL: Duration = Duration::from_millis(50);
+
 /// Starts the thread. It keeps the client alive until [`Producer::close`].
 pub fn spawn(producer: Arc<Producer>) -> Result<JoinHandle<()>> {
     runtime::spawn("rt-producer", move || Poller::new(&producer).run())
@@ -44,6 +45,11 @@ pub fn wake(producer: &Producer) {
 
 /// Longest wait for requests in flight after a batch was refused; also for delivery reports when the client is closed.
 const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
+
+/// Time limit for speeding up the first acknowledgement.
+const WARM_UP_TIME: Duration = Duration::from_secs(2);
+/// Time limit for a broker to respond to the request of an idle client.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Poller<'a> {
     producer: &'a Arc<Producer>,
@@ -369,18 +375,11 @@ impl<'a> Poller<'a> {
         }
         spool_or_report(producer, lost);
     }
-}
 
-/// Time limit for speeding up the first acknowledgement.
-const WARM_UP_TIME: Duration = Duration::from_secs(2);
-/// Time limit for a broker to respond to the request of an idle client.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-impl Poller<'_> {
     /// True while an idempotent client waits for its first acknowledgement. Not while requests do not wait for Kafka:
     /// they wait for this thread then, which secures their messages, and [`Poller::keep_alive`] finds out that Kafka is
     /// back.
-    pub(super) fn needs_warm_up(&self) -> bool {
+    fn needs_warm_up(&self) -> bool {
         self.producer.config.idempotent
             && !self.producer.is_suspended()
             && !self
@@ -395,7 +394,7 @@ impl Poller<'_> {
     /// An idempotent client needs a producer id from a broker before it may send. librdkafka requests one when it
     /// learns of the brokers, before it is connected to any, and retries only after half a second. A request to the
     /// leader of the first topic makes it connect immediately, and a metadata response makes it request the id again.
-    pub(super) fn warm_up(&self) {
+    fn warm_up(&self) {
         if !self.needs_warm_up() {
             return;
         }
@@ -409,13 +408,13 @@ impl Poller<'_> {
     }
 
     /// Requests metadata of the topics in use; true if a broker responds.
-    pub(super) fn ask_for_metadata(&self) -> bool {
+    fn ask_for_metadata(&self) -> bool {
         client::request_metadata(&self.producer.client, None, Duration::from_millis(50))
     }
 
     /// Sends a request if no broker has responded for a while, or if requests of PHP do not wait for Kafka and leave
     /// the queue empty: only a response shows that Kafka can be reached.
-    pub(super) fn keep_alive(&mut self) {
+    fn keep_alive(&mut self) {
         while self.keep_alive_responses.poll(Duration::ZERO).is_some() {}
         let suspended = self.producer.is_suspended();
         let reachability = &self.producer.reachability;

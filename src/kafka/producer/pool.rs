@@ -263,9 +263,7 @@ impl ProducerPool {
         }
         any
     }
-}
 
-impl ProducerPool {
     /// Messages and bytes in the spools of all clients.
     pub fn spooled(&self) -> (u64, u64) {
         self.counters.spooled(&self.all())

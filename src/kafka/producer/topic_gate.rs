@@ -116,7 +116,7 @@ impl TopicGate {
     /// True if a message may be passed to librdkafka: the partitioner then decides about its partition, unless it is
     /// given.
     #[inline]
-    pub fn admits(&self, partition: Option<i32>) -> bool {
+    fn admits(&self, partition: Option<i32>) -> bool {
         if self.started.load(Ordering::Acquire) || self.off.load(Ordering::Acquire) {
             return partition.is_none_or(|partition| self.admits_to(partition));
         }
@@ -207,7 +207,7 @@ impl TopicGate {
 
     /// A message that was admitted was not sent: librdkafka did not accept it.
     #[cold]
-    pub fn was_not_sent(&self, partition: Option<i32>) {
+    fn was_not_sent(&self, partition: Option<i32>) {
         if !self.started.load(Ordering::Acquire) {
             self.first_sent.store(false, Ordering::Release);
         } else if let Some(place) = partition.and_then(place) {
