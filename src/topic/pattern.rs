@@ -65,8 +65,8 @@ impl ChannelPattern {
         format!("^{}$", escaped.replace('\u{1}', ".+"))
     }
 
-    /// True if channels of this pattern can be in this topic: its pattern is converted to a topic pattern by the rule for
-    /// channels.
+    /// True if channels of this pattern can be in this topic: its pattern is converted to a topic pattern by the rule
+    /// for channels.
     pub(crate) fn may_be_in(&self, map: &TopicMap, topic: &str) -> bool {
         const STAR: &str = "0STAR0";
         let filters = map.topics_for_subscription(self);
