@@ -6,11 +6,14 @@
 
 MAINTAINER="${DEBFULLNAME:-Toporia} <${DEBEMAIL:-realtime@toporia.invalid}>"
 
-# True if this PHP is a Debian package: only then may a package use its extension directory and phpenmod. Debian has no ZTS PHP.
+# True if this PHP is a Debian package: only then may a package use its extension directory and phpenmod. Debian has no ZTS
+# PHP. The PHP of tools/cross.sh for arm64 is Debian's, unpacked.
 debian_can_package() { # php, php-config
     local tool
     for tool in dpkg-deb dpkg-shlibdeps; do have "$tool" || return 1; done
-    [ -r /usr/lib/php/php-maintscript-helper ] && dpkg-query -S "$(readlink -f "$(command -v "$1")")" >/dev/null 2>&1 \
+    [ "${REALTIME_CROSS_MACHINE:-}" != arm64 ] || return 0
+    [ -z "${REALTIME_CROSS_MACHINE:-}" ] && [ -r /usr/lib/php/php-maintscript-helper ] \
+        && dpkg-query -S "$(readlink -f "$(command -v "$1")")" >/dev/null 2>&1 \
         && [ "$("$1" -n -r 'echo PHP_ZTS + PHP_DEBUG;')" = 0 ]
 }
 
@@ -55,11 +58,38 @@ debian_build() { # package, architecture, tree; the other fields of control on s
     dpkg-deb --root-owner-group -Zxz --build "$tree" "$OUTPUT/${package}_$(debian_version)_$architecture.deb" >&2
 }
 
+# Debian's name of the machine that the packages are for.
+debian_architecture() {
+    case "$MACHINE" in
+        aarch64) echo arm64 ;;
+        x86_64) echo amd64 ;;
+        *) dpkg --print-architecture ;;
+    esac
+}
+
 # The library's dependencies as Debian packages: libc6 (>= …), libssl3 (>= …).
 debian_library_dependencies() { # library
+    if [ -n "${REALTIME_CROSS_MACHINE:-}" ]; then
+        cross_dependencies "$1"
+        return
+    fi
     mkdir -p "$WORK/shlibs/debian"
     printf 'Source: toporia-realtime\n\nPackage: toporia-realtime\nArchitecture: any\n' >"$WORK/shlibs/debian/control"
     (cd "$WORK/shlibs" && dpkg-shlibdeps -O -e"$1") | sed -n 's/^shlibs:Depends=//p'
+}
+
+# The same for another machine, whose libraries dpkg does not know: the package of each library with the newest of the
+# versions that its symbols have (GLIBC_2.34, OPENSSL_3.0.0, GCC_4.2.0).
+cross_dependencies() { # library
+    local name package version
+    while read -r name; do
+        package="$(sed -n "s/^$name //p" "$REALTIME_CROSS_ROOT/libraries")"
+        [ -n "$package" ] || fail "no package of $REALTIME_CROSS_ROOT has $name."
+        version="$(readelf -V "$1" | awk -v name="$name" '$0 ~ "File: " { on = ($0 ~ "File: " name " ") } on' \
+            | sed -n 's/.*Name: [A-Z]*_\([0-9.]*\) .*/\1/p' | sort -V | tail -n 1)"
+        echo "$package ${version:+(>= $version)}"
+    done < <(readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p') \
+        | sort -Vr | sort -u -k1,1 | sed 's/ *$//' | paste -s -d, | sed 's/,/, /g'
 }
 
 # A maintainer script of packaging/debian, for one version of PHP.
@@ -82,7 +112,7 @@ make_debian_extension() { # php, php-config, library
     debian_script postinst "$tree" "$version"
     debian_script prerm "$tree" "$version"
     debian_script postrm "$tree" "$version"
-    debian_build "$package" "$(dpkg --print-architecture)" "$tree" <<CONTROL
+    debian_build "$package" "$(debian_architecture)" "$tree" <<CONTROL
 Pre-Depends: php-common (>= 2:69~)
 Depends: php$version-common, phpapi-$api, $(debian_library_dependencies "$3")
 Recommends: php-toporia-realtime (>= $VERSION)
@@ -107,7 +137,7 @@ make_debian_symbols() { # php, library
     [ -n "$id" ] || fail "$2 has no build id." "Its linker must be called with --build-id."
     install -D -m 644 "$2.debug" "$tree/usr/lib/debug/.build-id/${id:0:2}/${id:2}.debug"
     debian_documents "$package" "$tree"
-    debian_build "$package" "$(dpkg --print-architecture)" "$tree" <<CONTROL
+    debian_build "$package" "$(debian_architecture)" "$tree" <<CONTROL
 Depends: php$version-toporia-realtime (= $(debian_version))
 Description: symbols of php$version-toporia-realtime
  The names and lines of the functions of the extension toporia_realtime, for

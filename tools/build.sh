@@ -7,5 +7,5 @@
 cd "$ROOT"
 say "Building the extension for PHP $("$PHP" -n -r 'echo PHP_VERSION;') (the first time takes about three minutes)"
 export_release_flags
-cargo build --release --locked
+cargo build --release --locked ${REALTIME_FEATURES:+--features="$REALTIME_FEATURES"}
 note "$REALTIME_EXTENSION"

@@ -47,14 +47,19 @@ as_root() {
     fi
 }
 
+# The platform that cargo builds for; tools/cross.sh selects another one.
+target_platform() { echo "${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}"; }
+
 # The flags of release builds. A library that names no directory of this machine is the same wherever it is built.
 export_release_flags() {
     local crates="${CARGO_HOME:-$HOME/.cargo}/registry/src" target="${CARGO_TARGET_DIR:-$ROOT/target}"
     export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$ROOT=. --remap-path-prefix=$target=target --remap-path-prefix=$crates=crates"
     # A library that PHP loads uses the C library of PHP's process.
-    if rustc -vV | grep -q '^host: .*-musl$'; then RUSTFLAGS+=" -C target-feature=-crt-static"; fi
+    if [[ "$(target_platform)" == *-musl ]]; then RUSTFLAGS+=" -C target-feature=-crt-static"; fi
     local c="-ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
     export CFLAGS="${CFLAGS:-} $c" CXXFLAGS="${CXXFLAGS:-} $c"
+    # The library of the system, as OpenSSL's. Debian and Red Hat unpack packages with it; Alpine may not have it.
+    if [[ "$(target_platform)" != *-musl ]] && pkg-config --exists libzstd; then export ZSTD_SYS_USE_PKG_CONFIG=1; fi
 }
 
 need_extension() {

@@ -6,6 +6,8 @@
 #                                                 installs, uses and removes the packages in a second root without Rust
 #   tools/package-try.sh --fresh …                downloads the roots again instead of using those in build/roots
 #   tools/package-try.sh --host-rust …            uses this machine's Rust: faster, but does not test that Debian's compiler
+#   tools/package-try.sh --arm64                  the cross-built packages for arm64, of this machine's Debian, under qemu;
+#                                                 needs binfmt_misc: apt-get install qemu-user-static binfmt-support
 #
 # Mounts are made in a separate mount namespace and disappear with it.
 
@@ -20,16 +22,25 @@ MIRROR="${REALTIME_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
 PHP_PACKAGES=(php-cli php-fpm php-cgi php-mbstring php-symfony-console)
 fresh=no
 host_rust=no
+architecture="$(dpkg --print-architecture)"
 suites=()
 for argument in "$@"; do
     case "$argument" in
         --fresh) fresh=yes ;;
         --host-rust) host_rust=yes ;;
-        -*) fail "unknown option '$argument'." "Usage: tools/package-try.sh [--fresh] [--host-rust] [suite …]" ;;
+        --arm64) architecture=arm64 ;;
+        -*) fail "unknown option '$argument'." "Usage: tools/package-try.sh [--fresh] [--host-rust] [--arm64] [suite …]" ;;
         *) suites+=("$argument") ;;
     esac
 done
-[ ${#suites[@]} -gt 0 ] || suites=(bookworm trixie)
+here="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
+if [ "$architecture" != "$(dpkg --print-architecture)" ]; then
+    # The cross-built packages are for the PHP of this Debian only.
+    suites=("$here")
+    ROOTS="$ROOTS/$architecture"
+elif [ ${#suites[@]} -eq 0 ]; then
+    suites=(bookworm trixie)
+fi
 
 [ "$(id -u)" -eq 0 ] || fail "creating the Debian roots requires root." "Run: sudo tools/package-try.sh $*"
 for tool in debootstrap unshare; do
@@ -60,7 +71,7 @@ base_root() { # suite
         say "Downloading a minimal Debian $1 into $root"
         rm -rf "$root"
         mkdir -p "$ROOTS"
-        debootstrap --variant=minbase "$1" "$root" "$MIRROR" >"$ROOTS/$1.log" 2>&1 || fail "debootstrap failed." "Its output: $ROOTS/$1.log"
+        debootstrap --arch="$architecture" --variant=minbase "$1" "$root" "$MIRROR" >"$ROOTS/$1.log" 2>&1 || fail "debootstrap failed." "Its output: $ROOTS/$1.log"
         printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service is started in the root
         chmod 755 "$root/usr/sbin/policy-rc.d"
         touch "$root.complete"
@@ -110,10 +121,12 @@ try_in() { # suite, packages
     [ "$status" -eq 0 ] || fail "the packages failed on Debian $1."
 }
 
-here="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
 for suite in "${suites[@]}"; do
     base_root "$suite"
-    if [ "$suite" = "$here" ]; then
+    if [ "$architecture" != "$(dpkg --print-architecture)" ]; then
+        packages="$ROOT/build/cross/$architecture-packages"
+        [ -f "$packages/SHA256SUMS" ] || tools/cross.sh "$architecture" tools/package.sh --output="$packages"
+    elif [ "$suite" = "$here" ]; then
         packages="$ROOT/build/packages"
         [ -f "$packages/SHA256SUMS" ] || tools/package.sh
     else

@@ -5,6 +5,7 @@
 #   tools/package.sh                                             for every PHP with installed headers (php-config*)
 #   PHP=php8.3 PHP_CONFIG=php-config8.3 tools/package.sh         for one PHP
 #   tools/package.sh --extension=FILE [--output=DIR]             with an existing library, for the default PHP
+#   tools/cross.sh arm64 tools/package.sh --output=DIR            for another machine
 
 # If PHP_CONFIG is set, build for this PHP only.
 PHP_ASKED="${PHP_CONFIG:-}"
@@ -62,15 +63,16 @@ build_for() {
         echo "$given"
         return
     fi
-    default="$(command -v php || true)"
     target="${CARGO_TARGET_DIR:-$ROOT/target}"
-    if [ -z "$default" ] || [ "$(readlink -f "$php")" != "$(readlink -f "$default")" ]; then
+    default="$(command -v php || true)"
+    # cargo itself has a directory for each platform.
+    if [ -z "${CARGO_BUILD_TARGET:-}" ] && [ "$(readlink -f "$php")" != "$(readlink -f "$default")" ]; then
         target="$target/$(php_build "$php")"
         PHP="$php" PHP_CONFIG="$config" CARGO_TARGET_DIR="$target" REALTIME_EXTENSION='' "$ROOT/tools/build.sh"
     else
         REALTIME_EXTENSION='' CARGO_TARGET_DIR="$target" "$ROOT/tools/build.sh"
     fi
-    echo "$target/release/libtoporia_realtime.so"
+    echo "$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/libtoporia_realtime.so"
 }
 
 # A copy without symbols and, beside it, a file with them. Debuggers and Rust's backtraces find that file by the build id
@@ -119,7 +121,7 @@ done
 rm -rf "$OUTPUT"
 mkdir -p "$OUTPUT"
 say "Licence notices and bill of materials"
-cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" >"$WORK/metadata"
+cargo metadata --locked --format-version 1 --filter-platform "$(target_platform)" >"$WORK/metadata"
 "$PHP" -n "$ROOT/packaging/licences.php" <"$WORK/metadata" >"$WORK/THIRD-PARTY-LICENSES.txt"
 "$PHP" -n "$ROOT/packaging/sbom.php" "$(rustc --version | cut -d' ' -f2)" <"$WORK/metadata" >"$OUTPUT/toporia_realtime-$VERSION.cdx.json"
 

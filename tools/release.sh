@@ -6,7 +6,8 @@
 #   tools/release.sh 0.2.0 --key=KEY --suites=trixie     with the packages of another Debian's PHP, built and tried in clean
 #                                                        roots (root, network)
 #   tools/release.sh 0.2.0 --step=prepare                writes version and changelog, and commits them
-#   tools/release.sh 0.2.0 --step=packages               the packages of every PHP on this machine
+#   tools/release.sh 0.2.0 --step=packages               the packages of every PHP on this machine, and of arm64 if its
+#                                                        compilers are here (tools/cross.sh arm64 --ready)
 #   tools/release.sh 0.2.0 --step=finish --key=KEY       checksums, notes and signature of what is in build/release
 #
 # KEY is a key that gpg knows, or the file of a private ssh key, or "none". The last commit gives the times in the packages,
@@ -62,12 +63,18 @@ prepare() {
 }
 
 packages() {
-    local suite
+    local suite reason
     [ "$(tools/version.sh)" = "$version" ] || fail "the tree has version $(tools/version.sh), not $version." "First: tools/release.sh $version --step=prepare"
     rm -rf "$RELEASE"
     mkdir -p "$RELEASE"
     tools/package.sh
     cp build/packages/* "$RELEASE/"
+    if reason="$(tools/cross.sh arm64 --ready 2>&1)"; then
+        tools/cross.sh arm64 tools/package.sh --output=build/cross/arm64-packages
+        cp -n build/cross/arm64-packages/* "$RELEASE/"
+    else
+        note "without packages for arm64: $reason"
+    fi
     for suite in $suites; do
         tools/package-try.sh "$suite"
         # What does not depend on the PHP is there already.

@@ -7,5 +7,5 @@ $(phplibdir)/toporia_realtime.so: toporia_realtime-crate
 	cp $(top_builddir)/cargo/release/libtoporia_realtime.so $@
 
 toporia_realtime-crate:
-	cd $(TOPORIA_REALTIME_CRATE) && PHP=$(TOPORIA_REALTIME_PHP) PHP_CONFIG=$(PHP_CONFIG) \
+	cd $(TOPORIA_REALTIME_CRATE) && PHP=$(TOPORIA_REALTIME_PHP) PHP_CONFIG=$(PHP_CONFIG) RUSTFLAGS="$(TOPORIA_REALTIME_RUSTFLAGS)" \
 		$(TOPORIA_REALTIME_CARGO) build --release --locked --target-dir $(abs_top_builddir)/cargo

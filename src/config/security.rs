@@ -285,7 +285,25 @@ fn finalize(
                 to ssl or sasl_ssl."),
         );
     }
+    if cfg!(feature = "openssl-vendored") && protocol.ends_with("ssl") {
+        find_system_certificates(client);
+    }
     Ok(())
+}
+
+/// An OpenSSL that was built with this crate looks for certificates where its own installation would have them.
+/// librdkafka knows the places of the systems.
+fn find_system_certificates(client: &mut Properties) {
+    let is_set = ["ssl.ca.location", "ssl.ca.pem"]
+        .iter()
+        .any(|property| client.get(property).is_some());
+    // OpenSSL itself reads these.
+    let in_environment = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .iter()
+        .any(|variable| std::env::var_os(variable).is_some());
+    if !is_set && !in_environment {
+        client.set("ssl.ca.location", "probe");
+    }
 }
 
 fn push_once(warnings: &mut Vec<String>, message: String) {

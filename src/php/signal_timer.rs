@@ -58,7 +58,7 @@ impl SignalTimer {
         // SAFETY: a timer of this process; async-signal-safe.
         unsafe {
             let mut spec: libc::itimerspec = std::mem::zeroed();
-            spec.it_value.tv_sec = libc::time_t::try_from(wait.as_secs()).unwrap_or(0);
+            spec.it_value.tv_sec = wait.as_secs().try_into().unwrap_or(0);
             libc::timer_settime(timer as libc::timer_t, 0, &raw const spec, null_mut());
         }
     }

@@ -279,6 +279,19 @@ fn security_is_read_from_the_array_and_the_environment() {
 }
 
 #[test]
+fn an_openssl_that_was_built_with_the_crate_searches_for_the_certificates_of_the_system() {
+    let location = |text| {
+        let location = producer(text);
+        value(&location, "ssl.ca.location").map(str::to_owned)
+    };
+    let expected = cfg!(feature = "openssl-vendored").then(|| "probe".to_owned());
+    assert_eq!(location(r#"{"security":{"protocol":"ssl"}}"#), expected);
+    assert_eq!(location("{}"), None);
+    let given = location(r#"{"security":{"protocol":"ssl","ca":"/ca.pem"}}"#);
+    assert_eq!(given.as_deref(), Some("/ca.pem"));
+}
+
+#[test]
 fn the_producer_key_depends_on_every_producer_setting() {
     let key = |text: &str| from(text).unwrap().producer_key();
     let base = key("{}");

@@ -47,6 +47,32 @@ final class DebianEmbeddedTest extends PackagesTestCase
         self::assertSame([], array_diff($expected, self::files(self::extension())));
     }
 
+    /** A cross-built library is not known to dpkg: its dependencies are read from the library itself. */
+    public function testACrossBuiltLibraryHasTheSameDependencies(): void
+    {
+        $script = <<<'BASH'
+            . "$1/tools/common.sh"
+            . "$1/packaging/debian.sh"
+            REALTIME_CROSS_ROOT="$(mktemp -d)"
+            trap 'rm -rf "$REALTIME_CROSS_ROOT"' EXIT
+            ldd "$2" | sed -nE 's|^\s*([^ ]*) => ([^ ]+) .*|\1 \2|p' | while read -r name path; do
+                echo "$name $(dpkg-query -S "*-linux-gnu/${path##*/}" | sed -n "s|:$(dpkg --print-architecture):.*||p" | head -n 1)"
+            done | sort -u >"$REALTIME_CROSS_ROOT/libraries"
+            cross_dependencies "$2"
+            BASH;
+        $extension = getenv('REALTIME_EXTENSION') ?: self::root() . '/target/release/libtoporia_realtime.so';
+        [$status, $found, $errors] = self::execute(['bash', '-c', $script, 'bash', self::root(), $extension]);
+        self::assertSame(0, $status, $errors);
+        $depends = explode(', libc6', self::field(self::extension(), 'Depends'));
+        $depends = 'libc6' . $depends[1];
+        $names = static fn (string $text): array => explode(', ', trim(preg_replace('/ \(.*?\)/', '', $text)));
+        self::assertSame($names($depends), $names($found));
+        foreach (['/libc6 \(>= [0-9.]+/', '/libssl3\w* \(>= [0-9.]+/'] as $pattern) {
+            self::assertSame(1, preg_match($pattern, $found, $version), $found);
+            self::assertStringContainsString($version[0], $depends);
+        }
+    }
+
     public function testEveryUserMayReadTheFiles(): void
     {
         foreach ([self::extension(), self::layer()] as $package) {
