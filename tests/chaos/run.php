@@ -27,7 +27,9 @@ foreach ($settings->parts as $part) {
     // The data of a broken promise is evidence: the next run with the same seed keeps it.
     is_file("$directory/broken") && rename($directory, "$directory-broken-" . filemtime("$directory/broken"));
     is_dir($directory) || mkdir($directory, 0777, true);
-    array_map('unlink', array_filter(glob("$directory/{*,*/*,*/*/*}", GLOB_BRACE) ?: [], 'is_file'));
+    foreach (['*', '*/*', '*/*/*'] as $level) {
+        array_map('unlink', array_filter(glob("$directory/$level") ?: [], 'is_file'));
+    }
     touch("$directory/broken");
     $cluster = new Cluster($settings->cluster, $directory);
     $run = match ($part) {

@@ -31,7 +31,7 @@ abstract class ConsoleTestCase extends BrokerTestCase
 
     protected function tearDown(): void
     {
-        foreach ((array) glob($this->app . '/{*,*/*}', GLOB_BRACE) as $file) {
+        foreach ([...(array) glob($this->app . '/*'), ...(array) glob($this->app . '/*/*')] as $file) {
             is_file((string) $file) && unlink((string) $file);
         }
         @unlink(RestartSignal::of([], $this->app)->file);
