@@ -194,7 +194,16 @@ final class ExtensionMissing
     /** The ini file that enables the extension. */
     private function enablingIniFile(): ?string
     {
-        $files = [(string) $this->iniFile, ...explode(',', $this->moreIni)];
+        return self::firstEnabling([(string) $this->iniFile, ...explode(',', $this->moreIni)]);
+    }
+
+    /**
+     * The first of these ini files that enables the extension.
+     *
+     * @param array<int, string> $files
+     */
+    public static function firstEnabling(array $files): ?string
+    {
         $line = '/^\s*extension\s*=\s*"?[^;"\n]*' . self::NAME . '/mi';
         foreach (array_filter(array_map('trim', $files), 'is_file') as $file) {
             if (preg_match($line, (string) @file_get_contents($file)) === 1) {

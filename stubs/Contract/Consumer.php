@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Receiving side of a broker, for constructor injection.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Contract;
@@ -16,7 +12,7 @@ use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
 
 /**
- * Delivers messages: Broker from Kafka, Testing\RealtimeFake from a test.
+ * Delivers messages: Broker from Kafka, Testing\RealtimeFake from a test. For constructor injection.
  *
  * Use a broker either with callbacks and consume(), or with poll() and ack(), not both.
  * Each message goes to exactly one callback: an exact subscription before a pattern, among patterns the first one.

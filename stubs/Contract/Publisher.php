@@ -1,9 +1,5 @@
 <?php
 
-/**
- * Sending side of a broker, for constructor injection.
- */
-
 declare(strict_types=1);
 
 namespace Toporia\Realtime\Contract;

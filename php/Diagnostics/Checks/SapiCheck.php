@@ -7,6 +7,7 @@ namespace Toporia\Realtime\Diagnostics\Checks;
 use Toporia\Realtime\Diagnostics\Check;
 use Toporia\Realtime\Diagnostics\Context;
 use Toporia\Realtime\Diagnostics\Finding;
+use Toporia\Realtime\Support\ExtensionMissing;
 
 /**
  * Checks that php-fpm and Apache's PHP load the extension too. Debian has one conf.d per SAPI, so an extension enabled
@@ -33,7 +34,7 @@ final class SapiCheck extends Check
             if (!is_dir("$directory/conf.d")) {
                 continue;
             }
-            $file = self::enabledBy($directory);
+            $file = ExtensionMissing::firstEnabling(["$directory/php.ini", ...(glob("$directory/conf.d/*.ini") ?: [])]);
             $service = sprintf($service, $version);
             yield $file !== null
                 ? Finding::ok($sapi, "$file enables the extension")
@@ -46,17 +47,5 @@ final class SapiCheck extends Check
                             . "restart $service. Ignore this if no page of this application runs there."
                 );
         }
-    }
-
-    private static function enabledBy(string $directory): ?string
-    {
-        foreach (["$directory/php.ini", ...(glob("$directory/conf.d/*.ini") ?: [])] as $file) {
-            $line = '/^\s*extension\s*=\s*"?[^;"\n]*' . self::EXTENSION . '/mi';
-            if (preg_match($line, (string) @file_get_contents($file)) === 1) {
-                return $file;
-            }
-        }
-
-        return null;
     }
 }
