@@ -55,8 +55,9 @@ final class DebianEmbeddedTest extends PackagesTestCase
             . "$1/packaging/debian.sh"
             REALTIME_CROSS_ROOT="$(mktemp -d)"
             trap 'rm -rf "$REALTIME_CROSS_ROOT"' EXIT
-            ldd "$2" | sed -nE 's|^\s*([^ ]*) => ([^ ]+) .*|\1 \2|p' | while read -r name path; do
-                echo "$name $(dpkg-query -S "*-linux-gnu/${path##*/}" | sed -n "s|:$(dpkg --print-architecture):.*||p" | head -n 1)"
+            # The loader has no arrow.
+            ldd "$2" | grep -oE '/[^ ]+' | while read -r path; do
+                echo "${path##*/} $(dpkg-query -S "*-linux-gnu/${path##*/}" | sed -n "s|:$(dpkg --print-architecture):.*||p" | head -n 1)"
             done | sort -u >"$REALTIME_CROSS_ROOT/libraries"
             cross_dependencies "$2"
             BASH;
