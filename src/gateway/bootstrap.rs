@@ -133,7 +133,7 @@ impl KafkaBackend {
         })
     }
 
-    /// The connection to the other cluster, for the hub.
+    /// The connection to the other gateways, for the hub.
     #[must_use]
     pub fn cluster(&self) -> Arc<dyn Cluster> {
         Arc::clone(&self.cluster) as _
