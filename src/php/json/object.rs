@@ -158,23 +158,43 @@ impl Writer<'_> {
             if zend::kind_of(value) == kind::UNDEF || (!key.is_null() && is_hidden(key)) {
                 continue;
             }
-            if zend::kind_of(value) != kind::PTR {
-                self.member(key, index, value, &mut first)?;
-                continue;
+            // The key is named in errors, and user code may have removed it: ArrayObject changes its table in place,
+            // also while there is another reference to it.
+            if !key.is_null() {
+                add_ref(key.cast());
             }
-            let Some(mut result) = read_hooked(object, (*value).payload.ptr) else {
-                continue;
-            };
-            let written = if zend::exception_pending() {
-                Err(WriteError::new(EncodeErrorKind::Pending).under(Step::Index(index)))
-            } else {
-                self.member(key, index, &raw const result, &mut first)
-            };
-            zend::drop_value(&raw mut result);
+            let written = self.table_member(object, key, index, value, &mut first);
+            if !key.is_null() {
+                zend::release(key.cast());
+            }
             written?;
         }
         self.bytes(b"}");
         Ok(())
+    }
+
+    #[inline]
+    unsafe fn table_member(
+        &mut self,
+        object: *mut zend_object,
+        key: *mut Str,
+        index: u64,
+        value: *const Value,
+        first: &mut bool,
+    ) -> WriteResult {
+        if zend::kind_of(value) != kind::PTR {
+            return self.member(key, index, value, first);
+        }
+        let Some(mut result) = read_hooked(object, (*value).payload.ptr) else {
+            return Ok(());
+        };
+        let written = if zend::exception_pending() {
+            Err(WriteError::new(EncodeErrorKind::Pending).under(Step::Index(index)))
+        } else {
+            self.member(key, index, &raw const result, first)
+        };
+        zend::drop_value(&raw mut result);
+        written
     }
 }
 

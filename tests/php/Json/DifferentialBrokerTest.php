@@ -175,6 +175,28 @@ final class DifferentialBrokerTest extends BrokerTestCase
         ];
     }
 
+    public function testAnErrorNamesAKeyThatWasRemovedWhileItsValueWasEncoded(): void
+    {
+        $key = str_repeat('k', 9);
+        $object = new ArrayObject();
+        $object[$key] = new Computed(static function () use ($object): string {
+            foreach (array_keys($object->getArrayCopy()) as $key) {
+                unset($object[$key]);
+            }
+            unset($key);
+            // They would take the memory of the key.
+            for ($i = 0; $i < 200; $i++) {
+                $kept[] = str_repeat('z', 9);
+            }
+
+            return "\xff";
+        });
+        unset($key);
+        $this->expectException(EncodingException::class);
+        $this->expectExceptionMessage('data.kkkkkkkkk as JSON');
+        Message::event('json', 'e', $object);
+    }
+
     public function testReceivedDataEqualsJsonDecode(): void
     {
         $documents = ['0', '-0', '-0.0', '1e2', '1E+2', '0.1e-7', '1e400', '-1e400', '9223372036854775807',
