@@ -121,11 +121,11 @@ settings! {
     encryption_master_key: Option<MasterKey> = None; ENCRYPTION_MASTER_KEY, keep;
     /// Patterns of public channels, which need no authorization.
     public_channels: Vec<ChannelPattern> = ChannelPattern::parse("public.*").into_iter().collect();
-        with_env("public_channels", "REALTIME_PUBLIC_CHANNELS"), patterns;
+        with_env("public_channels", "REALTIME_PUBLIC_CHANNELS"), each(pattern);
     /// Records marked public also reach the public channel of their name.
     public_by_mark: bool = false; plain("public_by_mark"), SettingsReader::flag;
     /// Broadcast channels that this gateway serves; empty for all.
-    channels: Vec<ChannelPattern> = Vec::new(); renamed("ws_channels", &["channels"]), patterns;
+    channels: Vec<ChannelPattern> = Vec::new(); renamed("ws_channels", &["channels"]), each(pattern);
     /// Origins of browsers that may connect, `https://shop.example:8443` or `https://*.shop.example`; empty for any.
     allowed_origins: Vec<String> = Vec::new(); with_env("allowed_origins", "REALTIME_ALLOWED_ORIGINS"), list;
     /// Refuse clients without an Origin header.
@@ -148,7 +148,7 @@ settings! {
     /// Events written to the webhook topic.
     webhook_events: Vec<EventKind> =
         vec![EventKind::Occupied, EventKind::Vacated, EventKind::MemberAdded, EventKind::MemberRemoved];
-        with_env("webhook_events", "REALTIME_WEBHOOK_EVENTS"), webhook_events;
+        with_env("webhook_events", "REALTIME_WEBHOOK_EVENTS"), each(event_kind);
     /// Receivers of the webhooks, for the command that posts them.
     webhook_urls: Vec<String> = Vec::new(); with_env("webhook_urls", "REALTIME_WEBHOOK_URLS"), list;
     /// The server pings after so much silence; also the activity_timeout sent to clients.
@@ -156,7 +156,7 @@ settings! {
     /// Time to answer a ping before the connection is closed.
     pong_timeout: Duration = seconds(30); plain("pong_timeout_ms"), time(100);
     /// How long a frame waits for others, so that one system call writes them.
-    write_delay: Duration = Duration::ZERO; plain("write_delay_ms"), delay;
+    write_delay: Duration = Duration::ZERO; plain("write_delay_ms"), time_within(0, 2);
     /// Maximum time of an HTTP request (headers and body) or a handshake.
     handshake_timeout: Duration = seconds(10); plain("handshake_timeout_ms"), time(100);
     /// Maximum size of HTTP request headers.
@@ -400,20 +400,18 @@ fn list(
 }
 
 fn time(least: i64) -> impl Fn(&SettingsReader<'_>, &Setting, Duration) -> Result<Duration> {
-    move |reader, setting, default| {
-        let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
-        let ms = reader.count(setting, default, (least, 86_400_000), "ms")?;
-        Ok(Duration::from_millis(ms))
-    }
+    time_within(least, 86_400_000)
 }
 
-fn delay(reader: &SettingsReader<'_>, setting: &Setting, _: Duration) -> Result<Duration> {
-    Ok(Duration::from_millis(reader.count(
-        setting,
-        0,
-        (0, 2),
-        "ms",
-    )?))
+fn time_within(
+    least: i64,
+    most: i64,
+) -> impl Fn(&SettingsReader<'_>, &Setting, Duration) -> Result<Duration> {
+    move |reader, setting, default| {
+        let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
+        let ms = reader.count(setting, default, (least, most), "ms")?;
+        Ok(Duration::from_millis(ms))
+    }
 }
 
 pub(super) fn size(
@@ -447,41 +445,30 @@ fn port(reader: &SettingsReader<'_>, setting: &Setting, default: u16) -> Result<
     Ok(u16::try_from(number).unwrap_or(0))
 }
 
-fn webhook_events(
-    reader: &SettingsReader<'_>,
-    setting: &Setting,
-    default: Vec<EventKind>,
-) -> Result<Vec<EventKind>> {
-    let Some(names) = reader.list(setting)? else {
-        return Ok(default);
-    };
-    let parse = |name: &String| {
-        EventKind::read(name).ok_or_else(|| {
-            let known = EventKind::ALL.map(EventKind::as_str).join(", ");
-            Error::configuration(format!(
-                "realtime.gateway.webhook_events: {name:?} is not a webhook event. The events are {known}."
-            ))
-        })
-    };
-    names.iter().map(parse).collect()
+/// A list of names, each of them parsed; the reason of an error follows the name of the setting.
+fn each<T>(
+    parse: impl Fn(&str) -> std::result::Result<T, String>,
+) -> impl Fn(&SettingsReader<'_>, &Setting, Vec<T>) -> Result<Vec<T>> {
+    move |reader, setting, default| {
+        let Some(names) = reader.list(setting)? else {
+            return Ok(default);
+        };
+        let refused =
+            |why| Error::configuration(format!("realtime.gateway.{}: {why}", setting.key));
+        names
+            .iter()
+            .map(|name| parse(name).map_err(refused))
+            .collect()
+    }
 }
 
-fn patterns(
-    reader: &SettingsReader<'_>,
-    setting: &Setting,
-    default: Vec<ChannelPattern>,
-) -> Result<Vec<ChannelPattern>> {
-    let Some(names) = reader.list(setting)? else {
-        return Ok(default);
-    };
-    let parse = |name: &String| {
-        ChannelPattern::parse(name).map_err(|error| {
-            Error::configuration(format!(
-                "realtime.gateway.{}: {}",
-                setting.key,
-                error.message()
-            ))
-        })
-    };
-    names.iter().map(parse).collect()
+fn event_kind(name: &str) -> std::result::Result<EventKind, String> {
+    EventKind::read(name).ok_or_else(|| {
+        let known = EventKind::ALL.map(EventKind::as_str).join(", ");
+        format!("{name:?} is not a webhook event. The events are {known}.")
+    })
+}
+
+fn pattern(name: &str) -> std::result::Result<ChannelPattern, String> {
+    ChannelPattern::parse(name).map_err(|error| error.message().to_owned())
 }
