@@ -58,8 +58,6 @@ export_release_flags() {
     if [[ "$(target_platform)" == *-musl ]]; then RUSTFLAGS+=" -C target-feature=-crt-static"; fi
     local c="-ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
     export CFLAGS="${CFLAGS:-} $c" CXXFLAGS="${CXXFLAGS:-} $c"
-    # The library of the system, as OpenSSL's. Debian and Red Hat unpack packages with it; Alpine may not have it.
-    if [[ "$(target_platform)" != *-musl ]] && pkg-config --exists libzstd; then export ZSTD_SYS_USE_PKG_CONFIG=1; fi
 }
 
 need_extension() {

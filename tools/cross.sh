@@ -70,7 +70,7 @@ make_arm64() {
     write_apt_configuration arm64 deb
     (
         apt-get install -q -y -d php-cli php-mbstring php-xml php-symfony-console libc6-dev libssl-dev libcurl4-openssl-dev \
-            libzstd-dev libpcre2-dev "libgcc-$(aarch64-linux-gnu-gcc -dumpversion)-dev"
+            libpcre2-dev "libgcc-$(aarch64-linux-gnu-gcc -dumpversion)-dev"
         cd "$CROSS/apt/cache/archives"
         # Without what php-dev depends on: autoconf and a compiler.
         apt-get download "$(php_package)-dev"
