@@ -55,7 +55,8 @@ impl TokenBucket {
 
     fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
-        self.last = now;
+        // The time of an event may be in the past: it must not be refilled twice.
+        self.last = self.last.max(now);
         self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
     }
 }
@@ -170,6 +171,16 @@ mod tests {
         assert_eq!((0..500).filter(|_| bucket.take(second)).count(), 50);
         let hour = start + Duration::from_secs(3600);
         assert_eq!((0..500).filter(|_| bucket.take(hour)).count(), 200);
+    }
+
+    #[test]
+    fn a_time_in_the_past_refills_a_bucket_only_once() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(50.0, 200, start);
+        let now = start + Duration::from_secs(3600);
+        assert_eq!((0..500).filter(|_| bucket.take(now)).count(), 200);
+        assert!(!bucket.take(start));
+        assert!(!bucket.take(now));
     }
 
     #[test]
