@@ -212,34 +212,17 @@ fn excluded_socket_public_mark_and_exact_channel_are_honoured() {
     }
     let mut broadcast = Broadcast::new("order.1", "e", "1", "1");
     broadcast.except = Some(a.id);
-    assert_eq!(
-        gateway
-            .hub()
-            .channels()
-            .deliver(&broadcast.clone().into())
-            .sockets,
-        1
-    );
+    assert_eq!(deliver(&gateway, broadcast.clone()).sockets, 1);
     b.expect("e", "private-order.1");
     broadcast.public = true;
-    assert_eq!(
-        gateway
-            .hub()
-            .channels()
-            .deliver(&broadcast.clone().into())
-            .sockets,
-        2
-    );
+    assert_eq!(deliver(&gateway, broadcast.clone()).sockets, 2);
     b.expect("e", "private-order.1");
     b.expect("e", "order.1");
     a.expect_silence();
     broadcast.exact = true;
     broadcast.public = false;
     broadcast.except = None;
-    assert_eq!(
-        gateway.hub().channels().deliver(&broadcast.into()).sockets,
-        2
-    );
+    assert_eq!(deliver(&gateway, broadcast).sockets, 2);
     a.expect("e", "order.1");
     // A channel that another gateway serves.
     a.send_subscribe("private-user.1", None);
@@ -271,7 +254,7 @@ fn data_that_is_not_json_reaches_no_client_and_replaces_no_last_event() {
     let bad_records = || gateway.hub().counters().bad_records.get();
     let deliver = |data: &str| {
         let broadcast = Broadcast::new("news", "e", "1", data);
-        gateway.hub().channels().deliver(&broadcast.into()).sockets
+        deliver(&gateway, broadcast).sockets
     };
     // Stored as the last event, and found to be broken when a client subscribes.
     assert_eq!(deliver("{nonsense"), 0);
@@ -306,7 +289,7 @@ fn a_channel_is_heard_from_each_of_its_sources_until_it_is_empty() {
     let unheard = || gateway.hub().counters().broadcasts_unheard.get();
     let deliver = |channel: &str| {
         let broadcast = Broadcast::new(channel, "e", "1", "1");
-        gateway.hub().channels().deliver(&broadcast.into()).sockets
+        deliver(&gateway, broadcast).sockets
     };
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-cache-a", None);

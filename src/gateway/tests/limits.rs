@@ -169,10 +169,7 @@ fn oversized_events_are_skipped_and_counted() {
         .broadcast_locally("a", "e", large.as_bytes(), None)
         .is_err());
     let broadcast = crate::gateway::broadcast::Broadcast::new("a", "e", "1", &large);
-    assert_eq!(
-        gateway.hub().channels().deliver(&broadcast.into()).sockets,
-        0
-    );
+    assert_eq!(deliver(&gateway, broadcast).sockets, 0);
     assert_eq!(gateway.hub().counters().oversized_events.get(), 1);
     let fits = json!("x".repeat(200 << 10)).to_string();
     assert_eq!(send(&gateway, "a", "e", &fits), 1);
@@ -387,12 +384,10 @@ fn deliver_backlog(gateway: &Gateway, count: usize, age_ms: u64) {
     let pacer = BacklogPacer::default();
     let timestamp = i64::try_from(crate::ids::unix_ms() - age_ms).unwrap();
     for n in 0..count {
-        let delivery = gateway.hub().channels().deliver(&Arc::new(Broadcast::new(
-            "a",
-            "e",
-            &n.to_string(),
-            &format!("{n:<200}"),
-        )));
+        let delivery = deliver(
+            gateway,
+            Broadcast::new("a", "e", &n.to_string(), &format!("{n:<200}")),
+        );
         pacer.after_delivery(&delivery, timestamp);
     }
 }
@@ -433,7 +428,7 @@ fn frames_that_wait_for_others_arrive_in_one_write_and_in_order() {
     for n in 0..100 {
         let json = n.to_string();
         let event = Broadcast::new("a", "e", &json, &json);
-        gateway.hub().channels().deliver(&Arc::new(event));
+        deliver(&gateway, event);
     }
     for n in 0..100 {
         assert_eq!(client.expect("e", "private-a"), json!(n));

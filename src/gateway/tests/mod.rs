@@ -15,10 +15,13 @@ pub(crate) mod test_brokers;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
+use super::broadcast::Broadcast;
+use super::hub::Delivery;
 use super::protocol::auth::{signature, subscription_text, user_text};
 use super::protocol::SocketId;
 use super::testing::single_node;
@@ -54,6 +57,11 @@ pub fn send(gateway: &Gateway, channel: &str, event: &str, json: impl std::fmt::
     gateway
         .broadcast_locally(channel, event, json.as_bytes(), None)
         .unwrap()
+}
+
+/// Delivers a broadcast to the sockets of the gateway, as the feed does.
+pub fn deliver(gateway: &Gateway, broadcast: impl Into<Arc<Broadcast>>) -> Delivery {
+    gateway.hub().channels().deliver(&broadcast.into())
 }
 
 /// Waits up to five seconds until the condition holds.

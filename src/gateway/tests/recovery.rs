@@ -103,7 +103,7 @@ fn expect_recovered(client: &mut TestClient, recovered: bool) {
 
 /// Delivers an event as the feed does.
 fn live(gateway: &Gateway, history: &ScriptedHistory, offset: i64, id: &str) {
-    gateway.hub().channels().deliver(&event(offset, id));
+    deliver(gateway, event(offset, id));
     *history.next.lock() = offset + 1;
 }
 
@@ -200,7 +200,7 @@ fn positions_are_sent_on_request_and_never_ahead_of_events() {
         json!({"private-a": "private-a@10"})
     );
     // Delivered before the position has advanced: the token covers the delivered event.
-    gateway.hub().channels().deliver(&event(10, "id10"));
+    deliver(&gateway, event(10, "id10"));
     with_positions.expect("e10", "private-a");
     assert_eq!(
         with_positions.expect("realtime:position", ""),
@@ -390,7 +390,7 @@ fn events_that_exclude_the_previous_socket_are_withheld_while_held_back_and_live
     let mut witness = TestClient::connect(&gateway);
     witness.subscribe("private-a", None);
     resume(&mut client, "t");
-    gateway.hub().channels().deliver(&excluding(1));
+    deliver(&gateway, excluding(1));
     let sent = replay.send(Replay {
         recovered: true,
         events: vec![excluding(0)],
@@ -398,7 +398,7 @@ fn events_that_exclude_the_previous_socket_are_withheld_while_held_back_and_live
     });
     assert!(sent.is_ok());
     expect_recovered(&mut client, true);
-    gateway.hub().channels().deliver(&excluding(2));
+    deliver(&gateway, excluding(2));
     live(&gateway, &history, 3, "id3");
     let mut next = client.event();
     while next["event"] == "realtime:position" {
@@ -418,7 +418,7 @@ fn a_failed_recovery_of_a_cache_channel_sends_the_last_event_or_a_cache_miss() {
         "realtime:resume",
         &json!({"private-cache-a": "t", "private-cache-b": "t"}),
     );
-    gateway.hub().channels().deliver(&event(1, "id1"));
+    deliver(&gateway, event(1, "id1"));
     for (channel, sent) in [
         ("private-cache-a", "e1"),
         ("private-cache-b", "pusher:cache_miss"),
