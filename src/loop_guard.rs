@@ -31,7 +31,7 @@ impl Handled {
     }
 }
 
-/// What the callbacks of this thread are handling.
+/// The callbacks of this thread that are running.
 struct Handling {
     /// One entry per running callback; callbacks nest when one consumes from a second broker. In Fibers an
     /// outer one may end first, so each removes its own entry.
@@ -41,8 +41,8 @@ struct Handling {
 }
 
 thread_local! {
-    /// Whether a message of poll() is being handled, and the number of running callbacks. Read for every message sent,
-    /// so apart from what has a destructor.
+    /// True while a message of poll() is being handled, and the number of running callbacks. Read for every message
+    /// sent, so apart from what has a destructor.
     static ACTIVE: Cell<(bool, usize)> = const { Cell::new((false, 0)) };
     static HANDLING: Handling = const {
         Handling {
@@ -71,14 +71,15 @@ impl HandlingGuard {
     fn push(messages: Handled) -> Self {
         let fiber = current_fiber();
         HANDLING.with(|handling| {
+            let mut stack = handling.callbacks.borrow_mut();
             let number = handling.last.get() + 1;
             handling.last.set(number);
-            handling.callbacks.borrow_mut().push(Entry {
+            stack.push(Entry {
                 number,
                 fiber,
                 handled: messages,
             });
-            ACTIVE.set((ACTIVE.get().0, ACTIVE.get().1 + 1));
+            ACTIVE.set((ACTIVE.get().0, stack.len()));
             Self { number }
         })
     }

@@ -1,5 +1,5 @@
-//! What supervisors see of a loop: the `sd_notify` protocol of systemd (readiness, watchdog, status and stopping), and
-//! a heartbeat file for probes that can run a command but cannot reach a port.
+//! The signs of life of a loop, for supervisors: the `sd_notify` protocol of systemd (readiness, watchdog, status and
+//! stopping), and a heartbeat file for probes that can run a command but cannot reach a port.
 //!
 //! Lines in a datagram to the socket in `NOTIFY_SOCKET`, a path or an abstract name. The loop itself sends them, so a
 //! callback that hangs stops them and the watchdog of systemd takes action. `sd_notify::notify` cannot send them: it

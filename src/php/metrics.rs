@@ -211,7 +211,7 @@ pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     Ok(super::array(all))
 }
 
-/// What callbacks wait for: transient failures, paused subscriptions, the last exception.
+/// The reasons why callbacks wait: transient failures, paused subscriptions, the last exception.
 fn insert_outages(
     broker: &Broker,
     consumer: Option<&Consumer>,

@@ -1,5 +1,5 @@
-//! What the engine calls in our objects. The methods that run for every message are native functions of their own:
-//! `Realtime::broadcast()` and the getters of `Message`.
+//! The functions of our objects that the engine calls. The methods that run for every message are native functions of
+//! their own: `Realtime::broadcast()` and the getters of `Message`.
 //!
 //! The functions that ext-php-rs generates parse arguments and set a jump buffer, which takes several times as long as
 //! a getter. The getters here neither run PHP code nor throw: in every other case (an argument, data that is not valid

@@ -1,4 +1,4 @@
-//! What the loop needs from outside: the host's callbacks and their results, its consumer, and when to stop.
+//! The interface of the loop to the outside: the host's callbacks and their results, its consumer, and when to stop.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -94,7 +94,7 @@ pub trait Handler<I>: RebalanceListener {
     fn fail(&self, error: Error) -> Self::Abort;
 }
 
-// What the loop needs of its consumer.
+// The consumer of the loop.
 //
 // The only real implementation is [`Consumer`]. It is a trait for the model in `tests/commit_model`, which runs this
 // loop through thousands of sequences of lost responses, refused results, rebalances and kills, with simulated time:

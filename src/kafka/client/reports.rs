@@ -1,4 +1,4 @@
-//! What librdkafka's threads report about a client as it happens: responses, which tell whether Kafka is reachable,
+//! The reports of librdkafka's threads about a client: responses, which tell whether Kafka is reachable,
 //! acknowledgements, and the end of the client.
 #![allow(unsafe_code)]
 
