@@ -1,7 +1,5 @@
 //! Limits of connected clients: attacks, pages with many channels, clients above a rate, and the end of a send queue.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde_json::json;
 
