@@ -26,6 +26,8 @@ pub type HashTable<V> = HashMap<u64, V, BuildHasherDefault<KeyIsHash>>;
 
 /// Record header of HTTP API events: the channel is the exact name of a socket channel.
 pub const EXACT: &str = "x-realtime-exact";
+/// Record header of HTTP API events whose data is no JSON: clients receive the text in the JSON string.
+pub const TEXT: &str = "x-realtime-text";
 
 /// Position of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +52,8 @@ pub struct Broadcast {
     pub public: bool,
     /// The channel is the exact name of a socket channel (HTTP API) and reaches only itself.
     pub exact: bool,
+    /// The data is a JSON string that clients receive as it is, instead of in a JSON string.
+    pub is_text: bool,
     /// Position in Kafka; `None` for a broadcast of the process itself.
     pub at: Option<At>,
 }
@@ -73,6 +77,7 @@ impl Broadcast {
             except: None,
             public: false,
             exact: false,
+            is_text: false,
             at: None,
         }
     }
@@ -81,19 +86,16 @@ impl Broadcast {
         &self.text[from as usize..to as usize]
     }
 
-    /// Channel of the envelope.
     #[must_use]
     pub fn channel(&self) -> &str {
         self.part(0, self.ends[0])
     }
 
-    /// Name of the event.
     #[must_use]
     pub fn event(&self) -> &str {
         self.part(self.ends[0], self.ends[1])
     }
 
-    /// Id of the envelope.
     #[must_use]
     pub fn id(&self) -> &str {
         self.part(self.ends[1], self.ends[2])
@@ -214,6 +216,7 @@ impl Broadcast {
         broadcast.except = headers.except;
         broadcast.public = headers.public;
         broadcast.exact = headers.exact;
+        broadcast.is_text = headers.text && data.starts_with('"');
         broadcast.at = at;
         Ok(broadcast)
     }
@@ -264,6 +267,8 @@ pub struct BroadcastHeaders {
     pub public: bool,
     /// The channel is the exact name of a socket channel.
     pub exact: bool,
+    /// The data is a text.
+    pub text: bool,
 }
 
 impl BroadcastHeaders {
@@ -277,6 +282,8 @@ impl BroadcastHeaders {
             self.public = value == b"1";
         } else if name == EXACT.as_bytes() {
             self.exact = value == b"1";
+        } else if name == TEXT.as_bytes() {
+            self.text = value == b"1";
         }
     }
 }
@@ -342,9 +349,8 @@ mod tests {
         );
         assert_eq!(read.data(), r#"{"a":"\"\\ \u0001"}"#);
         assert!(read.has_json());
-        let bare = r#"{"id":"1","channel":"user.1","event":"e"}"#;
-        let bare = super::tests::read("realtime_user_1", bare).expect("a broadcast");
-        assert_eq!(bare.data(), "null");
+        let bare = super::tests::read("realtime_user_1", r#"{"channel":"user.1","event":"e"}"#);
+        assert_eq!(bare.expect("a broadcast").data(), "null");
     }
 
     #[test]

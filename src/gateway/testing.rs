@@ -65,6 +65,7 @@ impl Cluster for SingleNode {
                 let mut broadcast = Broadcast::new(&event.channel, &event.event, &id, data);
                 broadcast.except = event.except;
                 broadcast.exact = true;
+                broadcast.is_text = event.is_text;
                 hub.channels().deliver(&Arc::new(broadcast));
             }
             Ok(())

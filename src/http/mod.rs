@@ -29,6 +29,8 @@ pub struct Response {
     pub body: String,
     /// The origin whose pages may read the response.
     pub allowed_origin: Option<String>,
+    /// The response to a HEAD request: its body is not sent.
+    pub is_head: bool,
 }
 
 impl Response {
@@ -40,6 +42,7 @@ impl Response {
             kind: "application/json",
             body: body.into(),
             allowed_origin: None,
+            is_head: false,
         }
     }
 
@@ -51,6 +54,7 @@ impl Response {
             kind: "text/plain; charset=utf-8",
             body: body.into(),
             allowed_origin: None,
+            is_head: false,
         }
     }
 }
@@ -93,9 +97,12 @@ pub fn cors_headers(origin: Option<&str>) -> String {
 
 /// Sends a response and closes the connection, after giving the client up to a second to read it.
 pub async fn respond(stream: &mut TcpStream, response: &Response) {
-    let extra = match response.status {
-        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        _ => "",
+    let (extra, connection) = match response.status {
+        426 => (
+            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            "close, Upgrade",
+        ),
+        _ => ("", "close"),
     };
     let cors = cors_headers(response.allowed_origin.as_deref());
     let content = match response.status {
@@ -109,11 +116,12 @@ pub async fn respond(stream: &mut TcpStream, response: &Response) {
     };
     let head = format!(
         "HTTP/1.1 {} {}\r\n{content}{extra}{cors}Cache-Control: no-store\r\nX-Content-Type-Options: \
-         nosniff\r\nConnection: close\r\n\r\n",
+         nosniff\r\nConnection: {connection}\r\n\r\n",
         response.status,
         reason(response.status),
     );
-    let all = [head.as_bytes(), response.body.as_bytes()].concat();
+    let body = Some(&*response.body).filter(|_| !response.is_head);
+    let all = [head.as_bytes(), body.unwrap_or_default().as_bytes()].concat();
     let written = timeout(Duration::from_secs(5), stream.write_all(&all)).await;
     if !matches!(written, Ok(Ok(()))) || stream.shutdown().await.is_err() {
         return;

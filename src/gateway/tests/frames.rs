@@ -127,7 +127,8 @@ fn unusual_valid_frames_are_accepted() {
 fn a_close_is_answered_with_its_own_code() {
     let gateway = gateway(|_| {});
     for code in [
-        1000_u16, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
+        1000_u16, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999,
+        4000, 4999,
     ] {
         let mut client = TestClient::connect(&gateway);
         client.frame(
