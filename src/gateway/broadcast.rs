@@ -29,7 +29,6 @@ pub const EXACT: &str = "x-realtime-exact";
 /// Record header of HTTP API events whose data is no JSON: clients receive the text in the JSON string.
 pub const TEXT: &str = "x-realtime-text";
 
-/// Position of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct At {
     pub topic: TopicNumber,
@@ -107,7 +106,6 @@ impl Broadcast {
         &self.text[self.ends[2] as usize..]
     }
 
-    /// Bytes of the names and the data.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.text.len()
@@ -120,7 +118,6 @@ impl Broadcast {
         self.bytes() + escaped.count()
     }
 
-    /// [`hash_of`] the channel.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
@@ -180,6 +177,9 @@ impl Broadcast {
         max_event_bytes: usize,
         at: Option<At>,
     ) -> Result<Self, Skip> {
+        if headers.replayed {
+            return Err(Skip::Replayed);
+        }
         // The rest of an envelope is small, so a larger record need not be validated.
         if value.len() > max_event_bytes + 4096 {
             return Err(too_large(value));
@@ -259,16 +259,16 @@ impl Hasher for KeyIsHash {
 }
 
 /// The record headers that gateways use.
+// Independent flags.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BroadcastHeaders {
-    /// The socket to leave out.
     pub except: Option<SocketId>,
-    /// The sender marked the channel as public.
     pub public: bool,
-    /// The channel is the exact name of a socket channel.
     pub exact: bool,
-    /// The data is a text.
     pub text: bool,
+    /// A dead letter that is replayed for one consumer group.
+    pub replayed: bool,
 }
 
 impl BroadcastHeaders {
@@ -284,22 +284,22 @@ impl BroadcastHeaders {
             self.exact = value == b"1";
         } else if name == TEXT.as_bytes() {
             self.text = value == b"1";
+        } else if name == crate::envelope::headers::REPLAY_GROUP.as_bytes() {
+            self.replayed = true;
         }
     }
 }
 
-/// The reason for skipping a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skip {
     /// Not an envelope with a valid channel and an event.
     NotAnEnvelope,
     /// An envelope whose type is not `event`.
     Type,
+    /// Clients received it when it was sent first.
+    Replayed,
     /// The channel belongs to another topic.
-    TopicMismatch {
-        /// The channel of the envelope.
-        channel: String,
-    },
+    TopicMismatch { channel: String },
     /// The event name is reserved for the protocol.
     Reserved { channel: String, event: String },
     TooLarge {

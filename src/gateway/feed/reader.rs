@@ -220,6 +220,7 @@ impl FeedReader<'_> {
                 let max = self.shared.settings.max_event;
                 warn(&channel, &event, Reason::TooLarge { bytes, max });
             }
+            Skip::Replayed => {}
             // Other types are not for browsers.
             Skip::Type => counters.bad_records.add_one(),
             Skip::NotAnEnvelope => {

@@ -286,7 +286,9 @@ pub fn action(text: &str, max_depth: usize) -> Action<'_> {
             None => Action::Invalid("A client event needs a channel."),
         },
         event if is_reserved_event(event) => Action::Reserved,
-        _ => Action::Invalid("Clients may only send events whose names begin with client-."),
+        _ => Action::Invalid(
+            "Clients may only send events whose names begin with client- and have at most 200 bytes.",
+        ),
     }
 }
 
