@@ -22,7 +22,7 @@ use crate::gateway::broadcast::{EXACT, TEXT};
 use crate::gateway::feed::ControlTopics;
 use crate::gateway::replay::token::Keys;
 use crate::ids::unix_ms;
-use crate::kafka::admin::{Admin, AdminError, NewTopic};
+use crate::kafka::admin::{topics, Admin, AdminError, NewTopic};
 use crate::kafka::client::{produce, request_metadata, Client, Conf, Outgoing, TopicHandle};
 use crate::kafka::embedded;
 use crate::kafka::producer::Producer;
@@ -97,7 +97,7 @@ impl ControlProducer {
                 config,
                 validate_only: false,
             };
-            match admin.create_topic(&topic, &in_time) {
+            match topics::create(&admin, &topic, &in_time) {
                 Ok(_) => {}
                 Err(AdminError::Interrupted) => return false,
                 Err(AdminError::Error(error)) if error.is_retriable() && !in_time() => {

@@ -103,7 +103,7 @@ fn reading_continues_after_a_topic_is_recreated() {
         let run = Recording::start(&config, |_| {});
         let topic = config.topics.topic_for("user.1").expect("a topic");
         let admin = crate::kafka::admin::Admin::start(&config).expect("an admin");
-        admin.delete_topic(&topic, &|| true).expect("deleted");
+        crate::kafka::admin::topics::delete(&admin, &topic, &|| true).expect("deleted");
         std::thread::sleep(Duration::from_millis(500));
         let sent = sender.send("user.1", "e", "2");
         sender.flush();
