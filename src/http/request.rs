@@ -9,8 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{timeout_at, Instant};
 
-use super::chunked::ChunkedBody;
-use super::RequestError;
+use super::{ChunkedBody, RequestError};
 
 /// Maximum number of header fields.
 const MAX_HEADERS: usize = 64;
