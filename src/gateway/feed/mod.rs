@@ -79,6 +79,8 @@ struct Shared {
     readers: Mutex<HashMap<(usize, i32), PartitionReader>>,
     /// Partitions whose reading has to start again.
     to_restart: Mutex<Vec<Key>>,
+    /// When the feed started, Unix ms. Clients may have connected before Kafka answered: records since then are live.
+    begun_ms: i64,
     stopping: AtomicBool,
     /// The last metadata request succeeded.
     connected: AtomicBool,
@@ -129,6 +131,7 @@ impl Feed {
             sink,
             readers: Mutex::default(),
             to_restart: Mutex::default(),
+            begun_ms: topic_discovery::now_ms(),
             stopping: AtomicBool::new(false),
             connected: AtomicBool::new(false),
             started: AtomicBool::new(false),
