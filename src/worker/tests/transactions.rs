@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::*;
+use crate::metrics::number::SingleWriterCounter;
 
 #[derive(Default)]
 struct CountedTransactions {
@@ -10,11 +11,18 @@ struct CountedTransactions {
     committed: Cell<u32>,
     aborted: Cell<u32>,
     duration: Cell<Duration>,
+    /// The next commit has no response, and was executed or not.
+    late: Cell<Option<bool>>,
+    late_outcome: Cell<Option<bool>>,
 }
 
 impl Transactions for CountedTransactions {
     fn prepare(&self) -> Result<bool> {
         Ok(true)
+    }
+
+    fn take_late_outcome(&self) -> Option<bool> {
+        self.late_outcome.take()
     }
 
     fn begin(&self) -> Result<bool> {
@@ -24,6 +32,11 @@ impl Transactions for CountedTransactions {
 
     fn commit(&self) -> Result<TransactionOutcome> {
         self.committed.set(self.committed.get() + 1);
+        if let Some(is_executed) = self.late.take() {
+            self.late_outcome.set(Some(is_executed));
+            let error = Error::delivery("no response", Vec::new());
+            return Ok(TransactionOutcome::Unknown(error));
+        }
         Ok(TransactionOutcome::Committed)
     }
 
@@ -60,6 +73,40 @@ fn a_transaction_goes_on_to_the_next_fetch_until_its_time_has_passed() {
         assert_eq!(ended, Ok((6, Reason::Empty)));
         assert_eq!(ledger.committed.get(), transactions);
         assert_eq!(fixture.counters.handled.get(), 6);
+    }
+}
+
+#[test]
+fn a_commit_without_a_response_counts_once_its_outcome_is_known() {
+    let callback = |number| match number {
+        0 => Outcome::DeadLetter(dead_letter("no")),
+        _ => Outcome::Handled,
+    };
+    let three = Limits {
+        max_messages: 3,
+        ..limits()
+    };
+    for is_executed in [true, false] {
+        let fixture = single(callback, 0..4);
+        let ledger = CountedTransactions::default();
+        ledger.late.set(Some(is_executed));
+        let ended = fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), three);
+        let counters = &fixture.counters;
+        let counted = [
+            &counters.handled,
+            &counters.dead_lettered,
+            &counters.transactions,
+            &counters.aborted,
+        ]
+        .map(SingleWriterCounter::get);
+        if is_executed {
+            assert_eq!(ended, Ok((3, Reason::MaxMessages)));
+            assert_eq!(counted, [3, 1, 1, 1]);
+        } else {
+            // The source of this test does not read them again.
+            assert_eq!(ended, Ok((1, Reason::Empty)));
+            assert_eq!(counted, [1, 0, 1, 2]);
+        }
     }
 }
 
