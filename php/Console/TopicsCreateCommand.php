@@ -138,7 +138,7 @@ final class TopicsCreateCommand extends TopicCommand
             $has = count($state->partitions);
             $lacks = ($topic->partitions ?? $has) - $has;
             if ($lacks <= 0 || !$input->getOption('grow')) {
-                $hint = $lacks > 0 ? " It has $hasof $topic->partitions partitions; --grow adds the missing ones." : '';
+                $hint = $lacks > 0 ? " It has $has of $topic->partitions partitions; --grow adds the missing ones." : '';
 
                 return ['exists', "already exists; unchanged.$hint"];
             }

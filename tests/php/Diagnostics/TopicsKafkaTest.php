@@ -31,6 +31,11 @@ final class TopicsKafkaTest extends OpsTestCase
         self::assertSame('retention 1 h, 7 d wanted.', $found[2]['what']);
         self::assertStringContainsString('retention.ms=604800000', $found[2]['remedy']);
 
+        self::assertSame(0, $this->command('realtime:topics:create', [], $config));
+        self::assertStringContainsString(
+            "$topic: already exists; unchanged. It has 1 of 3 partitions; --grow adds the missing ones.",
+            $this->output
+        );
         self::assertSame(0, $this->command('realtime:topics:create', ['--grow' => true, '--dry-run' => true], $config));
         self::assertStringContainsString("$topic: would grow from 1 to 3 partitions.", $this->output);
         self::assertSame(0, $this->command('realtime:topics:create', ['--grow' => true], $config));
