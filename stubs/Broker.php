@@ -155,6 +155,8 @@ final class Broker implements Contract\Publisher, Contract\Consumer
      */
     public function onTick(callable $callback, int $everyMs = 1000): static
     {
+        Support\Arguments::atLeast(0, $everyMs, 'Broker::onTick(): $everyMs');
+
         return $this;
     }
 

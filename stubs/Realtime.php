@@ -101,6 +101,7 @@ final class Realtime
     public static function flush(int $timeoutMs = 10000): void
     {
         // No message was accepted without the extension, so there is nothing to flush.
+        Support\Arguments::atLeast(0, $timeoutMs, 'Realtime::flush(): $timeoutMs');
     }
 
     /**

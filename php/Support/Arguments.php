@@ -27,8 +27,8 @@ final class Arguments
     public static function channels(string|array $channel): array
     {
         $names = [];
-        foreach (is_array($channel) ? $channel : [$channel] as $name) {
-            $names[] = self::text($name, 'Realtime::broadcast(): Argument #1 ($channel)');
+        foreach (is_array($channel) ? $channel : [$channel] as $entry => $name) {
+            $names[] = self::text($name, "Realtime::broadcast(): entry $entry of \$channel");
         }
         if ($names === []) {
             throw new InvalidChannelException('The list of channels is empty: no client would receive this event.');

@@ -55,6 +55,7 @@ final class RealtimeFake implements Publisher, Consumer
     /** {@inheritDoc} */
     public function publishBatch(array $messages, int $flushTimeoutMs = 10000): array
     {
+        Arguments::atLeast(0, $flushTimeoutMs, 'Broker::publishBatch(): $flushTimeoutMs');
         $start = hrtime(true);
         foreach (array_values($messages) as $i => $entry) {
             try {
@@ -62,9 +63,8 @@ final class RealtimeFake implements Publisher, Consumer
                     $this->publish($entry->getChannel() ?? '', $entry);
                     continue;
                 }
-                [$channel, $event] = self::entry($entry);
-                $message = Message::event($channel, $event, $entry[2] ?? null);
-                $this->publish($channel, $message, $entry[3] ?? null, $entry[4] ?? []);
+                [$channel, $event, $data, $key, $headers] = self::entry($entry);
+                $this->publish($channel, Message::event($channel, $event, $data), $key, $headers);
             } catch (Throwable $e) {
                 throw new BatchException($i, $e);
             }
@@ -210,14 +210,22 @@ final class RealtimeFake implements Publisher, Consumer
         return count($this->broadcasts($channel, $event, $where));
     }
 
-    /** @return array{0: string, 1: string} */
+    /** @return array{string, string, mixed, string|null, array<mixed>} */
     private static function entry(mixed $entry): array
     {
-        if (!is_array($entry) || !is_string($entry[0] ?? null) || !is_string($entry[1] ?? null)) {
-            throw new ConfigurationException('An entry is a Message or [channel, event, data, key, headers].');
+        $names = ['channel', 'event', 'data', 'key', 'headers'];
+        $row = [];
+        foreach (is_array($entry) ? $entry : [] as $key => $value) {
+            $row[is_int($key) ? $names[$key] ?? $key : $key] = $value;
+        }
+        $row += ['data' => null, 'key' => null, 'headers' => []];
+        if (!isset($row['channel'], $row['event']) || array_diff(array_keys($row), $names) !== []) {
+            throw new ConfigurationException(
+                'An entry is a Message, or [channel, event, data, key, headers], or has these names as its keys.'
+            );
         }
 
-        return [$entry[0], $entry[1]];
+        return [$row['channel'], $row['event'], $row['data'], $row['key'], $row['headers'] ?? []];
     }
 
     private static function describeExpected(string $channel, ?string $event, ?callable $where): string

@@ -114,6 +114,7 @@ trait ReceivesMessages
     /** The next received message with a subscription; null, without waiting, if there is none. */
     public function poll(int $timeoutMs = 1000): ?Message
     {
+        Arguments::atLeast(0, $timeoutMs, 'Broker::poll(): $timeoutMs');
         $this->expectSubscriptions(false);
         while (($message = array_shift($this->waiting)) !== null) {
             if ($this->subscriber($message) !== null) {

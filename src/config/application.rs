@@ -267,9 +267,13 @@ pub(super) fn addresses(reader: &SettingsReader<'_>) -> Result<String> {
     Ok(all.join(","))
 }
 
-/// Accepts `host`, `host:port` and `[v6]:port`, with or without `PROTOCOL://`.
+/// Accepts `host`, `host:port` and `[v6]:port`, with or without a `PROTOCOL://` that librdkafka knows.
 fn is_address(address: &str) -> bool {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+    let (protocol, rest) = address.split_once("://").unwrap_or(("plaintext", address));
+    let is_known = PROTOCOLS
+        .iter()
+        .any(|known| protocol.eq_ignore_ascii_case(known));
     let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or_default())),
@@ -282,7 +286,7 @@ fn is_address(address: &str) -> bool {
     let named = host
         .chars()
         .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%'));
-    port_fits && named && !host.is_empty() && address != EMBEDDED
+    is_known && port_fits && named && !host.is_empty() && address != EMBEDDED
 }
 
 /// Default of `liveness_timeout_ms`: a loop without an iteration for this long is stuck.

@@ -280,10 +280,19 @@ impl Settings {
     pub fn validate(&self) -> Result<()> {
         for (name, value) in [("app_id", &self.app_id), ("key", &self.key)] {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            if value.is_empty() || !value.bytes().all(plain) {
+            let variable = if name == "key" {
+                "REALTIME_APP_KEY"
+            } else {
+                "REALTIME_APP_ID"
+            };
+            if value.is_empty() {
                 return Err(Error::configuration(format!(
-                    "realtime.gateway.{name} is {value:?}: it must consist of letters, digits, - and _. Set {}.",
-                    if name == "key" { "REALTIME_APP_KEY" } else { "REALTIME_APP_ID" },
+                    "realtime.gateway.{name} is not set. Set {variable} to letters, digits, - and _."
+                )));
+            }
+            if !value.bytes().all(plain) {
+                return Err(Error::configuration(format!(
+                    "realtime.gateway.{name} is {value:?}: it must consist of letters, digits, - and _. Set {variable}."
                 )));
             }
         }

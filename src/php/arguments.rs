@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
-use ext_php_rs::exception::PhpException;
+use ext_php_rs::exception::{PhpException, PhpResult};
 use ext_php_rs::flags::DataType;
-use ext_php_rs::types::{ZendHashTable, Zval};
+use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
 use ext_php_rs::zend::ce;
 
 use super::json::EncodeError;
+use super::message::Message;
 use super::zend;
 use crate::envelope::headers;
 use crate::error::Error;
@@ -175,6 +177,87 @@ pub fn array<'a>(value: &'a Zval, place: &str) -> Result<&'a ZendHashTable, Call
     value
         .array()
         .ok_or_else(|| type_error(place, "array", value).into())
+}
+
+/// A whole number: also a float without a fraction, a bool and a numeric string, as PHP converts them.
+pub fn int(value: &Zval, place: &str) -> PhpResult<i64> {
+    let value = value.dereference();
+    let number = if value.is_bool() {
+        Some(i64::from(value.is_true()))
+    } else if let Some(text) = value.zend_str() {
+        text.as_str().ok().and_then(whole_number)
+    } else {
+        value.long().or_else(|| value.double().and_then(whole))
+    };
+    number.ok_or_else(|| type_error(place, "int", value))
+}
+
+/// A number as text, surrounded by white space at most.
+fn whole_number(text: &str) -> Option<i64> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    let is_number = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    is_number.then(|| text.parse().ok().and_then(whole))?
+}
+
+#[allow(clippy::cast_possible_truncation)] // within the range of i64, without a fraction
+fn whole(number: f64) -> Option<i64> {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    (number.fract() == 0.0 && (-LIMIT..LIMIT).contains(&number)).then_some(number as i64)
+}
+
+/// An absent number is `default`.
+pub fn int_or(value: Option<&Zval>, default: i64, place: &str) -> PhpResult<i64> {
+    value.map_or(Ok(default), |value| int(value, place))
+}
+
+/// `None` for null or an absent argument.
+pub fn optional_int(value: Option<&Zval>, place: &str) -> PhpResult<Option<i64>> {
+    let value = value.filter(|value| !value.dereference().is_null());
+    value.map(|value| int(value, place)).transpose()
+}
+
+/// A number of at least `least`; the error names the parameter as `Broker::consume(): $timeoutMs`.
+pub fn at_least(number: i64, least: i64, place: &str) -> PhpResult<u64> {
+    if number >= least {
+        return Ok(number.unsigned_abs());
+    }
+    let (method, argument) = place.split_once("Argument").unwrap_or((place, ""));
+    let name = argument.split(['(', ')']).nth(1).unwrap_or_default();
+    let text = format!("{method}{name} must be {least} or more, {number} given.");
+    Err(Error::configuration(text).into())
+}
+
+pub fn milliseconds(number: i64, place: &str) -> PhpResult<Duration> {
+    at_least(number, 0, place).map(Duration::from_millis)
+}
+
+/// True or false: also numbers and strings, as PHP converts them.
+pub fn boolean(value: Option<&Zval>, default: bool, place: &str) -> PhpResult<bool> {
+    let Some(value) = value.map(Zval::dereference) else {
+        return Ok(default);
+    };
+    if let Some(text) = value.zend_str() {
+        return Ok(!matches!(text.as_bytes(), b"" | b"0"));
+    }
+    let truth = value
+        .bool()
+        .or_else(|| value.long().map(|number| number != 0))
+        .or_else(|| value.double().map(|number| number != 0.0));
+    truth.ok_or_else(|| type_error(place, "bool", value))
+}
+
+pub fn message<'a>(value: &'a Zval, place: &str) -> PhpResult<&'a Message> {
+    let value = value.dereference();
+    value
+        .object()
+        .and_then(ZendClassObject::<Message>::from_zend_obj)
+        .map(|message| &**message)
+        .ok_or_else(|| type_error(place, "Toporia\\Realtime\\Message", value))
 }
 
 /// Record headers: name to text, number, bool, null, or a list of these for a repeated name.

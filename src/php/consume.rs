@@ -156,7 +156,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     }
 }
 
-fn number(partition: i64, method: &str) -> Result<i32, Error> {
+fn partition_number(partition: i64, method: &str) -> Result<i32, Error> {
     i32::try_from(partition)
         .ok()
         .filter(|number| *number >= 0)
@@ -171,14 +171,15 @@ fn number(partition: i64, method: &str) -> Result<i32, Error> {
 pub fn set_paused(
     broker: &Broker,
     topic: Option<&Zval>,
-    partition: Option<i64>,
+    partition: Option<&Zval>,
     paused: bool,
     method: &str,
 ) -> Result<(), CallError> {
     let place = format!("Broker::{method}(): Argument #1 ($topic)");
     let topic = arguments::optional(topic, |topic| arguments::channel(topic, &place))?;
-    let partition = partition
-        .map(|partition| number(partition, method))
+    let place = format!("Broker::{method}(): Argument #2 ($partition)");
+    let partition = arguments::optional_int(partition, &place)?
+        .map(|partition| partition_number(partition, method))
         .transpose()?;
     if let Some(consumer) = broker.running_consumer() {
         consumer.set_paused(topic.as_deref(), partition, paused);
@@ -189,11 +190,14 @@ pub fn set_paused(
 pub fn seek(
     broker: &Broker,
     topic: &Zval,
-    partition: i64,
+    partition: &Zval,
     position: &Zval,
 ) -> Result<(), CallError> {
     let topic = arguments::channel(topic, "Broker::seek(): Argument #1 ($topic)")?;
-    let partition = number(partition, "seek")?;
+    let partition = partition_number(
+        arguments::int(partition, "Broker::seek(): Argument #2 ($partition)")?,
+        "seek",
+    )?;
     let position = read(position)?;
     let consumer = broker.running_consumer().ok_or_else(|| {
             Error::configuration(

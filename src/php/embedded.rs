@@ -38,13 +38,14 @@ impl EmbeddedBroker {
     }
 
     /// Starts a cluster that runs until stop() or until the process ends.
-    #[php(defaults(port = 0))]
     #[php(optional = port)]
-    pub fn start(port: i64, host: Option<&Zval>) -> PhpResult<Zval> {
+    pub fn start(port: Option<&Zval>, host: Option<&Zval>) -> PhpResult<Zval> {
         let start = || {
             let host = arguments::optional(host, |host| {
                 arguments::text(host, "EmbeddedBroker::start(): Argument #2 ($host)")
             })?;
+            let place = "EmbeddedBroker::start(): Argument #1 ($port)";
+            let port = arguments::int_or(port, 0, place)?;
             let port = u16::try_from(port).map_err(|_| {
                 Error::configuration(format!(
                     "EmbeddedBroker::start(): $port must be from 0 to 65535, {port} given."
@@ -71,15 +72,17 @@ impl EmbeddedBroker {
     }
 
     /// Creates a topic; an existing topic is left unchanged.
-    #[php(defaults(partitions = 1))]
+    #[php(optional = partitions)]
     pub fn create_topic(
         self_: &ZendClassObject<Self>,
         topic: &Zval,
-        partitions: i64,
+        partitions: Option<&Zval>,
     ) -> PhpResult<Zval> {
         let create = || {
             let topic =
                 arguments::channel(topic, "EmbeddedBroker::createTopic(): Argument #1 ($topic)")?;
+            let place = "EmbeddedBroker::createTopic(): Argument #2 ($partitions)";
+            let partitions = arguments::int_or(partitions, 1, place)?;
             let partitions = within(partitions, 1, MAX_PARTITIONS, "createTopic(): $partitions")?;
             let partitions = i32::try_from(partitions).unwrap_or(1);
             self_.inner.create_topic(&topic, partitions)?;
@@ -89,12 +92,12 @@ impl EmbeddedBroker {
     }
 
     /// Answers the next N requests of a kind with an error.
-    #[php(defaults(times = 1))]
+    #[php(optional = times)]
     pub fn fail_next(
         self_: &ZendClassObject<Self>,
         request: &Zval,
         error: &Zval,
-        times: i64,
+        times: Option<&Zval>,
     ) -> PhpResult<Zval> {
         let fail = || {
             let request = arguments::text(
@@ -102,6 +105,8 @@ impl EmbeddedBroker {
                 "EmbeddedBroker::failNext(): Argument #1 ($request)",
             )?;
             let error = arguments::text(error, "EmbeddedBroker::failNext(): Argument #2 ($error)")?;
+            let place = "EmbeddedBroker::failNext(): Argument #3 ($times)";
+            let times = arguments::int_or(times, 1, place)?;
             let times = within(times, 1, embedded::MAX_TIMES, "failNext(): $times")?;
             let times = usize::try_from(times).unwrap_or(1);
             self_
@@ -133,8 +138,9 @@ impl EmbeddedBroker {
     }
 
     /// Delays every response by N milliseconds; 0 ends it.
-    pub fn set_latency(self_: &ZendClassObject<Self>, ms: i64) -> PhpResult<Zval> {
+    pub fn set_latency(self_: &ZendClassObject<Self>, ms: &Zval) -> PhpResult<Zval> {
         let set = || {
+            let ms = arguments::int(ms, "EmbeddedBroker::setLatency(): Argument #1 ($ms)")?;
             let ms = within(ms, 0, embedded::MAX_LATENCY_MS, "setLatency(): $ms")?;
             self_.inner.set_latency(i32::try_from(ms).unwrap_or(0))?;
             Ok(())

@@ -39,11 +39,6 @@ impl Message {
         Rc::get_mut(&mut self.inner)
     }
 
-    /// Another object with this content.
-    pub(super) fn to_object(&self) -> Zval {
-        super::object(Self::new(Rc::clone(&self.inner)))
-    }
-
     /// Frees the decoded data.
     pub(super) fn forget_data(&self) {
         drop(self.decoded.take());

@@ -67,9 +67,9 @@ impl Metrics {
     }
 
     /// Records one iteration of the application's own loop.
-    #[php(defaults(ready = true))]
     #[php(optional = status)]
-    pub fn beat(status: Option<&Zval>, ready: bool) -> PhpResult<()> {
+    pub fn beat(status: Option<&Zval>, ready: Option<&Zval>) -> PhpResult<()> {
+        let ready = arguments::boolean(ready, true, "Metrics::beat(): Argument #2 ($ready)")?;
         let beat = || -> Result<(), CallError> {
             let status = arguments::optional(status, |status| {
                 arguments::text(status, "Metrics::beat(): Argument #1 ($status)")
@@ -93,15 +93,16 @@ impl Metrics {
     }
 
     /// The text of a scrape.
-    #[php(defaults(openMetrics = false))]
     #[php(optional = openMetrics)]
-    pub fn text(openMetrics: bool) -> Zval {
-        let format = if openMetrics {
+    pub fn text(openMetrics: Option<&Zval>) -> PhpResult<Zval> {
+        let place = "Metrics::text(): Argument #1 ($openMetrics)";
+        let format = if arguments::boolean(openMetrics, false, place)? {
             ExpositionFormat::OpenMetrics
         } else {
             ExpositionFormat::Classic
         };
-        binary(exposition(crate::metrics::snapshot(None), format).as_bytes())
+        let text = exposition(crate::metrics::snapshot(None), format);
+        Ok(binary(text.as_bytes()))
     }
 
     /// Closes the port; the application's own loop has ended.

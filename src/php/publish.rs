@@ -215,18 +215,38 @@ fn prepare(place: usize, entry: &Zval) -> Result<Prepared, CallError> {
         )
     };
     let row = entry.array().ok_or_else(wrong)?;
-    let column = |number: i64, name: &str| {
+    let columns = [
+        (0, "channel"),
+        (1, "event"),
+        (2, "data"),
+        (3, "key"),
+        (4, "headers"),
+    ];
+    let columns = columns.map(|(number, name)| {
         row.get_index(number)
             .or_else(|| row.get(name))
             .map(Zval::dereference)
+    });
+    let refused = |what: &str| {
+        Error::configuration(format!(
+            "{here} {what}. An entry is [channel, event, data, key, headers], or has these names as its keys."
+        ))
     };
-    let channel = arguments::channel(column(0, "channel").ok_or_else(wrong)?, &here)?;
-    let event = arguments::event(column(1, "event").ok_or_else(wrong)?, &here)?;
-    let key = arguments::optional(column(3, "key"), |key| arguments::bytes(key, &here))?;
-    let headers = arguments::record_headers(column(4, "headers"), &here)?;
+    if columns.iter().flatten().count() != row.len() {
+        return Err(refused("has a value that has no meaning").into());
+    }
+    let [channel, event, data, key, headers] = columns;
+    let channel = channel.ok_or_else(|| refused("has no channel"))?;
+    let event = event.ok_or_else(|| refused("has no event"))?;
+    let channel = arguments::channel(channel, &format!("{here}: the channel"))?;
+    let event = arguments::event(event, &format!("{here}: the event"))?;
+    let key = arguments::optional(key, |key| {
+        arguments::bytes(key, &format!("{here}: the key"))
+    })?;
+    let headers = arguments::record_headers(headers, &here)?;
     crate::topic::validate_channel(&channel)?;
     let inner = json::with_buffer(|bytes| {
-        let has_data = message::encode_data(column(2, "data"), bytes)?;
+        let has_data = message::encode_data(data, bytes)?;
         Ok::<_, CallError>(Message::new(
             Some(&channel),
             &event,

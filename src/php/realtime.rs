@@ -49,7 +49,10 @@ fn channels(channel: &Zval) -> Result<Vec<Cow<'_, str>>, CallError> {
     }
     arguments::entries(list)
         .iter()
-        .map(|(_, one)| Ok(Cow::Owned(arguments::channel(one, CHANNEL)?.into_owned())))
+        .map(|(key, one)| {
+            let place = format!("Realtime::broadcast(): entry {key} of $channel");
+            Ok(Cow::Owned(arguments::channel(one, &place)?.into_owned()))
+        })
         .collect()
 }
 
@@ -399,9 +402,11 @@ impl Realtime {
     }
 
     /// Waits until all messages sent so far are acknowledged.
-    #[php(defaults(timeoutMs = 10000))]
-    pub fn flush(timeoutMs: i64) -> PhpResult<()> {
-        let timeout = Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
+    #[php(optional = timeoutMs)]
+    pub fn flush(timeoutMs: Option<&Zval>) -> PhpResult<()> {
+        let place = "Realtime::flush(): Argument #1 ($timeoutMs)";
+        let timeout = arguments::int_or(timeoutMs, 10_000, place)?;
+        let timeout = arguments::milliseconds(timeout, place)?;
         logging::deliver();
         finish(flush_all(timeout))
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 use serde_json::value::RawValue;
 
 use super::cache::Cache;
@@ -143,7 +143,6 @@ impl Channels {
             self.counters.channels.sub(1);
         }
     }
-
     fn remove_sources(&self, name: &str) {
         let Some(name) = Name::parse(name) else {
             return;
@@ -298,19 +297,17 @@ impl Channels {
         if !broadcast.exact && !is_subscribable(broadcast.channel(), public) {
             self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
-        let sources = self.sources.read();
+        if !self.cache_event(broadcast, Instant::now()) {
+            self.count_rejected(broadcast, Reason::NotJson);
+            return Delivery::default();
+        }
         let mut total = Delivery::default();
-        if sources.contains_key(&broadcast.hash()) {
-            drop(sources);
+        if self.sources.read().contains_key(&broadcast.hash()) {
             if !broadcast.has_json() {
                 self.count_rejected(broadcast, Reason::NotJson);
                 return total;
             }
-            self.cache_event(broadcast, Instant::now(), None);
             total = self.fan_out(broadcast, public);
-        } else {
-            // A client that subscribes now waits until the event is in the cache.
-            self.cache_event(broadcast, Instant::now(), Some(sources));
         }
         if total.sockets == 0 {
             counters.broadcasts_unheard.add_one();
@@ -346,41 +343,24 @@ impl Channels {
         if let Some(since) =
             since.filter(|_| broadcast.rejection(self.settings.max_event).is_none())
         {
-            self.cache_event(broadcast, since, None);
+            self.cache_event(broadcast, since);
         }
     }
 
-    /// Stores a broadcast as the last event of its channel. `sources` are locked until then, and not while data is
-    /// validated.
-    fn cache_event(
-        &self,
-        broadcast: &Arc<Broadcast>,
-        since: Instant,
-        sources: Option<RwLockReadGuard<'_, HashTable<u32>>>,
-    ) {
+    /// False if the data is known not to be JSON.
+    fn cache_event(&self, broadcast: &Arc<Broadcast>, since: Instant) -> bool {
         if self.settings.max_cache == 0 {
-            return;
+            return true;
         }
-        let mut broken = Vec::new();
         let mut cache = self.cache.lock();
-        let unchecked = cache.put(broadcast, since);
-        if !unchecked.is_empty() {
-            drop(cache);
-            drop(sources);
-            let _ = unchecked.iter().any(|earlier| earlier.has_json());
-            cache = self.cache.lock();
-            broken = cache.settle(broadcast);
-        }
-        let evicted = cache.evict(since);
+        let stored = cache.put(broadcast, since);
         self.counters.cache_bytes.set(cache.bytes() as u64);
         drop(cache);
-        if evicted > 0 {
+        if let Some(evicted @ 1..) = stored {
             self.counters.cache_evictions.add(evicted);
             self.warn_limit(Limit::Cache);
         }
-        for broadcast in &broken {
-            self.count_rejected(broadcast, Reason::NotJson);
-        }
+        stored.is_some()
     }
 
     #[cold]
@@ -414,20 +394,24 @@ impl Channels {
         name: &Name<'_>,
     ) -> Option<(Arc<Broadcast>, Duration)> {
         let now = Instant::now();
+        let mut last: Option<(u64, Arc<Broadcast>, Instant)> = None;
         let cache = self.cache.lock();
-        let ttl = cache.ttl();
-        let mut sources = vec![cache.get(name.full, true, now)];
-        source_channels(name, |source| sources.push(cache.get(source, false, now)));
-        drop(cache);
-        sources
-            .into_iter()
-            .filter_map(|events| events.into_iter().find(|e| e.broadcast.has_json()))
-            .filter(|event| event.broadcast.reaches(name.full, &self.settings))
-            .max_by_key(|event| event.number)
-            .map(|event| {
-                let age = now.saturating_duration_since(event.since);
-                (event.broadcast, ttl.saturating_sub(age))
-            })
+        let mut consider = |source: &str, exact: bool| {
+            let Some((number, broadcast, since)) = cache.get(source, exact, now) else {
+                return;
+            };
+            let reaches = broadcast.reaches(name.full, &self.settings);
+            if reaches && broadcast.has_json() && last.as_ref().is_none_or(|(n, _, _)| *n < number)
+            {
+                last = Some((number, broadcast, since));
+            }
+        };
+        consider(name.full, true);
+        source_channels(name, |source| consider(source, false));
+        last.map(|(_, broadcast, since)| {
+            let age = now.saturating_duration_since(since);
+            (broadcast, cache.ttl().saturating_sub(age))
+        })
     }
 
     /// Relays a client event of a local socket to the other subscribers, on all gateways. `user`: the sender, on a

@@ -314,9 +314,7 @@ impl Hub {
     }
 
     fn matches(&self, socket: &Socket, target: &Target) -> bool {
-        target
-            .socket
-            .is_none_or(|id| id == socket.id || id == socket.authorized_id)
+        target.socket.is_none_or(|id| id == socket.id)
             && target
                 .user
                 .as_ref()

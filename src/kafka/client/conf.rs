@@ -114,9 +114,17 @@ impl Conf {
                     "{what} has an unknown librdkafka property \"{name}\".{hint}"
                 )))
             }
-            sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_INVALID => Err(Error::configuration(format!(
-                "{what}: \"{name}\" cannot be set: {reason}."
-            ))),
+            sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_INVALID => {
+                let to = if crate::config::is_secret(name) {
+                    String::new()
+                } else {
+                    format!(" to \"{value}\"")
+                };
+                Err(Error::configuration(format!(
+                    "{what}: \"{name}\" cannot be set{to}: {}.",
+                    reason.trim_end()
+                )))
+            }
         }
     }
 
@@ -137,6 +145,34 @@ impl Conf {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         self.native.get(name).ok()
+    }
+
+    /// The file of a property that cannot be read: librdkafka's reason names OpenSSL's error only.
+    fn unreadable_file(&self) -> Option<String> {
+        const FILES: [&str; 5] = [
+            "ssl.ca.location",
+            "ssl.certificate.location",
+            "ssl.key.location",
+            "ssl.keystore.location",
+            "ssl.crl.location",
+        ];
+        FILES.iter().find_map(|name| {
+            let file = self
+                .get(name)
+                .filter(|file| !file.is_empty() && file != "probe")?;
+            let why = std::fs::metadata(&file)
+                .and_then(|about| {
+                    if about.is_dir() {
+                        Ok(())
+                    } else {
+                        std::fs::File::open(&file).map(drop)
+                    }
+                })
+                .err()?;
+            Some(format!(
+                "{name} is \"{file}\", which cannot be read ({why})"
+            ))
+        })
     }
 
     fn names(&self) -> Vec<String> {
@@ -202,7 +238,8 @@ impl Conf {
                 written(|reason, size| sys::rd_kafka_new(kind, self.raw(), reason, size));
             let Some(raw) = NonNull::new(raw) else {
                 return Err(Error::configuration(format!(
-                    "The Kafka client rejects its configuration: {reason}."
+                    "The Kafka client rejects its configuration: {}.",
+                    self.unreadable_file().unwrap_or(reason)
                 )));
             };
             std::mem::forget(self.native);

@@ -55,6 +55,8 @@ pub struct Producer {
     pub(super) gated: Mutex<PendingTopicQueue>,
     /// Limit of messages that are not acknowledged while some are in `gated`: librdkafka's own.
     max_gated: u64,
+    /// librdkafka's limit, for messages that it does not get yet.
+    max_message_bytes: usize,
     pub(super) in_flight: Arc<InFlight>,
     pub(in crate::kafka) failures: DeliveryFailures,
     pub(super) spool: Option<Spool>,
@@ -176,6 +178,10 @@ impl Producer {
             .and_then(|most| most.parse().ok())
             .filter(|most| *most > 0)
             .unwrap_or(MAX_PENDING_MESSAGES as u64);
+        let max_message_bytes = conf
+            .get("message.max.bytes")
+            .and_then(|most| most.parse().ok())
+            .unwrap_or(usize::MAX);
         let client = conf.into_client(RDKafkaType::RD_KAFKA_PRODUCER)?;
         let reachability = Arc::<Reachability>::default();
         if !client.report_acknowledgements(&in_flight) || !client.report_responses(&reachability) {
@@ -191,6 +197,7 @@ impl Producer {
             pending: Mutex::default(),
             gated: Mutex::default(),
             max_gated,
+            max_message_bytes,
             in_flight,
             failures: DeliveryFailures::default(),
             spool,
@@ -313,6 +320,9 @@ impl Producer {
                 };
                 let code = match passed {
                     Passed::Produced(code) => code,
+                    Passed::Waits(_) if message.size() > self.max_message_bytes => {
+                        Code::MessageSizeTooLarge
+                    }
                     Passed::Waits(gate) => {
                         let mut gated = self.gated.lock();
                         // Checked under the lock under which the messages of a client with a fatal error are taken out.
@@ -342,6 +352,7 @@ impl Producer {
             Readiness::Missing(since) if since.elapsed() < TopicCache::FORGET_MISSING => {
                 Ok(Code::UnknownTopicOrPartition)
             }
+            _ if message.size() > self.max_message_bytes => Ok(Code::MessageSizeTooLarge),
             Readiness::Missing(_) | Readiness::Unknown | Readiness::Queued | Readiness::Ready => {
                 let is_queued = matches!(topic.readiness, Readiness::Queued);
                 if !is_queued && !matches!(topic.readiness, Readiness::Ready) {

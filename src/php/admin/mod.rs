@@ -20,8 +20,7 @@ use super::{configuration, consume, logging, signals, state, zend, OpenObjects};
 use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::kafka::admin::{
-    self as core, groups, offsets, topics, AdminError, AdminResult, NewTopic, PollInterrupts,
-    ReadStep, TopicReader,
+    self as core, AdminError, AdminResult, NewTopic, PollInterrupts, ReadStep, TopicReader,
 };
 use crate::runtime::clock::coarse_ms;
 use crate::topic::{ChannelPattern, TopicFilter};
@@ -189,11 +188,12 @@ impl Admin {
     }
 
     /// Connects to one broker and reports the steps that passed and the one that failed.
-    #[php(defaults(timeoutMs = 5000))]
     #[php(optional = timeoutMs)]
-    pub fn probe(&self, address: &Zval, timeoutMs: i64) -> PhpResult<Zval> {
+    pub fn probe(&self, address: &Zval, timeoutMs: Option<&Zval>) -> PhpResult<Zval> {
         self.run(|call| {
             let address = arguments::text(address, "Admin::probe(): Argument #1 ($address)")?;
+            let place = "Admin::probe(): Argument #2 ($timeoutMs)";
+            let timeoutMs = arguments::int_or(timeoutMs, 5000, place)?;
             let timeout = values::integer_argument(timeoutMs, 100, "probe(): $timeoutMs")?;
             let timeout = Duration::from_millis(u64::from(timeout.unsigned_abs()));
             let found = core::probe(&self.config, &address, timeout, &|| call.poll_interrupts());
@@ -209,7 +209,7 @@ impl Admin {
                 let pattern = arguments::optional(pattern, |pattern| {
                     arguments::text(pattern, "Admin::topics(): Argument #1 ($pattern)")
                 })?;
-                Ok(topics::list(admin, pattern.as_deref(), poll_interrupts))
+                Ok(admin.topics(pattern.as_deref(), poll_interrupts))
             },
             |topics| values::topics(topics),
         )
@@ -218,7 +218,7 @@ impl Admin {
     /// The brokers, the controller and the id of the cluster.
     pub fn cluster(&self) -> PhpResult<Zval> {
         self.query(
-            |admin, poll_interrupts| Ok(topics::cluster(admin, poll_interrupts)),
+            |admin, poll_interrupts| Ok(admin.cluster(poll_interrupts)),
             values::cluster,
         )
     }
@@ -226,7 +226,7 @@ impl Admin {
     /// All consumer groups of the cluster.
     pub fn groups(&self) -> PhpResult<Zval> {
         self.query(
-            |admin, poll_interrupts| Ok(groups::list(admin, poll_interrupts)),
+            |admin, poll_interrupts| Ok(admin.groups(poll_interrupts)),
             |groups| values::groups(groups),
         )
     }
@@ -235,11 +235,7 @@ impl Admin {
     pub fn group(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                Ok(groups::describe(
-                    admin,
-                    &values::group_argument(group, "group")?,
-                    poll_interrupts,
-                ))
+                Ok(admin.group(&values::group_argument(group, "group")?, poll_interrupts))
             },
             values::group,
         )
@@ -250,7 +246,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let groups = values::names_argument(groups, "describeGroups", "groups")?;
-                Ok(groups::describe_all(admin, &groups, poll_interrupts))
+                Ok(admin.describe_groups(&groups, poll_interrupts))
             },
             |groups| values::all_groups(groups),
         )
@@ -261,7 +257,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let group = values::group_argument(group, "groupOffsets")?;
-                Ok(groups::committed(admin, &group, poll_interrupts))
+                Ok(admin.group_offsets(&group, poll_interrupts))
             },
             |commits| values::commits(commits),
         )
@@ -272,7 +268,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let group = values::group_argument(group, "subscriptions")?;
-                Ok(groups::subscriptions(admin, &group, poll_interrupts))
+                Ok(admin.subscriptions(&group, poll_interrupts))
             },
             values::subscriptions,
         )
@@ -283,7 +279,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let groups = values::names_argument(groups, "offsetsOfGroups", "groups")?;
-                Ok(groups::committed_of_all(admin, &groups, poll_interrupts))
+                Ok(admin.offsets_of_groups(&groups, poll_interrupts))
             },
             |commits| values::all_commits(commits),
         )
@@ -294,7 +290,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topic = values::topic_argument(topic, "topicConfig")?;
-                Ok(topics::config(admin, &topic, poll_interrupts))
+                Ok(admin.topic_config(&topic, poll_interrupts))
             },
             |settings| values::settings(settings),
         )
@@ -305,28 +301,28 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topics = values::names_argument(topics, "operations", "topics")?;
-                Ok(topics::authorized_operations(
-                    admin,
-                    &topics,
-                    poll_interrupts,
-                ))
+                Ok(admin.authorized_operations(&topics, poll_interrupts))
             },
             |operations| values::operations(operations),
         )
     }
 
     /// Creates a topic; false if it exists.
-    #[php(defaults(partitions = 1, replication = -1, validateOnly = false))]
     #[php(optional = partitions)]
     pub fn create_topic(
         &self,
         topic: &Zval,
-        partitions: i64,
-        replication: i64,
+        partitions: Option<&Zval>,
+        replication: Option<&Zval>,
         config: Option<&Zval>,
-        validateOnly: bool,
+        validateOnly: Option<&Zval>,
     ) -> PhpResult<bool> {
         self.run(|call| {
+            const PARTITIONS: &str = "Admin::createTopic(): Argument #2 ($partitions)";
+            const REPLICATION: &str = "Admin::createTopic(): Argument #3 ($replication)";
+            const VALIDATE: &str = "Admin::createTopic(): Argument #5 ($validateOnly)";
+            let partitions = arguments::int_or(partitions, 1, PARTITIONS)?;
+            let replication = arguments::int_or(replication, -1, REPLICATION)?;
             let replication = if replication == -1 {
                 -1
             } else {
@@ -337,20 +333,22 @@ impl Admin {
                 partitions: values::integer_argument(partitions, 1, "createTopic(): $partitions")?,
                 replication,
                 config: values::settings_argument(config)?,
-                validate_only: validateOnly,
+                validate_only: arguments::boolean(validateOnly, false, VALIDATE)?,
             };
-            let admin = self.client()?;
-            topics::create(&admin, &new, &|| call.poll_interrupts()).map_err(Call::error)
+            self.client()?
+                .create_topic(&new, &|| call.poll_interrupts())
+                .map_err(Call::error)
         })
     }
 
     /// Increases the number of partitions of a topic.
-    pub fn create_partitions(&self, topic: &Zval, total: i64) -> PhpResult<()> {
+    pub fn create_partitions(&self, topic: &Zval, total: &Zval) -> PhpResult<()> {
         self.run(|call| {
+            let total = arguments::int(total, "Admin::createPartitions(): Argument #2 ($total)")?;
             let topic = values::topic_argument(topic, "createPartitions")?;
             let total = values::integer_argument(total, 1, "createPartitions(): $total")?;
-            let admin = self.client()?;
-            topics::create_partitions(&admin, &topic, total, &|| call.poll_interrupts())
+            self.client()?
+                .create_partitions(&topic, total, &|| call.poll_interrupts())
                 .map_err(Call::error)
         })
     }
@@ -359,8 +357,9 @@ impl Admin {
     pub fn delete_topic(&self, topic: &Zval) -> PhpResult<()> {
         self.run(|call| {
             let topic = values::topic_argument(topic, "deleteTopic")?;
-            let admin = self.client()?;
-            topics::delete(&admin, &topic, &|| call.poll_interrupts()).map_err(Call::error)
+            self.client()?
+                .delete_topic(&topic, &|| call.poll_interrupts())
+                .map_err(Call::error)
         })
     }
 
@@ -369,7 +368,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topic = values::topic_argument(topic, "offsets")?;
-                Ok(offsets::of_topic(admin, &topic, poll_interrupts))
+                Ok(admin.offsets(&topic, poll_interrupts))
             },
             |offset_ranges| values::offset_ranges(offset_ranges),
         )
@@ -380,7 +379,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topics = values::names_argument(topics, "offsetsOfTopics", "topics")?;
-                Ok(offsets::of_topics(admin, &topics, poll_interrupts))
+                Ok(admin.offsets_of(&topics, poll_interrupts))
             },
             |topics| values::all_offset_ranges(topics),
         )
@@ -392,7 +391,7 @@ impl Admin {
             |admin, poll_interrupts| {
                 let topic = values::topic_argument(topic, "offsetsAt")?;
                 let ms = consume::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
-                Ok(offsets::at_time(admin, &topic, ms, poll_interrupts))
+                Ok(admin.offsets_at(&topic, ms, poll_interrupts))
             },
             |found| values::by_partition(found.iter().copied()),
         )
@@ -426,8 +425,8 @@ impl Admin {
             let place = "Admin::deleteRecords(): Argument #2 ($before)";
             arguments::array(before, place)?;
             let before = values::offsets_argument(Some(before), place)?;
-            let admin = self.client()?;
-            offsets::delete_records(&admin, &topic, &before, &|| call.poll_interrupts())
+            self.client()?
+                .delete_records(&topic, &before, &|| call.poll_interrupts())
                 .map_err(Call::error)
         })
     }

@@ -1,17 +1,14 @@
 //! The methods of `Toporia\Realtime\Broker` as PHP calls them: each reads its arguments and calls the module that does
 //! the work.
 
-use std::time::Duration;
-
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendClassObject, Zval};
 
 use super::{style, Broker};
 use crate::dispatch::{self, Style};
 use crate::error::Error;
-use crate::php::arguments::{self, finish, fluent, CallError};
+use crate::php::arguments::{self, finish, fluent};
 use crate::php::callback::Hooks;
-use crate::php::message::Message;
 use crate::php::{
     binary, configuration, consume, fakes, int, json, logging, metrics, poll, publish, retry,
     shutdown, state, zend,
@@ -45,10 +42,6 @@ pub const METHODS: &[&str] = &[
     "close",
 ];
 
-fn milliseconds(value: i64) -> Duration {
-    Duration::from_millis(u64::try_from(value).unwrap_or(0))
-}
-
 #[php_impl]
 impl Broker {
     /// Reads the configuration; connects nothing yet.
@@ -65,15 +58,16 @@ impl Broker {
     pub fn publish(
         &self,
         channel: &Zval,
-        message: &Message,
+        message: &Zval,
         key: Option<&Zval>,
         headers: Option<&Zval>,
     ) -> PhpResult<Zval> {
+        let inner = arguments::message(message, "Broker::publish(): Argument #2 ($message)")?;
         if let Some(publisher) = fakes::publisher() {
             return fakes::call(
                 &publisher,
                 "publish",
-                &[Some(channel), Some(&message.to_object()), key, headers],
+                &[Some(channel), Some(message), key, headers],
             );
         }
         let send = || {
@@ -86,7 +80,7 @@ impl Broker {
             publish::publish(
                 &self.sender()?,
                 &channel,
-                &message.inner,
+                &inner.inner,
                 key.as_deref(),
                 headers,
             )
@@ -97,41 +91,37 @@ impl Broker {
     }
 
     /// True while a callback is handling a message with the same channel, event and data.
-    pub fn repeats(&self, channel: &Zval, message: &Message) -> PhpResult<bool> {
+    pub fn repeats(&self, channel: &Zval, message: &Zval) -> PhpResult<bool> {
+        let inner = arguments::message(message, "Broker::repeats(): Argument #2 ($message)")?;
         if let Some(fake) = fakes::fake() {
-            return fakes::call(
-                &fake,
-                "repeats",
-                &[Some(channel), Some(&message.to_object())],
-            )
-            .map(|result| result.is_true());
+            return fakes::call(&fake, "repeats", &[Some(channel), Some(message)])
+                .map(|result| result.is_true());
         }
         let repeats = || {
             let channel = arguments::channel(channel, "Broker::repeats(): Argument #1 ($channel)")?;
             Ok(crate::publish::repeats_message(
                 &self.config,
                 &channel,
-                &message.inner,
+                &inner.inner,
             ))
         };
         finish(repeats())
     }
 
     /// Sends many messages and waits for their acknowledgement.
-    #[php(defaults(flushTimeoutMs = 10000))]
-    pub fn publish_batch(&self, messages: &Zval, flushTimeoutMs: i64) -> PhpResult<Zval> {
+    #[php(optional = flushTimeoutMs)]
+    pub fn publish_batch(&self, messages: &Zval, flushTimeoutMs: Option<&Zval>) -> PhpResult<Zval> {
+        let place = "Broker::publishBatch(): Argument #2 ($flushTimeoutMs)";
+        let timeout = arguments::int_or(flushTimeoutMs, 10_000, place)?;
         if let Some(publisher) = fakes::publisher() {
             return fakes::call(
                 &publisher,
                 "publishBatch",
-                &[Some(messages), Some(&int(flushTimeoutMs))],
+                &[Some(messages), Some(&int(timeout))],
             );
         }
-        finish(publish::publish_batch(
-            self,
-            messages,
-            milliseconds(flushTimeoutMs),
-        ))
+        let timeout = arguments::milliseconds(timeout, place)?;
+        finish(publish::publish_batch(self, messages, timeout))
     }
 
     /// Sends a record to a raw topic.
@@ -142,8 +132,10 @@ impl Broker {
         value: &Zval,
         key: Option<&Zval>,
         headers: Option<&Zval>,
-        partition: Option<i64>,
+        partition: Option<&Zval>,
     ) -> PhpResult<Zval> {
+        let partition =
+            arguments::optional_int(partition, "Broker::send(): Argument #5 ($partition)")?;
         if let Some(publisher) = fakes::publisher() {
             let partition = partition.map(int);
             return fakes::call(
@@ -255,49 +247,37 @@ impl Broker {
     }
 
     /// Passes records to the callbacks until a limit is reached or it is asked to stop.
-    #[php(defaults(
-        timeoutMs = 1000,
-        batchSize = 100,
-        maxMessages = 0,
-        stopWhenEmpty = false
-    ))]
+    #[php(optional = timeoutMs)]
     pub fn consume(
         self_: &ZendClassObject<Self>,
-        timeoutMs: i64,
-        batchSize: i64,
-        maxMessages: i64,
-        stopWhenEmpty: bool,
+        timeoutMs: Option<&Zval>,
+        batchSize: Option<&Zval>,
+        maxMessages: Option<&Zval>,
+        stopWhenEmpty: Option<&Zval>,
     ) -> PhpResult<i64> {
+        const TIMEOUT: &str = "Broker::consume(): Argument #1 ($timeoutMs)";
+        const BATCH: &str = "Broker::consume(): Argument #2 ($batchSize)";
+        const MOST: &str = "Broker::consume(): Argument #3 ($maxMessages)";
+        const EMPTY: &str = "Broker::consume(): Argument #4 ($stopWhenEmpty)";
+        let timeout = arguments::int_or(timeoutMs, 1000, TIMEOUT)?;
+        let batch = arguments::int_or(batchSize, 100, BATCH)?;
+        let most = arguments::int_or(maxMessages, 0, MOST)?;
+        let when_empty = arguments::boolean(stopWhenEmpty, false, EMPTY)?;
         if let Some(fake) = fakes::consumer() {
             let mut empty = Zval::new();
-            empty.set_bool(stopWhenEmpty);
-            let numbers = [timeoutMs, batchSize, maxMessages].map(int);
+            empty.set_bool(when_empty);
+            let numbers = [timeout, batch, most].map(int);
             let [timeout, batch, most] = &numbers;
             let args = [Some(timeout), Some(batch), Some(most), Some(&empty)];
             return fakes::run(&fake, "consume", &args).map(|handled| handled.long().unwrap_or(0));
         }
-        let limits = || {
-            let number = |value: i64, least: i64, name: &str| {
-                if value < least {
-                    return Err(Error::configuration(format!(
-                        "Broker::consume(): ${name} must be {least} or more, {value} given."
-                    )));
-                }
-                Ok(u64::try_from(value).unwrap_or(0))
-            };
-            Ok::<_, Error>(Limits {
-                wait: Duration::from_millis(number(timeoutMs, 0, "timeoutMs")?),
-                batch: usize::try_from(number(batchSize, 1, "batchSize")?).unwrap_or(usize::MAX),
-                max_messages: number(maxMessages, 0, "maxMessages")?,
-                when_empty: stopWhenEmpty,
-            })
+        let limits = Limits {
+            wait: arguments::milliseconds(timeout, TIMEOUT)?,
+            batch: usize::try_from(arguments::at_least(batch, 1, BATCH)?).unwrap_or(usize::MAX),
+            max_messages: arguments::at_least(most, 0, MOST)?,
+            when_empty,
         };
-        let this = zend::this();
-        finish(
-            limits()
-                .map_err(CallError::from)
-                .and_then(|limits| consume::run(self_, &this, limits)),
-        )
+        finish(consume::run(self_, &zend::this(), limits))
     }
 
     /// Asks consume() to return after the current record.
@@ -330,21 +310,20 @@ impl Broker {
     }
 
     /// Calls back at an interval from within consume(), also while no records arrive.
-    #[php(defaults(everyMs = 1000))]
+    #[php(optional = everyMs)]
     pub fn on_tick(
         self_: &ZendClassObject<Self>,
         callback: &Zval,
-        everyMs: i64,
+        everyMs: Option<&Zval>,
     ) -> PhpResult<Zval> {
+        let place = "Broker::onTick(): Argument #2 ($everyMs)";
+        let every = arguments::at_least(arguments::int_or(everyMs, 1000, place)?, 0, place)?;
         Hooks::set(
             &self_.hooks.tick,
             callback,
             "Broker::onTick(): Argument #1 ($callback)",
         )?;
-        self_
-            .hooks
-            .every_ms
-            .set(u64::try_from(everyMs).unwrap_or(0));
+        self_.hooks.every_ms.set(every);
         Ok(zend::this())
     }
 
@@ -368,7 +347,7 @@ impl Broker {
     pub fn pause(
         self_: &ZendClassObject<Self>,
         topic: Option<&Zval>,
-        partition: Option<i64>,
+        partition: Option<&Zval>,
     ) -> PhpResult<Zval> {
         fluent(consume::set_paused(self_, topic, partition, true, "pause"))
     }
@@ -378,7 +357,7 @@ impl Broker {
     pub fn resume(
         self_: &ZendClassObject<Self>,
         topic: Option<&Zval>,
-        partition: Option<i64>,
+        partition: Option<&Zval>,
     ) -> PhpResult<Zval> {
         fluent(consume::set_paused(
             self_, topic, partition, false, "resume",
@@ -389,41 +368,45 @@ impl Broker {
     pub fn seek(
         self_: &ZendClassObject<Self>,
         topic: &Zval,
-        partition: i64,
+        partition: &Zval,
         position: &Zval,
     ) -> PhpResult<Zval> {
         fluent(consume::seek(self_, topic, partition, position))
     }
 
     /// The next message, or null if none arrives within timeoutMs.
-    #[php(defaults(timeoutMs = 1000))]
-    pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: i64) -> PhpResult<Zval> {
+    #[php(optional = timeoutMs)]
+    pub fn poll(self_: &ZendClassObject<Self>, timeoutMs: Option<&Zval>) -> PhpResult<Zval> {
+        let place = "Broker::poll(): Argument #1 ($timeoutMs)";
+        let timeout = arguments::int_or(timeoutMs, 1000, place)?;
         if let Some(fake) = fakes::consumer() {
-            return fakes::run(&fake, "poll", &[Some(&int(timeoutMs))]);
+            return fakes::run(&fake, "poll", &[Some(&int(timeout))]);
         }
-        let this = zend::this();
-        finish(poll::poll(self_, &this, milliseconds(timeoutMs))).map(Option::unwrap_or_default)
+        let timeout = arguments::milliseconds(timeout, place)?;
+        finish(poll::poll(self_, &zend::this(), timeout)).map(Option::unwrap_or_default)
     }
 
     /// Acknowledges a message: its offset is committed once all messages before it are acknowledged too.
-    pub fn ack(self_: &ZendClassObject<Self>, message: &Message) -> PhpResult<()> {
+    pub fn ack(self_: &ZendClassObject<Self>, message: &Zval) -> PhpResult<()> {
+        let received = arguments::message(message, "Broker::ack(): Argument #1 ($message)")?;
         if let Some(fake) = fakes::consumer() {
-            return fakes::call(&fake, "ack", &[Some(&message.to_object())]).map(drop);
+            return fakes::call(&fake, "ack", &[Some(message)]).map(drop);
         }
-        finish(poll::ack(self_, &zend::this(), message))
+        finish(poll::ack(self_, &zend::this(), received))
     }
 
     /// Rejects a message: it is delivered again after a delay, or dead-lettered.
     #[php(optional = why)]
     pub fn nack(
         self_: &ZendClassObject<Self>,
-        message: &Message,
+        message: &Zval,
         why: Option<&Zval>,
     ) -> PhpResult<()> {
+        let received = arguments::message(message, "Broker::nack(): Argument #1 ($message)")?;
         if let Some(fake) = fakes::consumer() {
-            return fakes::call(&fake, "nack", &[Some(&message.to_object()), why]).map(drop);
+            return fakes::call(&fake, "nack", &[Some(message), why]).map(drop);
         }
-        finish(poll::nack(self_, &zend::this(), message, why))
+        finish(poll::nack(self_, &zend::this(), received, why))
     }
 
     /// Counters and state of this broker's consumer.

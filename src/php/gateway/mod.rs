@@ -187,9 +187,10 @@ impl Gateway {
     }
 
     /// Asks the clients to reconnect elsewhere, within `$drainMs` ms, and stops.
-    #[php(defaults(drainMs = 5000))]
     #[php(optional = drainMs)]
-    pub fn stop(&self, drainMs: i64) -> PhpResult<()> {
+    pub fn stop(&self, drainMs: Option<&Zval>) -> PhpResult<()> {
+        let place = "Gateway::stop(): Argument #1 ($drainMs)";
+        let drainMs = arguments::int_or(drainMs, 5000, place)?;
         let drain = u64::try_from(drainMs)
             .ok()
             .filter(|_| drainMs <= MAX_DRAIN_MS);
@@ -206,10 +207,12 @@ impl Gateway {
     }
 
     /// Waits up to `$timeoutMs` ms for a stop signal; true if there was one or the gateway does not run.
-    #[php(defaults(timeoutMs = 1000))]
     #[php(optional = timeoutMs)]
-    pub fn wait(&self, timeoutMs: i64) -> PhpResult<bool> {
-        let until = Instant::now() + Duration::from_millis(u64::try_from(timeoutMs).unwrap_or(0));
+    pub fn wait(&self, timeoutMs: Option<&Zval>) -> PhpResult<bool> {
+        let place = "Gateway::wait(): Argument #1 ($timeoutMs)";
+        let timeout = arguments::int_or(timeoutMs, 1000, place)?;
+        let timeout = arguments::milliseconds(timeout, place)?;
+        let until = Instant::now() + timeout;
         if self.handlers.borrow().is_none() && self.current()?.is_some() {
             if !signals::SignalHandlers::any_installed() {
                 crate::runtime::clock::clear_signal();

@@ -9,9 +9,6 @@
  *     produce   the first Produce request with FIRST, until the one with SECOND is sent
  *     response  nothing: the broker receives that request, but the client never its response
  *     commit    the first EndTxn request, until FIRST is stored
- *     open      the first AddPartitionsToTxn and Produce requests of FIRST, until the client has ended
- *     outcome   nothing: the broker receives the first EndTxn request, but the client never a response to one, until
- *               another client initializes the transactional.id
  *
  * Until the late request was received, the client's connection is closed whenever it sends FIRST again. Prints the
  * port, `lost` and `late`.
@@ -20,8 +17,6 @@
 declare(strict_types=1);
 
 const PRODUCE = 0;
-const INIT_PRODUCER_ID = 22;
-const ADD_PARTITIONS = 24;
 const END_TXN = 26;
 const FIRST = 'of an aborted transaction';
 const SECOND = 'of the next transaction';
@@ -74,8 +69,8 @@ echo "port $own\n";
 $address = [$host . pack('N', (int) $port), $host . pack('N', $own)];
 /** @var array<int, array{resource, resource, string, string}> client, broker, and what was read of a frame of each */
 $connections = [];
-/** @var list<array{resource, string}> the lost connections to the broker, and their requests */
-$held = [];
+/** @var array{resource, string}|null the lost connection to the broker, and its request */
+$held = null;
 $lost = false;
 
 $close = static function (int $id) use (&$connections): void {
@@ -83,13 +78,11 @@ $close = static function (int $id) use (&$connections): void {
     unset($connections[$id]);
 };
 $release = static function () use (&$held): void {
-    foreach ($held as $lost) {
-        exchange(...$lost);
-    }
-    if ($held !== []) {
+    if ($held !== null) {
+        exchange(...$held);
+        $held = null;
         echo "late\n";
     }
-    $held = [];
 };
 $forward = static function (
     int $id,
@@ -98,7 +91,7 @@ $forward = static function (
     &$connections,
     &$held,
     &$lost,
-    &$late,
+    $late,
     $close,
     $release
 ): void {
@@ -108,26 +101,12 @@ $forward = static function (
         FIRST => $key === PRODUCE && str_contains($request, FIRST),
         SECOND => $key === PRODUCE && str_contains($request, SECOND),
     ];
-    if ($late === 'outcome') {
-        $late = $key === INIT_PRODUCER_ID && $lost ? '' : $late;
-        if ($late !== '' && $key === END_TXN) {
-            if (!$lost) {
-                exchange($upstream, $request);
-                $lost = true;
-            }
-            $close($id);
-        } else {
-            send($upstream, $request);
-        }
-    } elseif ($late === 'open' && $key === ADD_PARTITIONS && $held === []) {
-        $held[] = [$upstream, $request];
-        $close($id);
-    } elseif (!$lost && ($late === 'commit' ? $key === END_TXN : $is[FIRST])) {
+    if (!$lost && ($late === 'commit' ? $key === END_TXN : $is[FIRST])) {
         $lost = true;
         if ($late === 'response') {
             exchange($upstream, $request);
         } else {
-            $held[] = [$upstream, $request];
+            $held = [$upstream, $request];
         }
         $close($id);
         echo "lost\n";
@@ -147,9 +126,6 @@ $forward = static function (
 };
 
 while (true) {
-    if ($late === 'open' && $lost && $connections === []) {
-        $release();
-    }
     $read = [$server];
     foreach ($connections as [$client, $upstream]) {
         array_push($read, $client, $upstream);

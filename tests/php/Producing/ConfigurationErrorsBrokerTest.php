@@ -58,6 +58,7 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
             'a port that is none' => [['brokers' => 'kafka:99999'], "'host:port'", "'kafka:99999'"],
             'a prefix that no topic may have' => [['topic_prefix' => 'a/b'], "'topic_prefix'", "'/' at position 2"],
             'a word that is not among them' => [['produce' => 'soon'], "'async'", "'sync'", "it is 'soon'"],
+            'brokers with a protocol of URLs' => [['brokers' => 'a:1,kafka://b:2'], "'host:port'", "it is 'kafka://b:2'"],
             'another strategy' => [['topic_strategy' => 'x'], "'one-per-channel'", "'grouped'", "it is 'x'"],
             'acks of 2' => [['acks' => 2], "'all'", 'it is 2'],
             'a spool that is a number' => [['spool' => 5], 'a directory', 'it is 5'],
@@ -149,12 +150,22 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
     {
         return [
             'unknown' => [['lnger.ms' => 5], '"lnger.ms"', '"linger.ms"?'],
-            'a word for a number' => [['linger.ms' => 'soon'], '"linger.ms"', 'Invalid value'],
+            'a word for a number' => [['linger.ms' => 'soon'], '"linger.ms"', 'to "soon"', 'Invalid value'],
+            'a number out of range' => [['linger.ms' => -1], 'to "-1"', 'outside allowed range 0..900000.'],
             'a number with a unit' => [['linger.ms' => '2000K'], '"linger.ms"', 'without a unit'],
             'a number with a word' => [['message.timeout.ms' => '30 seconds'], '"message.timeout.ms"', 'read as 30'],
             'a number with an exponent' => [['queue.buffering.max.kbytes' => '1e6'], 'read as 1'],
             'another codec' => [['compression.type' => 'brotli'], '"compression.type"', '"brotli"'],
         ];
+    }
+
+    public function testAFileThatCannotBeReadIsNamed(): void
+    {
+        $broker = $this->broker(['security' => ['protocol' => 'ssl', 'ca' => '/no/ca.pem']]);
+        self::assertStringContainsString(
+            'ssl.ca.location is "/no/ca.pem", which cannot be read',
+            self::thrown(ConfigurationException::class, static fn () => $broker->publish('c', Message::event('c', 'e')))
+        );
     }
 
     public function testSettingsInTheNotationOfGuidesAndOtherClients(): void

@@ -13,6 +13,7 @@ use Throwable;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\DeliveryException;
+use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
 use Toporia\Realtime\Message;
@@ -92,7 +93,10 @@ final class PublishBatchBrokerTest extends ProducingTestCase
         return [
             'no entry' => ['user.1', Throwable::class],
             'another object' => [(object) [], Throwable::class],
-            'no event' => [['user.1'], Throwable::class],
+            'no event' => [['user.1'], ConfigurationException::class],
+            'an unknown key' => [['channel' => 'user.1', 'event' => 'e', 'header' => []], ConfigurationException::class],
+            'a sixth value' => [['user.1', 'e', 1, null, [], 'x'], ConfigurationException::class],
+            'a channel twice' => [['user.1', 'e', 'channel' => 'user.2'], ConfigurationException::class],
             'no channel' => [Message::event(null, 'e'), InvalidChannelException::class],
             'a bad channel' => [['', 'e'], InvalidChannelException::class],
             'bad data' => [['user.1', 'e', NAN], EncodingException::class],

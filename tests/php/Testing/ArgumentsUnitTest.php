@@ -14,6 +14,7 @@ use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\TestCase;
 use ReflectionClass;
 use Throwable;
+use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\EncodingException;
 use Toporia\Realtime\Exception\InvalidChannelException;
@@ -105,6 +106,7 @@ final class ArgumentsUnitTest extends TestCase
     public static function callsRefusedByTheFake(): iterable
     {
         $sent = static fn (mixed ...$args) => static fn (RealtimeFake $fake) => $fake->send(...$args);
+        $batch = static fn (mixed ...$args) => static fn (RealtimeFake $fake) => $fake->publishBatch(...$args);
         $consume = static fn (int ...$args) => static fn (RealtimeFake $fake) =>
             $fake->subscribe('a', static fn () => null)->consume(...$args);
 
@@ -114,6 +116,14 @@ final class ArgumentsUnitTest extends TestCase
         yield 'a long topic' => [InvalidChannelException::class, $sent(str_repeat('t', 250), 'x')];
         yield 'a negative partition' => [ConfigurationException::class, $sent('t', 'x', null, [], -1)];
         yield 'a negative timeout' => [ConfigurationException::class, $consume(-1)];
+        yield 'a negative timeout of poll()' => [
+            ConfigurationException::class,
+            static fn (RealtimeFake $fake) => $fake->subscribe('a')->poll(-1),
+        ];
+        yield 'a negative timeout of flush()' => [ConfigurationException::class, static fn () => Realtime::flush(-1)];
+        yield 'a negative timeout of a batch' => [ConfigurationException::class, $batch([['a', 'e']], -1)];
+        yield 'an unknown key in a batch' => [BatchException::class, $batch([['channel' => 'a', 'evnt' => 'e']])];
+        yield 'a sixth value in a batch' => [BatchException::class, $batch([['a', 'e', 1, null, [], 'x']])];
         yield 'an empty batch' => [ConfigurationException::class, $consume(10, 0)];
         yield 'a negative number of messages' => [ConfigurationException::class, $consume(10, 1, -1)];
     }

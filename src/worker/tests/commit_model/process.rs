@@ -39,9 +39,7 @@ pub(super) struct Process<'w> {
     pub(super) responses: RefCell<Vec<(usize, Vec<CommitOffset>)>>,
     /// Messages that the callbacks sent: not acknowledged yet, or in the open transaction.
     pub(super) sent: RefCell<Vec<(i32, i64)>>,
-    /// The last commit had no response: whether it was executed.
-    pub(super) unsure: Cell<Option<bool>>,
-    pub(super) late_outcome: Cell<Option<bool>>,
+    pub(super) is_unsure: Cell<bool>,
     pub(super) fetches: Cell<u32>,
     pub(super) ids: Cell<u64>,
     pub(super) stop: StopSignal,
@@ -58,8 +56,7 @@ impl<'w> Process<'w> {
             paused: RefCell::default(),
             responses: RefCell::default(),
             sent: RefCell::default(),
-            unsure: Cell::default(),
-            late_outcome: Cell::default(),
+            is_unsure: Cell::new(false),
             fetches: Cell::new(0),
             ids: Cell::new(1),
             stop: StopSignal::default(),

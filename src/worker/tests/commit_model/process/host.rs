@@ -68,27 +68,21 @@ impl Handler<(u64, Rc<Vec<u8>>)> for Process<'_> {
 
 impl Transactions for Process<'_> {
     fn prepare(&self) -> Result<bool> {
-        if let Some(is_executed) = self.unsure.take() {
-            self.late_outcome.set(Some(is_executed));
-            // The consumer stays a member of the group, and polls for that.
-            if self.world.choose(2) == 1 {
-                self.fetch(Duration::ZERO, 1);
-            }
+        if self.is_unsure.replace(false) {
             let committed = self.world.committed.borrow().clone();
             let mut places = Vec::new();
             for partition in 0..3 {
-                let offset = committed.get(&partition).map_or(-1, |(offset, _)| *offset);
-                let records = &mut self.records.borrow_mut();
-                let offset = records.restart_at(TOPIC, partition, offset);
-                places.extend(offset.map(|offset| (TOPIC.to_owned(), partition, offset)));
+                if let Some(found) = self.records.borrow_mut().assigned.find(TOPIC, partition) {
+                    if let Some((offset, _)) = committed.get(&partition) {
+                        found.restart_at(*offset);
+                    }
+                    let offset = found.restart_offset();
+                    places.extend(offset.map(|offset| (TOPIC.to_owned(), partition, offset)));
+                }
             }
             self.seek_back(places);
         }
         Ok(true)
-    }
-
-    fn take_late_outcome(&self) -> Option<bool> {
-        self.late_outcome.take()
     }
 
     fn begin(&self) -> Result<bool> {
@@ -116,8 +110,8 @@ impl Transactions for Process<'_> {
         if fault == 4 {
             // Without a response the client is replaced: nothing of the transaction is in Kafka.
             self.rewind();
-            self.unsure.set(Some(false));
-            return Ok(TransactionOutcome::Unknown(lost()));
+            self.is_unsure.set(true);
+            return Ok(TransactionOutcome::Aborted(lost()));
         }
         let offsets = self.records.borrow().assigned.committable();
         for record in self.sent.take() {
@@ -127,8 +121,8 @@ impl Transactions for Process<'_> {
         if fault == 5 {
             // The same, where Kafka has committed it.
             self.rewind();
-            self.unsure.set(Some(true));
-            return Ok(TransactionOutcome::Unknown(lost()));
+            self.is_unsure.set(true);
+            return Ok(TransactionOutcome::Aborted(lost()));
         }
         let number = self.records.borrow_mut().assigned.next_commit();
         for commit in offsets {
