@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::gateway::broadcast::{hash_of, Broadcast, HashTable};
+use crate::gateway::broadcast::{hash_of, Broadcast};
 use crate::gateway::feed::TopicNumber;
 use crate::runtime::clock::coarse_ms;
 
@@ -35,7 +35,7 @@ struct Entry {
     timestamp_ms: i64,
     /// Hash of the channel.
     hash: u64,
-    /// Number of the channel's previous entry; below the first number if there is none.
+    /// Number of the previous entry of its chain; below the first number if there is none.
     previous: u64,
     /// `None` if its partition was restarted.
     broadcast: Option<Arc<Broadcast>>,
@@ -51,7 +51,7 @@ struct CompleteRange {
     end_offset: i64,
 }
 
-/// The entries in the order of their arrival, numbered from 1. Those of one channel are linked backwards.
+/// The entries in the order of their arrival, numbered from 1. Those of one chain are linked backwards.
 #[derive(Default)]
 struct BufferedEntries {
     bytes: usize,
@@ -60,8 +60,9 @@ struct BufferedEntries {
     entries: VecDeque<Entry>,
     /// Entries that were removed from the front: the first one has the next number.
     removed: u64,
-    /// Number of the last entry, by the hash of its channel.
-    last: HashTable<u64>,
+    /// Number of the last entry of each chain. An entry belongs to the chain that the hash of its channel selects; there
+    /// are more chains than entries, so few channels share one. Its length is a power of two.
+    chains: Vec<u64>,
     complete: HashMap<PartitionKey, CompleteRange>,
 }
 
@@ -134,7 +135,7 @@ impl ReplayBuffer {
         inner.count += 1;
         let hash = broadcast.hash();
         let number = inner.removed + inner.entries.len() as u64 + 1;
-        let previous = inner.last.insert(hash, number).unwrap_or(0);
+        let previous = inner.link(hash, number);
         inner.entries.push_back(Entry {
             received_ms,
             timestamp_ms,
@@ -205,9 +206,39 @@ impl ReplayBuffer {
 }
 
 impl BufferedEntries {
-    /// The entries of a channel, from the newest to the oldest, and those of another one with the same hash.
+    /// Index of the chain of channels with this hash.
+    fn chain(&self, hash: u64) -> usize {
+        usize::try_from(hash).unwrap_or(usize::MAX) & self.chains.len().wrapping_sub(1)
+    }
+
+    /// Makes an entry the last one of its chain. Returns the number of the previous one.
+    fn link(&mut self, hash: u64, number: u64) -> u64 {
+        if self.entries.len() >= self.chains.len() {
+            self.add_chains();
+        }
+        let chain = self.chain(hash);
+        std::mem::replace(&mut self.chains[chain], number)
+    }
+
+    #[cold]
+    fn add_chains(&mut self) {
+        self.chains.clear();
+        self.chains
+            .resize((self.entries.len() * 2).next_power_of_two().max(64), 0);
+        let mut entries = std::mem::take(&mut self.entries);
+        for (entry, number) in entries.iter_mut().zip(self.removed + 1..) {
+            entry.previous = self.link(entry.hash, number);
+        }
+        self.entries = entries;
+    }
+
+    /// The entries of a channel, from the newest to the oldest, and those of others in the same chain.
     fn of_channel(&self, channel: &str) -> impl Iterator<Item = &Entry> {
-        let mut number = self.last.get(&hash_of(channel)).copied().unwrap_or(0);
+        let mut number = self
+            .chains
+            .get(self.chain(hash_of(channel)))
+            .copied()
+            .unwrap_or(0);
         std::iter::from_fn(move || {
             let place = usize::try_from(number.checked_sub(self.removed + 1)?).ok()?;
             let entry = self.entries.get(place)?;
@@ -222,9 +253,6 @@ impl BufferedEntries {
             return;
         };
         self.removed += 1;
-        if self.last.get(&entry.hash) == Some(&self.removed) {
-            self.last.remove(&entry.hash);
-        }
         let Some(broadcast) = entry.broadcast else {
             return;
         };
@@ -249,6 +277,45 @@ impl BufferedEntries {
                 self.bytes = self.bytes.saturating_sub(size(&broadcast));
                 self.count -= 1;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::broadcast::At;
+
+    #[test]
+    fn each_of_many_channels_finds_its_own_events_while_others_come_and_old_ones_go() {
+        const EVENTS: i64 = 30_000;
+        const CHANNELS: i64 = 7_000;
+        let key = (0, 0);
+        let buffer = ReplayBuffer::new(Duration::from_secs(120), 20_000 * ENTRY_OVERHEAD);
+        buffer.start_partition(key, 0, 0);
+        for offset in 0..EVENTS {
+            let channel = (offset % CHANNELS).to_string();
+            let mut broadcast = Broadcast::new(&channel, "e", "1", "1");
+            broadcast.at = Some(At {
+                topic: 0,
+                partition: 0,
+                offset,
+            });
+            buffer.push(&Arc::new(broadcast), offset);
+        }
+        let (count, bytes) = buffer.size();
+        assert!(bytes <= 20_000 * ENTRY_OVERHEAD);
+        let first = EVENTS - i64::try_from(count).unwrap();
+        assert!(first > CHANNELS);
+        for channel in 0..CHANNELS {
+            let wanted = [(key, ReplayFrom::Offset(first))];
+            let found = buffer.find(&[channel.to_string()], &wanted);
+            let offsets: Vec<i64> = found.events.iter().map(|(time, _)| *time).collect();
+            let expected: Vec<i64> = (first..EVENTS)
+                .filter(|offset| offset % CHANNELS == channel)
+                .collect();
+            assert_eq!(offsets, expected);
+            assert!(found.missing.is_empty());
         }
     }
 }
