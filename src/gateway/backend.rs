@@ -26,6 +26,8 @@ pub struct ApiEvent {
     pub event: String,
     /// The JSON in the caller's data string; a JSON string if it contains no JSON.
     pub data: Box<RawValue>,
+    /// True if it contains no JSON.
+    pub is_text: bool,
     /// The socket to leave out.
     pub except: Option<SocketId>,
 }

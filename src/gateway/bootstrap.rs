@@ -1,21 +1,29 @@
-//! Creates a gateway's Kafka side: feed, cluster and recovery of one hub.
+//! Creates what a hub is attached to: the Kafka side of a gateway (feed, cluster and recovery), or none in tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
 
-use super::backend::{Cluster, History, NoHistory};
+use super::backend::{
+    AdminRequest, AdminResponse, ApiEvent, BoxFuture, Cluster, History, NoHistory,
+};
 use super::broadcast::Broadcast;
 use super::cluster::KafkaCluster;
 use super::feed::positions::{PartitionState, Positions};
 use super::feed::{Feed, FeedSink, RawControlRecord};
 use super::hub::{Channels, Delivery, Hub};
 use super::limits::TokenBucket;
+use super::protocol::incoming::Member;
+use super::protocol::SocketId;
 use super::replay::replay_buffer::ReplayBuffer;
 use super::replay::Recovery;
+use super::{Backends, Gateway};
+use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::unix_ms;
 
 /// Maximum wait for the replay buffer before the port is opened.
@@ -206,5 +214,76 @@ impl BacklogPacer {
         if age >= BACKLOG_AGE_MS && self.pauses.lock().take(Instant::now()) {
             std::thread::sleep(PAUSE);
         }
+    }
+}
+
+/// For tests and benchmarks: starts a gateway without Kafka. Its events come from [`Gateway::broadcast_locally`] and its HTTP API only.
+///
+/// # Errors
+/// As [`Gateway::start_with`].
+pub fn single_node(settings: Settings) -> Result<Gateway> {
+    Gateway::start_with(settings, |hub, _| {
+        Ok(Backends {
+            cluster: Arc::new(SingleNode::new(hub)),
+            history: Arc::new(NoHistory),
+            stop: None,
+        })
+    })
+}
+
+/// A gateway without others.
+pub struct SingleNode {
+    hub: Weak<Hub>,
+    ready: watch::Sender<bool>,
+}
+
+impl SingleNode {
+    /// Creates it for the sockets of `hub`.
+    #[must_use]
+    pub fn new(hub: &Arc<Hub>) -> Self {
+        Self {
+            hub: Arc::downgrade(hub),
+            ready: watch::Sender::new(true),
+        }
+    }
+}
+
+impl Cluster for SingleNode {
+    fn joined(&self, _: &str, _: SocketId, _: &Member) {}
+    fn left(&self, _: &str, _: SocketId) {}
+    fn occupied(&self, _: &str, _: usize) {}
+    fn client_event(&self, _: &str, _: &str, _: &RawValue, _: Option<&str>) {}
+
+    fn presence_ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    fn publish(&self, events: Vec<ApiEvent>) -> BoxFuture<Result<()>> {
+        let hub = self.hub.upgrade();
+        Box::pin(async move {
+            let hub = hub.ok_or_else(|| Error::connection("the gateway has stopped"))?;
+            for event in events {
+                let id = crate::ids::new_id();
+                let data = event.data.get();
+                let mut broadcast = Broadcast::new(&event.channel, &event.event, &id, data);
+                broadcast.except = event.except;
+                broadcast.exact = true;
+                broadcast.is_text = event.is_text;
+                hub.channels().deliver(&Arc::new(broadcast));
+            }
+            Ok(())
+        })
+    }
+
+    fn send_admin_request(&self, request: AdminRequest) -> BoxFuture<AdminResponse> {
+        let response = match self.hub.upgrade() {
+            Some(hub) => hub.handle_admin_request(&request),
+            None => AdminResponse::default(),
+        };
+        Box::pin(async move { response })
+    }
+
+    fn ready(&self) -> std::result::Result<(), String> {
+        Ok(())
     }
 }

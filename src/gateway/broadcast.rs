@@ -26,8 +26,9 @@ pub type HashTable<V> = HashMap<u64, V, BuildHasherDefault<KeyIsHash>>;
 
 /// Record header of HTTP API events: the channel is the exact name of a socket channel.
 pub const EXACT: &str = "x-realtime-exact";
+/// Record header of HTTP API events whose data is no JSON: clients receive the text in the JSON string.
+pub const TEXT: &str = "x-realtime-text";
 
-/// Position of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct At {
     pub topic: TopicNumber,
@@ -50,6 +51,8 @@ pub struct Broadcast {
     pub public: bool,
     /// The channel is the exact name of a socket channel (HTTP API) and reaches only itself.
     pub exact: bool,
+    /// The data is a JSON string that clients receive as it is, instead of in a JSON string.
+    pub is_text: bool,
     /// Position in Kafka; `None` for a broadcast of the process itself.
     pub at: Option<At>,
 }
@@ -73,6 +76,7 @@ impl Broadcast {
             except: None,
             public: false,
             exact: false,
+            is_text: false,
             at: None,
         }
     }
@@ -81,19 +85,16 @@ impl Broadcast {
         &self.text[from as usize..to as usize]
     }
 
-    /// Channel of the envelope.
     #[must_use]
     pub fn channel(&self) -> &str {
         self.part(0, self.ends[0])
     }
 
-    /// Name of the event.
     #[must_use]
     pub fn event(&self) -> &str {
         self.part(self.ends[0], self.ends[1])
     }
 
-    /// Id of the envelope.
     #[must_use]
     pub fn id(&self) -> &str {
         self.part(self.ends[1], self.ends[2])
@@ -105,7 +106,6 @@ impl Broadcast {
         &self.text[self.ends[2] as usize..]
     }
 
-    /// Bytes of the names and the data.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.text.len()
@@ -118,7 +118,6 @@ impl Broadcast {
         self.bytes() + escaped.count()
     }
 
-    /// [`hash_of`] the channel.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
@@ -178,6 +177,9 @@ impl Broadcast {
         max_event_bytes: usize,
         at: Option<At>,
     ) -> Result<Self, Skip> {
+        if headers.replayed {
+            return Err(Skip::Replayed);
+        }
         // The rest of an envelope is small, so a larger record need not be validated.
         if value.len() > max_event_bytes + 4096 {
             return Err(too_large(value));
@@ -214,6 +216,7 @@ impl Broadcast {
         broadcast.except = headers.except;
         broadcast.public = headers.public;
         broadcast.exact = headers.exact;
+        broadcast.is_text = headers.text && data.starts_with('"');
         broadcast.at = at;
         Ok(broadcast)
     }
@@ -256,14 +259,16 @@ impl Hasher for KeyIsHash {
 }
 
 /// The record headers that gateways use.
+// Independent flags.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BroadcastHeaders {
-    /// The socket to leave out.
     pub except: Option<SocketId>,
-    /// The sender marked the channel as public.
     pub public: bool,
-    /// The channel is the exact name of a socket channel.
     pub exact: bool,
+    pub text: bool,
+    /// A dead letter that is replayed for one consumer group.
+    pub replayed: bool,
 }
 
 impl BroadcastHeaders {
@@ -277,22 +282,24 @@ impl BroadcastHeaders {
             self.public = value == b"1";
         } else if name == EXACT.as_bytes() {
             self.exact = value == b"1";
+        } else if name == TEXT.as_bytes() {
+            self.text = value == b"1";
+        } else if name == crate::envelope::headers::REPLAY_GROUP.as_bytes() {
+            self.replayed = true;
         }
     }
 }
 
-/// The reason for skipping a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skip {
     /// Not an envelope with a valid channel and an event.
     NotAnEnvelope,
     /// An envelope whose type is not `event`.
     Type,
+    /// Clients received it when it was sent first.
+    Replayed,
     /// The channel belongs to another topic.
-    TopicMismatch {
-        /// The channel of the envelope.
-        channel: String,
-    },
+    TopicMismatch { channel: String },
     /// The event name is reserved for the protocol.
     Reserved { channel: String, event: String },
     TooLarge {
@@ -342,9 +349,8 @@ mod tests {
         );
         assert_eq!(read.data(), r#"{"a":"\"\\ \u0001"}"#);
         assert!(read.has_json());
-        let bare = r#"{"id":"1","channel":"user.1","event":"e"}"#;
-        let bare = super::tests::read("realtime_user_1", bare).expect("a broadcast");
-        assert_eq!(bare.data(), "null");
+        let bare = super::tests::read("realtime_user_1", r#"{"channel":"user.1","event":"e"}"#);
+        assert_eq!(bare.expect("a broadcast").data(), "null");
     }
 
     #[test]

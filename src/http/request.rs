@@ -9,8 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{timeout_at, Instant};
 
-use super::chunked::ChunkedBody;
-use super::RequestError;
+use super::{ChunkedBody, RequestError};
 
 /// Maximum number of header fields.
 const MAX_HEADERS: usize = 64;
@@ -141,7 +140,7 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError>
         is_chunked: false,
         remaining: buffer[used..].to_vec(),
     };
-    let target = raw.path.unwrap_or_default();
+    let target = without_authority(raw.path.unwrap_or_default());
     if !target.starts_with('/') || target.contains('#') {
         return Err(RequestError::Status(
             400,
@@ -152,14 +151,21 @@ pub fn parse(buffer: &[u8], max: usize) -> Result<Option<Request>, RequestError>
     path.clone_into(&mut request.path);
     query.clone_into(&mut request.query);
     for field in raw.headers.iter() {
-        let value = std::str::from_utf8(field.value)
-            .map_err(|_| RequestError::Status(400, "A header field is not UTF-8."))?;
+        // Cookies and other fields that are not used here may have any encoding.
+        let value = String::from_utf8_lossy(field.value);
         request
             .headers
             .push((field.name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     request.check()?;
     Ok(Some(request))
+}
+
+/// Path and query of a request target. Servers must accept its absolute form, `http://host/path`, too.
+fn without_authority(target: &str) -> &str {
+    let schemes = ["http://", "https://"];
+    let absolute = schemes.iter().find_map(|s| target.strip_prefix(s));
+    absolute.map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]))
 }
 
 /// The parameters of a query string, percent-decoded, in the order sent.
@@ -347,7 +353,8 @@ mod tests {
             ("POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n\r\n", 200),
             ("POST / HTTP/1.1\r\nContent-Length: 1\r\nExpect: the best\r\n\r\n", 417),
             ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
-            ("GET http://a/ HTTP/1.1\r\n\r\n", 400),
+            ("GET a/ HTTP/1.1\r\n\r\n", 400),
+            ("OPTIONS * HTTP/1.1\r\n\r\n", 400),
             ("GET /#a HTTP/1.1\r\n\r\n", 400),
             ("nonsense\r\n\r\n", 400),
             ("\x16\x03\x01", 400),
@@ -381,6 +388,28 @@ mod tests {
             request.strip_prefix(prefix);
             assert_eq!(request.path, expected, "{prefix} {path}");
         }
+    }
+
+    #[test]
+    fn a_target_may_have_scheme_and_host() {
+        let table = [
+            ("http://a:80/app/key?protocol=7", "/app/key", "protocol=7"),
+            ("https://a/up", "/up", ""),
+            ("http://a", "/", ""),
+            ("/http://a/up", "/http://a/up", ""),
+        ];
+        for (target, path, query) in table {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: b\r\n\r\n");
+            let request = parse(head.as_bytes(), 8192).unwrap().unwrap();
+            assert_eq!((&*request.path, &*request.query), (path, query), "{target}");
+        }
+    }
+
+    #[test]
+    fn header_fields_may_have_any_encoding() {
+        let head = b"GET / HTTP/1.1\r\nCookie: name=M\xfcller\r\nHost: a\r\n\r\n";
+        let request = parse(head, 8192).unwrap().unwrap();
+        assert_eq!(request.header("host"), Some("a"));
     }
 
     #[test]

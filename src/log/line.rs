@@ -28,6 +28,8 @@ const SECRET_NAMES: [&str; 12] = [
 const MIN_SECRET_LENGTH: usize = 4;
 /// Maximum number of remembered secrets.
 const MAX_SECRETS: usize = 64;
+/// Names of a list that a text shows.
+const NAMES_SHOWN: usize = 10;
 
 /// The known secrets of this process, replaced wherever they occur.
 #[derive(Debug, Default)]
@@ -304,6 +306,17 @@ fn value(text: &mut String, value: &str, always: bool) {
 /// A JSON string: line breaks are escaped, so the output is always one line.
 fn quoted(value: &str) -> String {
     serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A list of names in a text: `a, b and 12 more`.
+pub fn names<'a>(all: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let more = all.len().saturating_sub(NAMES_SHOWN);
+    let shown: Vec<&str> = all.take(NAMES_SHOWN).map(String::as_str).collect();
+    let shown = shown.join(", ");
+    if more == 0 {
+        return shown;
+    }
+    format!("{shown} and {more} more")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use line::Secrets;
 use parking_lot::Mutex;
 
-pub use line::{formatted, iso, Format};
+pub use line::{formatted, iso, names, Format};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {

@@ -184,10 +184,10 @@ pub fn handle_request(
     gateway: Option<&dyn Collector>,
 ) -> Response {
     let known = matches!(path, "/up" | "/live" | "/ready" | "/metrics");
-    if known && method != "GET" {
-        return Response::text(405, "Only GET is allowed.\n");
+    if known && !matches!(method, "GET" | "HEAD") {
+        return Response::text(405, "Only GET and HEAD are allowed.\n");
     }
-    match path {
+    let response = match path {
         "/up" => Response::text(200, "OK\n"),
         "/live" => match live() {
             Ok(()) => Response::text(200, "live\n"),
@@ -208,6 +208,10 @@ pub fn handle_request(
             404,
             "Not found. Available: /metrics, /live, /ready and /up.\n",
         ),
+    };
+    Response {
+        is_head: method == "HEAD",
+        ..response
     }
 }
 

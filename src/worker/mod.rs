@@ -171,12 +171,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                 return Ok(reason);
             }
             if let DeliveryMode::ExactlyOnce(transactions) = self.delivery {
-                if !transactions
-                    .prepare()
-                    .map_err(|error| self.handler.fail(error))?
-                {
-                    // Stays a member of the group, without processing an assignment: that would query offsets.
-                    self.source.keep_alive(coarse_ms());
+                if !self.prepare(transactions, handled)? {
                     continue;
                 }
             }
@@ -302,8 +297,14 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
             return self.dead_letter(item, &dead_letter);
         }
         if let Some(error) = self.pending_dead_letters.take_refusal(item) {
-            let outcome = self.handler.undelivered(item, error);
-            return self.apply_outcome(item, outcome, None);
+            return match self.handler.undelivered(item, error) {
+                // Nothing of this record was sent in the open transaction.
+                Outcome::DeadLetter(dead_letter) => {
+                    count(&self.counters.failures);
+                    self.dead_letter(item, &dead_letter)
+                }
+                outcome => self.apply_outcome(item, outcome, None),
+            };
         }
         let route = self
             .subscriptions

@@ -1,7 +1,7 @@
 //! Exactly once: the messages that the callbacks send and the offsets of the handled records are one transaction.
 //! At most once: fetched records are committed before they are handled, and a failed record is dropped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub struct PendingDeadLetters {
     given_up: RefCell<HashMap<(String, i32, i64), DeadLetter>>,
     /// Records whose dead letter is in the open transaction.
     written: RefCell<Vec<(String, i32, i64)>>,
+    /// Records handled in a transaction to whose commit Kafka did not respond.
+    unconfirmed: Cell<Option<u64>>,
     /// Records whose results Kafka refused for good.
     refused: RefCell<HashMap<(String, i32, i64), Error>>,
 }
@@ -91,19 +93,14 @@ impl PendingDeadLetters {
         self.given_up.borrow_mut().insert(item.place(), dead_letter);
     }
 
-    /// The transaction has ended; the number of dead letters that it holds, where it was committed.
+    /// The transaction has ended; the number of dead letters in it.
     fn close(&self, committed: bool) -> u64 {
-        let written = self.written.borrow().len() as u64;
-        for place in self.written.borrow_mut().drain(..) {
-            if committed {
-                self.given_up.borrow_mut().remove(&place);
-            }
-        }
+        let written = self.written.take();
         if committed {
-            written
-        } else {
-            0
+            let mut given_up = self.given_up.borrow_mut();
+            given_up.retain(|place, _| !written.contains(place));
         }
+        written.len() as u64
     }
 }
 
@@ -190,19 +187,13 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                 refused.map_err(|error| self.handler.fail(error))?;
             }
         }
-        let dead_letters = self
-            .pending_dead_letters
-            .close(matches!(ending, TransactionOutcome::Committed));
-        add(&self.counters.dead_lettered, dead_letters);
         match ending {
             TransactionOutcome::Committed => {
-                *handled += done;
-                add(&self.counters.handled, done);
-                count(&self.counters.transactions);
+                self.on_transaction_ended(true, done, handled);
                 Ok(stop_reason)
             }
             TransactionOutcome::Aborted(error) => {
-                count(&self.counters.aborted);
+                self.on_transaction_ended(false, done, handled);
                 runtime::warn(format!(
                     "Transaction aborted, its records are read again: {error}"
                 ));
@@ -212,7 +203,52 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                     ABORT_PAUSE
                 })
             }
+            TransactionOutcome::Unknown(error) => {
+                self.pending_dead_letters.unconfirmed.set(Some(done));
+                runtime::warn(format!(
+                    "Kafka did not respond to the commit of a transaction: its records are read again unless it was \
+                     executed: {error}"
+                ));
+                self.wait(ABORT_PAUSE)
+            }
         }
+    }
+
+    /// Counts a transaction, and forgets the dead letters that it holds where it was committed.
+    fn on_transaction_ended(&self, is_committed: bool, done: u64, handled: &mut u64) {
+        let dead_letters = self.pending_dead_letters.close(is_committed);
+        if is_committed {
+            *handled += done;
+            add(&self.counters.handled, done);
+            add(&self.counters.dead_lettered, dead_letters);
+            count(&self.counters.transactions);
+        } else {
+            count(&self.counters.aborted);
+        }
+    }
+
+    /// Prepares for the next transaction. False if Kafka has not responded yet, or the transaction before it has just
+    /// turned out to be committed or not.
+    pub(super) fn prepare(
+        &self,
+        transactions: &dyn Transactions,
+        handled: &mut u64,
+    ) -> Result<bool, H::Abort> {
+        if !transactions
+            .prepare()
+            .map_err(|error| self.handler.fail(error))?
+        {
+            // Stays a member of the group, without processing an assignment: that would query offsets.
+            self.source.keep_alive(coarse_ms());
+            return Ok(false);
+        }
+        let Some(is_committed) = transactions.take_late_outcome() else {
+            return Ok(true);
+        };
+        if let Some(done) = self.pending_dead_letters.unconfirmed.take() {
+            self.on_transaction_ended(is_committed, done, handled);
+        }
+        Ok(false)
     }
 
     /// The next record of the open transaction: fetched already, or what else is there within its time.

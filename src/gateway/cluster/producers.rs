@@ -18,11 +18,11 @@ use crate::config::{Acks, BrokerConfig};
 use crate::envelope::headers::SOCKET;
 use crate::error::{Error, FailedMessage, Result};
 use crate::gateway::backend::ApiEvent;
-use crate::gateway::broadcast::EXACT;
+use crate::gateway::broadcast::{EXACT, TEXT};
 use crate::gateway::feed::ControlTopics;
 use crate::gateway::replay::token::Keys;
 use crate::ids::unix_ms;
-use crate::kafka::admin::{Admin, AdminError, NewTopic};
+use crate::kafka::admin::{topics, Admin, AdminError, NewTopic};
 use crate::kafka::client::{produce, request_metadata, Client, Conf, Outgoing, TopicHandle};
 use crate::kafka::embedded;
 use crate::kafka::producer::Producer;
@@ -97,7 +97,7 @@ impl ControlProducer {
                 config,
                 validate_only: false,
             };
-            match admin.create_topic(&topic, &in_time) {
+            match topics::create(&admin, &topic, &in_time) {
                 Ok(_) => {}
                 Err(AdminError::Interrupted) => return false,
                 Err(AdminError::Error(error)) if error.is_retriable() && !in_time() => {
@@ -389,6 +389,9 @@ fn send_all(
     for (event, topic) in events.iter().zip(&topics) {
         let made = ids::new_id_with_time();
         let mut headers: Vec<Header> = vec![(EXACT.to_owned(), Some(b"1".to_vec()))];
+        if event.is_text {
+            headers.push((TEXT.to_owned(), Some(b"1".to_vec())));
+        }
         if let Some(socket) = &event.except {
             headers.push((SOCKET.to_owned(), Some(socket.to_string().into_bytes())));
         }

@@ -128,6 +128,7 @@ impl FeedReader<'_> {
         let value = message.value().unwrap_or_default();
         let live = offset >= state.live_from.load(Ordering::Acquire);
         if reader.role == TopicRole::Channels {
+            let live = live || timestamp_ms >= self.shared.begun_ms;
             self.shared.counters.records.add_one();
             let mut headers = BroadcastHeaders::default();
             message.each_header(|name, value| {
@@ -220,6 +221,7 @@ impl FeedReader<'_> {
                 let max = self.shared.settings.max_event;
                 warn(&channel, &event, Reason::TooLarge { bytes, max });
             }
+            Skip::Replayed => {}
             // Other types are not for browsers.
             Skip::Type => counters.bad_records.add_one(),
             Skip::NotAnEnvelope => {

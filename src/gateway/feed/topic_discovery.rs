@@ -151,8 +151,8 @@ impl TopicDiscovery {
         shared.started.store(true, Ordering::Release);
     }
 
-    /// The first refresh: partitions are read from the end, after recent records have filled the replay buffer. False
-    /// to retry.
+    /// The first refresh: partitions are read from the end, after recent records have filled the replay buffer; those
+    /// since the feed began are live, because Kafka may have been away. False to retry.
     fn start_initial(
         &mut self,
         shared: &Shared,
@@ -168,7 +168,8 @@ impl TopicDiscovery {
         else {
             return false;
         };
-        let history_ms = shared.history_ms();
+        let waited_ms = requested_ms.saturating_sub(shared.begun_ms);
+        let history_ms = shared.history_ms().max(waited_ms);
         let mut since = HashMap::new();
         for (role, back_ms) in [
             (TopicRole::Channels, history_ms),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use serde_json::value::RawValue;
 
 use super::cache::Cache;
@@ -143,6 +143,7 @@ impl Channels {
             self.counters.channels.sub(1);
         }
     }
+
     fn remove_sources(&self, name: &str) {
         let Some(name) = Name::parse(name) else {
             return;
@@ -297,17 +298,19 @@ impl Channels {
         if !broadcast.exact && !is_subscribable(broadcast.channel(), public) {
             self.warn_undeliverable(broadcast, Reason::ChannelName);
         }
-        if !self.cache_event(broadcast, Instant::now()) {
-            self.count_rejected(broadcast, Reason::NotJson);
-            return Delivery::default();
-        }
+        let sources = self.sources.read();
         let mut total = Delivery::default();
-        if self.sources.read().contains_key(&broadcast.hash()) {
+        if sources.contains_key(&broadcast.hash()) {
+            drop(sources);
             if !broadcast.has_json() {
                 self.count_rejected(broadcast, Reason::NotJson);
                 return total;
             }
+            self.cache_event(broadcast, Instant::now(), None);
             total = self.fan_out(broadcast, public);
+        } else {
+            // A client that subscribes now waits until the event is in the cache.
+            self.cache_event(broadcast, Instant::now(), Some(sources));
         }
         if total.sockets == 0 {
             counters.broadcasts_unheard.add_one();
@@ -343,24 +346,41 @@ impl Channels {
         if let Some(since) =
             since.filter(|_| broadcast.rejection(self.settings.max_event).is_none())
         {
-            self.cache_event(broadcast, since);
+            self.cache_event(broadcast, since, None);
         }
     }
 
-    /// False if the data is known not to be JSON.
-    fn cache_event(&self, broadcast: &Arc<Broadcast>, since: Instant) -> bool {
+    /// Stores a broadcast as the last event of its channel. `sources` are locked until then, and not while data is
+    /// validated.
+    fn cache_event(
+        &self,
+        broadcast: &Arc<Broadcast>,
+        since: Instant,
+        sources: Option<RwLockReadGuard<'_, HashTable<u32>>>,
+    ) {
         if self.settings.max_cache == 0 {
-            return true;
+            return;
         }
+        let mut broken = Vec::new();
         let mut cache = self.cache.lock();
-        let stored = cache.put(broadcast, since);
+        let unchecked = cache.put(broadcast, since);
+        if !unchecked.is_empty() {
+            drop(cache);
+            drop(sources);
+            let _ = unchecked.iter().any(|earlier| earlier.has_json());
+            cache = self.cache.lock();
+            broken = cache.settle(broadcast);
+        }
+        let evicted = cache.evict(since);
         self.counters.cache_bytes.set(cache.bytes() as u64);
         drop(cache);
-        if let Some(evicted @ 1..) = stored {
+        if evicted > 0 {
             self.counters.cache_evictions.add(evicted);
             self.warn_limit(Limit::Cache);
         }
-        stored.is_some()
+        for broadcast in &broken {
+            self.count_rejected(broadcast, Reason::NotJson);
+        }
     }
 
     #[cold]
@@ -394,24 +414,20 @@ impl Channels {
         name: &Name<'_>,
     ) -> Option<(Arc<Broadcast>, Duration)> {
         let now = Instant::now();
-        let mut last: Option<(u64, Arc<Broadcast>, Instant)> = None;
         let cache = self.cache.lock();
-        let mut consider = |source: &str, exact: bool| {
-            let Some((number, broadcast, since)) = cache.get(source, exact, now) else {
-                return;
-            };
-            let reaches = broadcast.reaches(name.full, &self.settings);
-            if reaches && broadcast.has_json() && last.as_ref().is_none_or(|(n, _, _)| *n < number)
-            {
-                last = Some((number, broadcast, since));
-            }
-        };
-        consider(name.full, true);
-        source_channels(name, |source| consider(source, false));
-        last.map(|(_, broadcast, since)| {
-            let age = now.saturating_duration_since(since);
-            (broadcast, cache.ttl().saturating_sub(age))
-        })
+        let ttl = cache.ttl();
+        let mut sources = vec![cache.get(name.full, true, now)];
+        source_channels(name, |source| sources.push(cache.get(source, false, now)));
+        drop(cache);
+        sources
+            .into_iter()
+            .filter_map(|events| events.into_iter().find(|e| e.broadcast.has_json()))
+            .filter(|event| event.broadcast.reaches(name.full, &self.settings))
+            .max_by_key(|event| event.number)
+            .map(|event| {
+                let age = now.saturating_duration_since(event.since);
+                (event.broadcast, ttl.saturating_sub(age))
+            })
     }
 
     /// Relays a client event of a local socket to the other subscribers, on all gateways. `user`: the sender, on a

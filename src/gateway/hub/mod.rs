@@ -314,7 +314,9 @@ impl Hub {
     }
 
     fn matches(&self, socket: &Socket, target: &Target) -> bool {
-        target.socket.is_none_or(|id| id == socket.id)
+        target
+            .socket
+            .is_none_or(|id| id == socket.id || id == socket.authorized_id)
             && target
                 .user
                 .as_ref()

@@ -110,7 +110,7 @@ pub fn event(event: &str, channel: &str, data: Option<&[u8]>, user_id: Option<&s
     text(&json)
 }
 
-/// A broadcast on a channel: its data is a JSON string that contains JSON.
+/// A broadcast on a channel: its data is a JSON string, which contains JSON unless the broadcast is a text.
 #[must_use]
 pub fn broadcast(broadcast: &Broadcast, channel: &str) -> Bytes {
     // Quotes of the data are escaped.
@@ -121,7 +121,11 @@ pub fn broadcast(broadcast: &Broadcast, channel: &str) -> Bytes {
     json.extend_from_slice(b",\"channel\":");
     quote_into(&mut json, channel.as_bytes());
     json.extend_from_slice(b",\"data\":");
-    quote_into(&mut json, broadcast.data().as_bytes());
+    if broadcast.is_text {
+        json.extend_from_slice(broadcast.data().as_bytes());
+    } else {
+        quote_into(&mut json, broadcast.data().as_bytes());
+    }
     json.push(b'}');
     text(&json)
 }
@@ -325,7 +329,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
         };
     };
     let code = u16::from_be_bytes([code[0], code[1]]);
-    let allowed = matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999);
+    let allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
     if !allowed {
         return Err(Close::ProtocolError);
     }

@@ -1,11 +1,43 @@
 //! Parses messages of clients, within bounds.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::topic::socket_channel::{is_reserved_event, is_user_id};
+
+/// A JSON object with the members of `T`. Serde alone accepts an array of the members as well.
+pub(in crate::gateway) struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// Parses a JSON object.
+pub(in crate::gateway) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::Result<T> {
+    serde_json::from_str::<Object<T>>(json).map(|object| object.0)
+}
 
 /// A client's message. Duplicates of the listed fields are an error.
 #[derive(Debug, Deserialize)]
@@ -92,7 +124,7 @@ pub fn read(text: &str, max_depth: usize) -> Result<Incoming<'_>, Malformed> {
     if depth(text) > max_depth {
         return Err(Malformed::TooDeep);
     }
-    serde_json::from_str(text).map_err(|_| Malformed::NotAMessage)
+    object(text).map_err(|_| Malformed::NotAMessage)
 }
 
 /// The nesting of brackets outside of strings, counted in constant memory.
@@ -124,7 +156,7 @@ pub(in crate::gateway) fn depth(text: &str) -> usize {
 /// Parses the data of an event as `T`.
 #[must_use]
 pub fn data<'a, T: Deserialize<'a>>(incoming: &Incoming<'a>) -> Option<T> {
-    serde_json::from_str(incoming.data?.get()).ok()
+    object(incoming.data?.get()).ok()
 }
 
 /// The presence member in `channel_data`; `None` if its id or info is invalid or too large.
@@ -133,7 +165,7 @@ pub fn member(channel_data: &str, max_info: usize) -> Option<Member> {
     if depth(channel_data) > 32 {
         return None;
     }
-    let raw: RawMember<'_> = serde_json::from_str(channel_data).ok()?;
+    let raw: RawMember<'_> = object(channel_data).ok()?;
     let user_id = id_in_string_form(raw.user_id.get())?;
     let user_info = raw
         .user_info
@@ -162,7 +194,7 @@ pub fn signed_in_user(user_data: &str) -> Option<String> {
     if depth(user_data) > 32 {
         return None;
     }
-    let raw: RawUser<'_> = serde_json::from_str(user_data).ok()?;
+    let raw: RawUser<'_> = object(user_data).ok()?;
     is_user_id(&raw.id).then(|| raw.id.into_owned())
 }
 
@@ -174,10 +206,7 @@ pub fn user_info(user_data: &str, max: usize) -> Option<String> {
         #[serde(borrow, default)]
         user_info: Option<&'a RawValue>,
     }
-    let info = serde_json::from_str::<Info<'_>>(user_data)
-        .ok()?
-        .user_info?;
-    let info = info.get();
+    let info = object::<Info<'_>>(user_data).ok()?.user_info?.get();
     (info != "null" && info.len() <= max).then(|| info.to_owned())
 }
 
@@ -257,7 +286,9 @@ pub fn action(text: &str, max_depth: usize) -> Action<'_> {
             None => Action::Invalid("A client event needs a channel."),
         },
         event if is_reserved_event(event) => Action::Reserved,
-        _ => Action::Invalid("Clients may only send events whose names begin with client-."),
+        _ => Action::Invalid(
+            "Clients may only send events whose names begin with client- and have at most 200 bytes.",
+        ),
     }
 }
 
@@ -303,6 +334,7 @@ mod tests {
             r#"{"user_id":{}}"#,
             "{}",
             "x",
+            "[1]",
             r#"{"user_id":1,"user_id":2}"#,
         ] {
             assert_eq!(id(bad), None, "{bad}");
@@ -318,5 +350,18 @@ mod tests {
             Some("u")
         );
         assert_eq!(signed_in_user(r#"{"id":7}"#), None);
+        assert_eq!(signed_in_user(r#"["u"]"#), None);
+        assert_eq!(user_info("[1]", 10), None);
+    }
+
+    #[test]
+    fn an_array_of_the_members_is_no_message() {
+        let invalid = |text: &str| matches!(action(text, 32), Action::Invalid(_));
+        assert!(invalid(r#"["pusher:ping"]"#));
+        assert!(invalid(r#"["client-a","private-a",1]"#));
+        for event in ["subscribe", "unsubscribe", "signin"] {
+            let text = format!(r#"{{"event":"pusher:{event}","data":["a","b","c"]}}"#);
+            assert!(invalid(&text), "{text}");
+        }
     }
 }

@@ -267,7 +267,7 @@ fn a_recreated_topic_is_not_recovered() {
         node.kafka.stop();
         let topic = config.topics.topic_for("user.1").expect("a topic");
         let admin = crate::kafka::admin::Admin::start(&config).expect("an admin");
-        admin.delete_topic(&topic, &|| true).expect("deleted");
+        crate::kafka::admin::topics::delete(&admin, &topic, &|| true).expect("deleted");
         drop(sender);
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
@@ -297,8 +297,7 @@ fn deleted_offsets_are_not_recovered() {
         until("all were read", || records(&node) >= before + 100);
         let topic = config.topics.topic_for("user.1").expect("a topic");
         let admin = crate::kafka::admin::Admin::start(&config).expect("an admin");
-        admin
-            .delete_records(&topic, &[(0, 50)], &|| true)
+        crate::kafka::admin::offsets::delete_records(&admin, &topic, &[(0, 50)], &|| true)
             .expect("deleted");
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(!found.recovered && found.events.is_empty());

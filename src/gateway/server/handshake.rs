@@ -61,11 +61,12 @@ pub fn check(settings: &Settings, request: &Request) -> Result<(), Close> {
         .map(|(_, value)| value.as_str())
         .filter(|value| !value.is_empty())
         .ok_or(Close::NoProtocol)?;
-    match protocol.parse::<u32>() {
-        // Java and .NET announce 5, pysher 6; their frames are those of 7.
-        Ok(5..=7) => {}
-        Ok(_) => return Err(Close::UnsupportedProtocol),
-        Err(_) => return Err(Close::VersionFormat),
+    if !protocol.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Close::VersionFormat);
+    }
+    // Java and .NET announce 5, pysher 6; their frames are those of 7.
+    if !matches!(protocol.parse::<u32>(), Ok(5..=7)) {
+        return Err(Close::UnsupportedProtocol);
     }
     if !is_origin_allowed(settings, request.header("origin")) {
         return Err(Close::Unauthorized);
@@ -79,10 +80,13 @@ pub fn is_origin_allowed(settings: &Settings, origin: Option<&str>) -> bool {
     let Some(origin) = origin else {
         return !settings.require_origin;
     };
+    let mut allowed = settings.allowed_origins.iter();
+    if allowed.clone().any(|allowed| allowed == "*") {
+        // Clients that are no browsers may send something else than an origin.
+        return true;
+    }
     if is_opaque(origin) {
-        let mut allowed = settings.allowed_origins.iter();
-        return allowed
-            .any(|allowed| allowed == "*" || allowed.trim().eq_ignore_ascii_case(origin));
+        return allowed.any(|allowed| allowed.trim().eq_ignore_ascii_case(origin));
     }
     if settings.allowed_origins.is_empty() {
         return true;
@@ -90,10 +94,7 @@ pub fn is_origin_allowed(settings: &Settings, origin: Option<&str>) -> bool {
     let Some(given) = normal(origin) else {
         return false;
     };
-    settings
-        .allowed_origins
-        .iter()
-        .any(|allowed| allowed == "*" || matches(allowed, &given))
+    allowed.any(|allowed| matches(allowed, &given))
 }
 
 /// True for the origins of local files, of applications in a web view, and of sandboxed frames, which any page can
@@ -290,5 +291,12 @@ mod tests {
             assert_eq!(is_origin_allowed(&one, Some("file://")), file, "{entry}");
         }
         assert!(!is_origin_allowed(&open, Some("file://")));
+        let any = Settings {
+            allowed_origins: vec!["*".into()],
+            ..Settings::default()
+        };
+        for unusual in ["https://a.example/", "a.example", ""] {
+            assert!(is_origin_allowed(&any, Some(unusual)), "{unusual}");
+        }
     }
 }

@@ -208,7 +208,7 @@ impl Acceptor {
             .respond_to_http(&mut stream, role, &mut request, pending, end)
             .await
         {
-            Ok(response) => respond(&mut stream, &response).await,
+            Ok(response) => send(&mut stream, &request, response).await,
             Err(bad) => self.respond_error(&mut stream, bad).await,
         }
     }
@@ -236,8 +236,9 @@ impl Acceptor {
                 request.header("accept"),
                 Some(&*self.hub),
             )),
-            (_, "/up") if request.method == "GET" => Ok(Response::text(200, "OK\n")),
-            (_, "/up") if request.method == "HEAD" => Ok(Response::text(200, "")),
+            (_, "/up") if matches!(request.method.as_str(), "GET" | "HEAD") => {
+                Ok(Response::text(200, "OK\n"))
+            }
             (Role::Everything | Role::Api, path) if api::is_route(path) => {
                 // The signature is checked before the body is read, so that no body of an unauthenticated client is
                 // buffered.
@@ -331,7 +332,7 @@ impl Acceptor {
     ) {
         let start = match event_stream::parse(&self.hub, &request) {
             Ok(start) => start,
-            Err(response) => return respond(&mut stream, &response).await,
+            Err(response) => return send(&mut stream, &request, response).await,
         };
         let client = self.client_address(peer, &request);
         let (id, permits) = match self.acquire_permits(&client) {
@@ -449,6 +450,12 @@ impl Acceptor {
             );
         }
     }
+}
+
+/// Sends the response to a request.
+async fn send(stream: &mut TcpStream, request: &Request, mut response: Response) {
+    response.is_head = request.method == "HEAD";
+    respond(stream, &response).await;
 }
 
 /// Writes to the log.

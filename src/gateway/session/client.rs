@@ -198,12 +198,16 @@ impl Session {
 
     /// Subscribes, or sends an error on the channel; the connection stays open.
     pub fn subscribe(&mut self, request: &Subscribe<'_>, now: Instant) {
-        if let Err(SubscribeError(status, why)) = self.try_subscribe(request, now) {
-            self.hub.counters().subscriptions_refused.add_one();
-            // Truncated, because an invalid name can be as long as a message.
-            let channel: String = request.channel.chars().take(200).collect();
-            self.send(frame::subscription_error(&channel, status, &why));
+        if let Err(error) = self.try_subscribe(request, now) {
+            self.refuse_subscription(&request.channel, &error);
         }
+    }
+
+    fn refuse_subscription(&self, channel: &str, SubscribeError(status, why): &SubscribeError) {
+        self.hub.counters().subscriptions_refused.add_one();
+        // Truncated, because an invalid name can be as long as a message.
+        let channel: String = channel.chars().take(200).collect();
+        self.send(frame::subscription_error(&channel, *status, why));
     }
 
     fn try_subscribe(
@@ -455,8 +459,8 @@ impl Session {
             let Some(name) = Name::parse(&channel) else {
                 continue;
             };
-            if let Err(SubscribeError(status, why)) = self.join(&name, Some(&member)) {
-                self.send(frame::subscription_error(&channel, status, &why));
+            if let Err(error) = self.join(&name, Some(&member)) {
+                self.refuse_subscription(&channel, &error);
             }
         }
     }

@@ -260,6 +260,25 @@ fn no_order_of_events_leaves_two_private_channels_silent() {
 }
 
 #[test]
+fn a_presence_subscription_that_is_refused_after_its_wait_is_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let _context = runtime.enter();
+    let settings = Settings {
+        max_channels: 1,
+        ..Settings::clone(&settings())
+    };
+    let mut scenario = Scenario::new(["presence-a", "presence-b"], &Arc::new(settings));
+    scenario.step(Step::Subscribe(0));
+    scenario.step(Step::Subscribe(1));
+    scenario.step(Step::PresenceReady);
+    assert_eq!(scenario.session.socket.subscriptions(), 1);
+    assert_eq!(scenario.hub.counters().subscriptions_refused.get(), 1);
+}
+
+#[test]
 fn a_replay_that_never_finishes_goes_live_at_its_deadline() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -114,13 +114,38 @@ fn an_event_reaches_only_the_channel_it_names() {
         json!({"event": "e", "channel": "private-a", "data": "{\"id\":7}"})
     );
     client.expect("e", "public.a");
-    // Data that is not JSON is sent as a string. socket_id is left out.
+    // socket_id is left out.
     let batch = json!({"batch": [
         {"name": "own", "channel": "private-a", "data": "x", "socket_id": client.id},
         {"name": "text", "channel": "private-a", "data": "hello \"you\""},
     ]});
     post(&gateway, "batch_events", &batch.to_string());
     assert_eq!(client.expect("text", "private-a"), "hello \"you\"");
+}
+
+#[test]
+fn data_of_the_api_reaches_clients_as_it_was_sent() {
+    let gateway = gateway(|_| {});
+    let mut client = TestClient::connect(&gateway);
+    client.subscribe("private-cache-a", None);
+    client.expect("pusher:cache_miss", "private-cache-a");
+    let nested = |depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    for data in [
+        "hello \"you\"\n",
+        "\"hello\"",
+        "",
+        "NaN",
+        "{\"a\": 1}",
+        &nested(512),
+        &nested(3000),
+    ] {
+        let body = json!({"name": "e", "channel": "private-cache-a", "data": data});
+        post(&gateway, "events", &body.to_string());
+        assert_eq!(client.event()["data"], data);
+        let cache = [("info", "cache")];
+        let cached = get(&gateway, "channels/private-cache-a", &cache);
+        assert_eq!(cached["cache"]["data"], data);
+    }
 }
 
 #[test]
@@ -218,6 +243,7 @@ fn invalid_events_are_rejected() {
             r#"{"name":"e","channel":"a","channel":"b","data":""}"#.to_owned(),
             400,
         ),
+        (r#"["e","a",null,"1"]"#.to_owned(), 400),
         ("[".repeat(100_000), 400),
         ("nonsense".to_owned(), 400),
     ];
@@ -230,6 +256,8 @@ fn invalid_events_are_rejected() {
         answer(&gateway, "POST", "batch_events", &[], &batch.to_string()).0,
         400
     );
+    let arrays = r#"{"batch":[["e","a",null,"1"]]}"#;
+    assert_eq!(answer(&gateway, "POST", "batch_events", &[], arrays).0, 400);
     assert_eq!(gateway.hub().counters().broadcasts.get(), 0);
 }
 

@@ -254,6 +254,17 @@ fn a_client_that_is_kicked_does_not_reconnect_and_a_restart_ends_the_stream() {
     assert_eq!(client.event()["event"], "pusher:error");
     assert_eq!(client.block().unwrap(), "id: closed");
     assert_eq!(client.block(), None);
+    // The application knows the id of the ticket.
+    let (query, id) = ticket(&gateway);
+    let mut client = EventClient::get(&gateway, &format!("/sse?channels=public.a&{query}"), "");
+    client.event();
+    client.expect("pusher_internal:subscription_succeeded", "public.a");
+    let target = Target {
+        socket: Some(id),
+        ..Target::default()
+    };
+    assert_eq!(gateway.hub().kick(&target), 1);
+    assert_eq!(client.event()["event"], "pusher:error");
     let mut client = EventClient::get(&gateway, "/sse?channels=public.a", "");
     client.event();
     client.expect("pusher_internal:subscription_succeeded", "public.a");

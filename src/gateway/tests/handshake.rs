@@ -19,6 +19,8 @@ fn a_refused_connection_gets_101_an_error_and_a_close() {
         ("/app/app-key?protocol=7&protocol=7", "", 4006),
         ("/app/app-key?protocol=4", "", 4007),
         ("/app/app-key?protocol=8", "", 4007),
+        ("/app/app-key?protocol=99999999999", "", 4007),
+        ("/app/app-key?protocol=%2B7", "", 4006),
         ("/", "", 4005),
         ("/app/", "", 4005),
         ("/app/app-key/x?protocol=7", "", 4005),
@@ -130,7 +132,16 @@ fn invalid_and_ambiguous_http_requests_are_rejected() {
         ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
         ("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
         ("GET /up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 200),
+        (
+            "GET http://a/up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            200,
+        ),
         ("HEAD /up HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 200),
+        ("HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 404),
+        (
+            "HEAD /sse?channels=public.a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            405,
+        ),
         (
             format!("GET /up HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(9000)),
             431,
@@ -153,6 +164,9 @@ fn invalid_and_ambiguous_http_requests_are_rejected() {
         );
         assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{response}");
         assert!(response.contains("Connection: close"), "{response}");
+        let has_body = !response.ends_with("\r\n\r\n");
+        assert_eq!(has_body, !request.starts_with("HEAD "), "{response}");
+        assert!(!response.contains("Content-Length: 0"), "{response}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Start and stop of a gateway: settings, ports, draining.
 
 use super::*;
-use crate::gateway::testing::single_node;
+use crate::gateway::bootstrap::single_node;
 
 fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

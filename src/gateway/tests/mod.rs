@@ -8,7 +8,6 @@ mod handshake;
 mod kafka;
 mod lifecycle;
 mod limits;
-mod memory;
 mod presence;
 mod recovery;
 pub(crate) mod test_brokers;
@@ -20,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
+use super::bootstrap::single_node;
 use super::broadcast::Broadcast;
 use super::hub::Delivery;
 use super::protocol::auth::{signature, subscription_text, user_text};
 use super::protocol::SocketId;
-use super::testing::single_node;
 use super::Gateway;
 use crate::config::gateway_settings::Settings;
 

@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use super::event_stream::EventClient;
 use super::*;
 use crate::gateway::backend::{BoxFuture, History, NoHistory, Replay, TokenSubject};
+use crate::gateway::bootstrap::SingleNode;
 use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::protocol::SocketId;
-use crate::gateway::testing::SingleNode;
 use crate::gateway::Backends;
 
 /// Arguments of a replay: token, channel, user, and whether Kafka may be read.

@@ -1,18 +1,17 @@
 //! Consumer groups: state, members with their assignments and subscriptions, and committed offsets.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::TopicPartitionList;
 
 use super::{is_transient, Admin, AdminCall, AdminResult, PollInterrupts, POLL_INTERVAL};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::kafka::client::{
-    self, AdminRequests, Client, ClientEvent, EventQueue, GroupDescription, GroupListing,
+    self, AdminRequests, ClientEvent, EventQueue, GroupDescription, GroupListing,
 };
 use crate::kafka::consumer::CommitMetadata;
-use crate::kafka::StandaloneConsumer;
 
 /// Maximum length of a group name: Kafka's protocol uses 15 bits.
 const MAX_GROUP_NAME_BYTES: usize = 32_767;
@@ -49,269 +48,235 @@ pub struct GroupSubscriptions {
     pub fingerprints: Vec<String>,
 }
 
-impl Admin {
-    /// Lists the consumer groups visible to the caller, sorted by name.
-    ///
-    /// # Errors
-    /// Configuration: an embedded broker. Connection: no broker responds, or one refuses.
-    pub fn groups(&self, poll_interrupts: PollInterrupts<'_>) -> AdminResult<Vec<GroupListing>> {
-        let action = "The consumer groups cannot be listed";
-        let call = AdminCall::new(poll_interrupts);
-        self.refuse_mock(&call, action)?;
-        let response = self.request(&call, action, |request| {
-            request.list_groups();
-        })?;
-        let (mut groups, errors) = response.listed_groups();
-        for (code, detail) in errors {
-            // A broker that is down coordinates no groups: others have taken them over.
-            if !is_transient(code) || groups.is_empty() {
-                return Err(self.response_error(code, action, &detail).into());
-            }
-        }
-        groups.sort_unstable_by(|a, b| a.group.cmp(&b.group));
-        groups.dedup_by(|a, b| a.group == b.group);
-        Ok(groups)
-    }
-
-    /// Describes one group. A group that does not exist is `Dead`, without members.
-    ///
-    /// # Errors
-    /// Configuration: an embedded broker, or not a consumer group. Connection: Kafka does not respond, or refuses.
-    pub fn group(
-        &self,
-        group: &str,
-        poll_interrupts: PollInterrupts<'_>,
-    ) -> AdminResult<GroupDescription> {
-        let mut found = self.describe_groups(&[group.to_owned()], poll_interrupts)?;
-        let Some(description) = found.pop() else {
-            return Err(self
-                .timeout_error("The consumer group cannot be described")
-                .into());
-        };
-        match description.error {
-            Some(error) => Err(error.into()),
-            None => Ok(description),
+/// Lists the consumer groups visible to the caller, sorted by name.
+///
+/// # Errors
+/// Configuration: an embedded broker. Connection: no broker responds, or one refuses.
+pub fn list(admin: &Admin, poll_interrupts: PollInterrupts<'_>) -> AdminResult<Vec<GroupListing>> {
+    let call = admin.call("The consumer groups cannot be listed", poll_interrupts);
+    call.refuse_mock()?;
+    let response = call.request(|request| {
+        request.list_groups();
+    })?;
+    let (mut groups, errors) = response.listed_groups();
+    for (code, detail) in errors {
+        // A broker that is down coordinates no groups: others have taken them over.
+        if !is_transient(code) || groups.is_empty() {
+            return Err(call.response_error(code, &detail).into());
         }
     }
+    groups.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+    groups.dedup_by(|a, b| a.group == b.group);
+    Ok(groups)
+}
 
-    /// Describes several groups with one request, sorted by name. An error of one group is stored in its result.
-    ///
-    /// # Errors
-    /// Configuration: an embedded broker, or an empty name. Connection: Kafka does not respond.
-    pub fn describe_groups(
-        &self,
-        groups: &[String],
-        poll_interrupts: PollInterrupts<'_>,
-    ) -> AdminResult<Vec<GroupDescription>> {
-        let action = "The consumer groups cannot be described";
-        let call = AdminCall::new(poll_interrupts);
-        let names = distinct(groups, action)?;
-        self.refuse_mock(&call, action)?;
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let response = self.request(&call, action, |request| request.describe_groups(&names))?;
-        let found = response.described_groups().into_iter();
-        let judged = found.map(|(group, (code, detail))| match code {
-            Code::NoError => group,
-            Code::GroupIdNotFound => GroupDescription {
-                state: "Dead".to_owned(),
-                ..group
-            },
-            _ => {
-                let action = format!("Consumer group \"{}\" cannot be described", group.group);
-                let error = Some(self.response_error(code, &action, &detail));
-                GroupDescription { error, ..group }
-            }
-        });
-        Ok(judged.collect())
-    }
-
-    /// Committed offsets of a group.
-    ///
-    /// # Errors
-    /// Configuration: an empty name. Connection: Kafka does not respond, or refuses.
-    pub fn group_offsets(
-        &self,
-        group: &str,
-        poll_interrupts: PollInterrupts<'_>,
-    ) -> AdminResult<Vec<CommittedOffset>> {
-        let mut found = self.offsets_of_groups(&[group.to_owned()], poll_interrupts)?;
-        match found.pop() {
-            Some(GroupOffsets {
-                error: Some(error), ..
-            }) => Err(error.into()),
-            Some(GroupOffsets { commits, .. }) => Ok(commits),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Committed offsets of several groups, sorted by name; several requests run concurrently. An error of one group is
-    /// stored in its result.
-    ///
-    /// # Errors
-    /// Configuration: an empty name. Connection: Kafka does not respond.
-    pub fn offsets_of_groups(
-        &self,
-        groups: &[String],
-        poll_interrupts: PollInterrupts<'_>,
-    ) -> AdminResult<Vec<GroupOffsets>> {
-        let action = "The offsets of the consumer groups cannot be read";
-        let call = AdminCall::new(poll_interrupts);
-        let names = distinct(groups, action)?;
-        let every = self.every_partition(&call, action)?;
-        if every.as_ref().is_some_and(|list| list.count() == 0) {
-            // librdkafka refuses an empty list. Without topics nothing is committed.
-            let none = names.into_iter().map(|group| GroupOffsets {
-                group: group.to_owned(),
-                error: None,
-                commits: Vec::new(),
-            });
-            return Ok(none.collect());
-        }
-        let mut results: Vec<Option<GroupOffsets>> = vec![None; names.len()];
-        let mut unsent: VecDeque<usize> = (0..names.len()).collect();
-        let mut in_flight = 0;
-        let mut timed_out = 0;
-        let client = self.group_client()?;
-        let queue = EventQueue::new(client);
-        while in_flight > 0 || !unsent.is_empty() {
-            while in_flight < MAX_IN_FLIGHT {
-                let Some(place) = unsent.pop_front() else {
-                    break;
-                };
-                AdminRequests::new(client, &queue, call.remaining())
-                    .tagged(place)
-                    .list_group_offsets(names[place], every.as_ref());
-                in_flight += 1;
-            }
-            let Some(response) = queue.poll(POLL_INTERVAL) else {
-                self.check_client_errors(action)?;
-                call.poll_interrupts()?;
-                if Instant::now() > call.until + Duration::from_secs(1) {
-                    return Err(self.timeout_error(action).into());
-                }
-                continue;
-            };
-            in_flight -= 1;
-            let place = response.tag().min(names.len() - 1);
-            match response.error() {
-                Some((code, _))
-                    if is_coordinator_moving(code) && call.remaining() > POLL_INTERVAL =>
-                {
-                    call.poll_interrupts()?;
-                    std::thread::sleep(POLL_INTERVAL);
-                    unsent.push_back(place);
-                }
-                error => {
-                    timed_out +=
-                        usize::from(error.as_ref().is_some_and(|(code, _)| is_transient(*code)));
-                    results[place] = Some(self.commits(names[place], &response, error));
-                }
-            }
-        }
-        // If only some brokers are down, their groups carry the error; if every request timed out, the call fails.
-        if timed_out > 0 && timed_out == names.len() {
-            return Err(self.timeout_error(action).into());
-        }
-        Ok(results.into_iter().flatten().collect())
-    }
-
-    /// The mock cluster does not support a request for all partitions, so they are listed.
-    fn every_partition(
-        &self,
-        call: &AdminCall<'_>,
-        action: &str,
-    ) -> AdminResult<Option<TopicPartitionList>> {
-        if !client::is_mock(&self.wait_for_cluster_id(call, action)?) {
-            return Ok(None);
-        }
-        let topics = self.request_metadata(None, call, action)?;
-        let every = topics.iter().flat_map(|topic| {
-            let partitions = topic.partitions.iter();
-            partitions.map(|partition| (topic.name.as_str(), partition.id))
-        });
-        Ok(Some(client::partitions_of(&every.collect::<Vec<_>>())))
-    }
-
-    /// A second client with a group id, which it never joins: the application's group, for which it has permissions.
-    ///
-    /// When the coordinator moves, librdkafka 2.12 continues a `ListConsumerGroupOffsets` request with the client's own
-    /// group, and dereferences a null pointer if the client has none (`rd_kafka_handle_OffsetFetch`).
-    fn group_client(&self) -> Result<&Client> {
-        if let Some(made) = self.group_client.get() {
-            return Ok(made);
-        }
-        let group = Some(self.config.consumer_group.as_str()).filter(|name| !name.is_empty());
-        let ours = [("group.id", group.unwrap_or("toporia-realtime"))];
-        let made = StandaloneConsumer::start(&self.config, &ours)?.client;
-        // There is no group to leave.
-        made.destroy_with(client::NO_CONSUMER_CLOSE);
-        Ok(self.group_client.get_or_init(|| made))
-    }
-
-    fn commits(
-        &self,
-        group: &str,
-        response: &ClientEvent,
-        error: Option<(Code, String)>,
-    ) -> GroupOffsets {
-        let action = format!("The offsets of consumer group \"{group}\" cannot be read");
-        let mut commits = Vec::new();
-        let error = error.map(|(code, detail)| self.response_error(code, &action, &detail));
-        if error.is_none() {
-            let entries = response.group_offsets().into_iter();
-            let with_offset = entries.filter(|entry| entry.offset >= 0);
-            commits.extend(with_offset.map(|entry| CommittedOffset {
-                topic: entry.topic,
-                partition: entry.partition,
-                offset: entry.offset,
-                metadata: entry.metadata,
-            }));
-        }
-        commits.sort_unstable();
-        GroupOffsets {
-            group: group.to_owned(),
-            error,
-            commits,
-        }
-    }
-
-    /// The subscriptions of a group; empty where the caller may not describe it.
-    ///
-    /// # Errors
-    /// Configuration: an embedded broker. Connection: Kafka does not respond, or refuses.
-    pub fn subscriptions(
-        &self,
-        group: &str,
-        poll_interrupts: PollInterrupts<'_>,
-    ) -> AdminResult<GroupSubscriptions> {
-        let action = "The subscriptions of the group cannot be read";
-        self.refuse_mock(&AdminCall::new(poll_interrupts), action)?;
-        let commits = self.group_offsets(group, poll_interrupts)?;
-        let mut fingerprints: Vec<String> = commits
-            .iter()
-            .map(|commit| CommitMetadata::read(&commit.metadata).subscriptions)
-            .filter(|fingerprint| !fingerprint.is_empty())
-            .collect();
-        fingerprints.sort_unstable();
-        fingerprints.dedup();
-        let found = self.client.list_members(group, TIMEOUT);
-        let found = found.map_err(|code| self.error_for(code, action, ""))?;
-        let members = found.into_iter();
-        let mut members: Vec<_> = members
-            .filter_map(|(id, metadata)| Some((id, topics(&metadata)?)))
-            .collect();
-        members.sort_unstable();
-        Ok(GroupSubscriptions {
-            members,
-            fingerprints,
-        })
+/// Describes one group. A group that does not exist is `Dead`, without members.
+///
+/// # Errors
+/// Configuration: an embedded broker, or not a consumer group. Connection: Kafka does not respond, or refuses.
+pub fn describe(
+    admin: &Admin,
+    group: &str,
+    poll_interrupts: PollInterrupts<'_>,
+) -> AdminResult<GroupDescription> {
+    let found = describe_all(admin, &[group.to_owned()], poll_interrupts)?.pop();
+    let Some(description) = found else {
+        let action = "The consumer group cannot be described";
+        return Err(admin.call(action, poll_interrupts).timeout().into());
+    };
+    match description.error {
+        Some(error) => Err(error.into()),
+        None => Ok(description),
     }
 }
 
+/// Describes several groups with one request, sorted by name. An error of one group is stored in its result.
+///
+/// # Errors
+/// Configuration: an embedded broker, or an empty name. Connection: Kafka does not respond.
+pub fn describe_all(
+    admin: &Admin,
+    groups: &[String],
+    poll_interrupts: PollInterrupts<'_>,
+) -> AdminResult<Vec<GroupDescription>> {
+    let call = admin.call("The consumer groups cannot be described", poll_interrupts);
+    let names = distinct(groups, &call)?;
+    call.refuse_mock()?;
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let response = call.request(|request| request.describe_groups(&names))?;
+    let found = response.described_groups().into_iter();
+    let judged = found.map(|(group, (code, detail))| match code {
+        Code::NoError => group,
+        Code::GroupIdNotFound => GroupDescription {
+            state: "Dead".to_owned(),
+            ..group
+        },
+        _ => {
+            let action = format!("Consumer group \"{}\" cannot be described", group.group);
+            let error = Some(call.about(action).response_error(code, &detail));
+            GroupDescription { error, ..group }
+        }
+    });
+    Ok(judged.collect())
+}
+
+/// Committed offsets of a group.
+///
+/// # Errors
+/// Configuration: an empty name. Connection: Kafka does not respond, or refuses.
+pub fn committed(
+    admin: &Admin,
+    group: &str,
+    poll_interrupts: PollInterrupts<'_>,
+) -> AdminResult<Vec<CommittedOffset>> {
+    let found = committed_of_all(admin, &[group.to_owned()], poll_interrupts)?.pop();
+    let Some(GroupOffsets { error, commits, .. }) = found else {
+        return Ok(Vec::new());
+    };
+    error.map_or(Ok(commits), |error| Err(error.into()))
+}
+
+/// Committed offsets of several groups, sorted by name; several requests run concurrently. An error of one group is
+/// stored in its result.
+///
+/// # Errors
+/// Configuration: an empty name. Connection: Kafka does not respond.
+pub fn committed_of_all(
+    admin: &Admin,
+    groups: &[String],
+    poll_interrupts: PollInterrupts<'_>,
+) -> AdminResult<Vec<GroupOffsets>> {
+    let action = "The offsets of the consumer groups cannot be read";
+    let call = admin.call(action, poll_interrupts);
+    let names = distinct(groups, &call)?;
+    let every = every_partition(&call)?;
+    if every.as_ref().is_some_and(|list| list.count() == 0) {
+        // librdkafka refuses an empty list. Without topics nothing is committed.
+        let none = names.into_iter().map(|group| GroupOffsets {
+            group: group.to_owned(),
+            error: None,
+            commits: Vec::new(),
+        });
+        return Ok(none.collect());
+    }
+    let mut results: Vec<Option<GroupOffsets>> = vec![None; names.len()];
+    let mut unsent: VecDeque<usize> = (0..names.len()).collect();
+    let mut in_flight = 0;
+    let mut timed_out = 0;
+    let client = admin.group_client()?;
+    let queue = EventQueue::new(client);
+    while in_flight > 0 || !unsent.is_empty() {
+        while in_flight < MAX_IN_FLIGHT {
+            let Some(place) = unsent.pop_front() else {
+                break;
+            };
+            AdminRequests::new(client, &queue, call.remaining())
+                .tagged(place)
+                .list_group_offsets(names[place], every.as_ref());
+            in_flight += 1;
+        }
+        let Some(response) = call.poll(&queue)? else {
+            continue;
+        };
+        in_flight -= 1;
+        let place = response.tag().min(names.len() - 1);
+        match response.error() {
+            Some((code, _)) if is_coordinator_moving(code) && call.remaining() > POLL_INTERVAL => {
+                call.poll_interrupts()?;
+                std::thread::sleep(POLL_INTERVAL);
+                unsent.push_back(place);
+            }
+            error => {
+                timed_out +=
+                    usize::from(error.as_ref().is_some_and(|(code, _)| is_transient(*code)));
+                results[place] = Some(commits(&call, names[place], &response, error));
+            }
+        }
+    }
+    // If only some brokers are down, their groups carry the error; if every request timed out, the call fails.
+    if timed_out > 0 && timed_out == names.len() {
+        return Err(call.timeout().into());
+    }
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// The mock cluster does not support a request for all partitions, so they are listed.
+fn every_partition(call: &AdminCall<'_>) -> AdminResult<Option<TopicPartitionList>> {
+    if !call.is_mock()? {
+        return Ok(None);
+    }
+    let topics = call.request_metadata(None)?;
+    let every = topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|partition| (topic.name.as_str(), partition.id))
+    });
+    Ok(Some(client::partitions_of(&every.collect::<Vec<_>>())))
+}
+
+fn commits(
+    call: &AdminCall<'_>,
+    group: &str,
+    response: &ClientEvent,
+    error: Option<(Code, String)>,
+) -> GroupOffsets {
+    let action = format!("The offsets of consumer group \"{group}\" cannot be read");
+    let mut commits = Vec::new();
+    let error = error.map(|(code, detail)| call.about(action).response_error(code, &detail));
+    if error.is_none() {
+        let entries = response.group_offsets().into_iter();
+        let with_offset = entries.filter(|entry| entry.offset >= 0);
+        commits.extend(with_offset.map(|entry| CommittedOffset {
+            topic: entry.topic,
+            partition: entry.partition,
+            offset: entry.offset,
+            metadata: entry.metadata,
+        }));
+    }
+    commits.sort_unstable();
+    GroupOffsets {
+        group: group.to_owned(),
+        error,
+        commits,
+    }
+}
+
+/// The subscriptions of a group; empty where the caller may not describe it.
+///
+/// # Errors
+/// Configuration: an embedded broker. Connection: Kafka does not respond, or refuses.
+pub fn subscriptions(
+    admin: &Admin,
+    group: &str,
+    poll_interrupts: PollInterrupts<'_>,
+) -> AdminResult<GroupSubscriptions> {
+    let action = "The subscriptions of the group cannot be read";
+    let call = admin.call(action, poll_interrupts);
+    call.refuse_mock()?;
+    let commits = committed(admin, group, poll_interrupts)?;
+    let mut fingerprints: Vec<String> = commits
+        .iter()
+        .map(|commit| CommitMetadata::read(&commit.metadata).subscriptions)
+        .filter(|fingerprint| !fingerprint.is_empty())
+        .collect();
+    fingerprints.sort_unstable();
+    fingerprints.dedup();
+    let found = admin.client.list_members(group, TIMEOUT);
+    let found = found.map_err(|code| call.error(code, ""))?;
+    let members = found.into_iter();
+    let mut members: Vec<_> = members
+        .filter_map(|(id, metadata)| Some((id, topics(&metadata)?)))
+        .collect();
+    members.sort_unstable();
+    Ok(GroupSubscriptions {
+        members,
+        fingerprints,
+    })
+}
+
 /// Group names, sorted and without duplicates.
-fn distinct<'a>(groups: &'a [String], action: &str) -> AdminResult<Vec<&'a str>> {
+fn distinct<'a>(groups: &'a [String], call: &AdminCall<'_>) -> AdminResult<Vec<&'a str>> {
     let mut names: Vec<&str> = groups.iter().map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
@@ -320,12 +285,12 @@ fn distinct<'a>(groups: &'a [String], action: &str) -> AdminResult<Vec<&'a str>>
         |name: &&str| name.is_empty() || name.len() > MAX_GROUP_NAME_BYTES || name.contains('\0');
     if let Some(name) = names.iter().copied().find(cannot) {
         let start: String = name.chars().take(40).collect();
-        return Err(Error::configuration(format!(
-            "{action}: \"{}\" is not a valid consumer group name. \
+        let wrong = call.wrong(format_args!(
+            "\"{}\" is not a valid consumer group name. \
              A name has 1 to {MAX_GROUP_NAME_BYTES} bytes and no NUL.",
             start.escape_debug()
-        ))
-        .into());
+        ));
+        return Err(wrong.into());
     }
     Ok(names)
 }

@@ -3,14 +3,15 @@
 //! Uses a client without a group, which joins nothing and commits nothing. Every call has a time limit, and polls the
 //! host for interrupts while it waits.
 
-mod groups;
-mod offsets;
+pub mod groups;
+pub mod offsets;
 mod probe;
 #[cfg(test)]
 mod tests;
 mod topic_reader;
-mod topics;
+pub mod topics;
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,17 +19,17 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::client::{self, AdminRequests, Client, ClientEvent, EventQueue, TopicHandle, TopicInfo};
-use super::embedded::{self, EmbeddedCluster};
 use super::StandaloneConsumer;
 use crate::config::BrokerConfig;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 
-pub use super::client::{BrokerNode, GroupDescription, GroupListing, GroupMember};
+pub use super::client::{
+    BrokerNode, ClusterDescription, GroupDescription, GroupListing, GroupMember, NewTopic,
+};
 pub use groups::{CommittedOffset, GroupOffsets, GroupSubscriptions};
 pub use offsets::{OffsetRange, TopicOffsets};
 pub use probe::{probe, BrokerProbe};
 pub use topic_reader::{ReadStep, TopicReader};
-pub use topics::{ClusterDescription, NewTopic};
 
 /// Time limit of a call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,38 +52,10 @@ impl From<Error> for AdminError {
     }
 }
 
-pub type AdminResult<T> = Result<T, AdminError>;
+pub type AdminResult<T> = std::result::Result<T, AdminError>;
 
 /// Polls the host for interrupts; false aborts the call.
 pub type PollInterrupts<'a> = &'a dyn Fn() -> bool;
-
-/// Deadline and interrupt callback of one call.
-#[derive(Clone, Copy)]
-struct AdminCall<'a> {
-    until: Instant,
-    poll_interrupts: PollInterrupts<'a>,
-}
-
-impl<'a> AdminCall<'a> {
-    fn new(poll_interrupts: PollInterrupts<'a>) -> Self {
-        Self {
-            until: Instant::now() + CALL_TIMEOUT,
-            poll_interrupts,
-        }
-    }
-
-    fn remaining(&self) -> Duration {
-        self.until.saturating_duration_since(Instant::now())
-    }
-
-    fn poll_interrupts(&self) -> AdminResult<()> {
-        if (self.poll_interrupts)() {
-            Ok(())
-        } else {
-            Err(AdminError::Interrupted)
-        }
-    }
-}
 
 pub struct Admin {
     client: Client,
@@ -100,7 +73,7 @@ impl Admin {
     ///
     /// # Errors
     /// Configuration: properties librdkafka rejects.
-    pub fn start(config: &Arc<BrokerConfig>) -> crate::error::Result<Self> {
+    pub fn start(config: &Arc<BrokerConfig>) -> Result<Self> {
         // Skips records that are deleted while a topic is read.
         let made = StandaloneConsumer::start(config, &[("auto.offset.reset", "earliest")])?;
         Ok(Self {
@@ -119,14 +92,69 @@ impl Admin {
         self.client.is_inherited()
     }
 
-    /// The embedded broker, if it runs in this process.
-    fn local_embedded(&self) -> Option<Arc<EmbeddedCluster>> {
-        embedded::local(&self.config.brokers)
+    /// A second client with a group id, which it never joins: the application's group, for which it has permissions.
+    ///
+    /// When the coordinator moves, librdkafka 2.12 continues a `ListConsumerGroupOffsets` request with the client's own
+    /// group, and dereferences a null pointer if the client has none (`rd_kafka_handle_OffsetFetch`).
+    fn group_client(&self) -> Result<&Client> {
+        if let Some(made) = self.group_client.get() {
+            return Ok(made);
+        }
+        let group = Some(self.config.consumer_group.as_str()).filter(|name| !name.is_empty());
+        let ours = [("group.id", group.unwrap_or("toporia-realtime"))];
+        let made = StandaloneConsumer::start(&self.config, &ours)?.client;
+        // There is no group to leave.
+        made.destroy_with(client::NO_CONSUMER_CLOSE);
+        Ok(self.group_client.get_or_init(|| made))
+    }
+
+    /// Begins a call. `action`: the begin of its errors, such as "The topics cannot be listed".
+    fn call<'a>(
+        &'a self,
+        action: impl Into<Cow<'a, str>>,
+        poll_interrupts: PollInterrupts<'a>,
+    ) -> AdminCall<'a> {
+        AdminCall {
+            admin: self,
+            action: action.into(),
+            until: Instant::now() + CALL_TIMEOUT,
+            poll_interrupts,
+        }
+    }
+}
+
+/// One call: its deadline, the host's interrupts, and its errors.
+struct AdminCall<'a> {
+    admin: &'a Admin,
+    action: Cow<'a, str>,
+    until: Instant,
+    poll_interrupts: PollInterrupts<'a>,
+}
+
+impl<'a> AdminCall<'a> {
+    /// The same call, whose errors begin with another action: that for one of several objects.
+    fn about(&self, action: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            action: action.into(),
+            ..*self
+        }
+    }
+
+    fn remaining(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    fn poll_interrupts(&self) -> AdminResult<()> {
+        if (self.poll_interrupts)() {
+            Ok(())
+        } else {
+            Err(AdminError::Interrupted)
+        }
     }
 
     /// Stores errors reported by the client. Errors that a retry cannot resolve end the call.
-    fn check_client_errors(&self, action: &str) -> AdminResult<()> {
-        while let Some(complaint) = self.error_queue.poll(Duration::ZERO) {
+    fn check_client_errors(&self) -> AdminResult<()> {
+        while let Some(complaint) = self.admin.error_queue.poll(Duration::ZERO) {
             let Some((code, detail)) = complaint.error() else {
                 continue;
             };
@@ -134,61 +162,85 @@ impl Admin {
                 code,
                 Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL
             ) {
-                return Err(self.error_for(code, action, &detail).into());
+                return Err(self.error(code, &detail).into());
             }
             if code != Code::AllBrokersDown {
                 let detail = detail.split(" (after ").next().unwrap_or_default();
-                *self.last_client_error.borrow_mut() = Some(detail.to_owned());
+                self.note(detail.to_owned());
             }
         }
         Ok(())
     }
 
+    /// Notes why the call may take too long.
+    fn note(&self, detail: String) {
+        *self.admin.last_client_error.borrow_mut() = Some(detail);
+    }
+
     /// Checks for client errors, interrupts and the deadline; called in every wait loop.
-    fn check_deadline(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<()> {
-        self.check_client_errors(action)?;
-        call.poll_interrupts()?;
-        if call.remaining().is_zero() {
-            return Err(self.timeout_error(action).into());
+    fn check_deadline(&self) -> AdminResult<()> {
+        self.check_client_errors()?;
+        self.poll_interrupts()?;
+        if self.remaining().is_zero() {
+            return Err(self.timeout().into());
         }
+        Ok(())
+    }
+
+    /// Waits before a request is repeated.
+    fn pause(&self) -> AdminResult<()> {
+        self.check_deadline()?;
+        std::thread::sleep(POLL_INTERVAL);
         Ok(())
     }
 
     /// Waits until a broker has reported the cluster id.
-    fn wait_for_cluster_id(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<String> {
+    fn wait_for_cluster_id(&self) -> AdminResult<String> {
         loop {
-            if let Some(id) = self.client.cluster_id(POLL_INTERVAL) {
+            if let Some(id) = self.admin.client.cluster_id(POLL_INTERVAL) {
                 return Ok(id);
             }
-            self.check_deadline(call, action)?;
+            self.check_deadline()?;
+        }
+    }
+
+    /// True for an embedded broker, which has no admin API.
+    fn is_mock(&self) -> AdminResult<bool> {
+        Ok(client::is_mock(&self.wait_for_cluster_id()?))
+    }
+
+    /// The error for requests that the mock cluster does not implement.
+    fn refuse_mock(&self) -> AdminResult<()> {
+        if self.is_mock()? {
+            let none = "the embedded broker has no admin API. Use a real Kafka.";
+            return Err(self.wrong(none).into());
+        }
+        Ok(())
+    }
+
+    /// Repeats a metadata request until it succeeds.
+    fn repeat<T>(
+        &self,
+        request: impl Fn(Duration) -> std::result::Result<T, Code>,
+    ) -> AdminResult<T> {
+        loop {
+            match request(self.remaining().min(METADATA_TIMEOUT)) {
+                Ok(found) => return Ok(found),
+                Err(code) if is_transient(code) => self.check_deadline()?,
+                Err(code) => return Err(self.error(code, "").into()),
+            }
         }
     }
 
     /// Metadata of one topic, or of all.
-    fn request_metadata(
-        &self,
-        only: Option<&TopicHandle>,
-        call: &AdminCall<'_>,
-        action: &str,
-    ) -> AdminResult<Vec<TopicInfo>> {
-        self.wait_for_cluster_id(call, action)?;
-        loop {
-            match client::metadata(&self.client, only, call.remaining().min(METADATA_TIMEOUT)) {
-                Ok(topics) => return Ok(topics),
-                Err(code) if is_transient(code) => self.check_deadline(call, action)?,
-                Err(code) => return Err(self.error_for(code, action, "").into()),
-            }
-        }
+    fn request_metadata(&self, only: Option<&TopicHandle>) -> AdminResult<Vec<TopicInfo>> {
+        self.wait_for_cluster_id()?;
+        self.repeat(|bound| client::metadata(&self.admin.client, only, bound))
     }
 
     /// Sends an admin request, whose timeout is the time left, and waits for the response.
-    fn request(
-        &self,
-        call: &AdminCall<'_>,
-        action: &str,
-        send: impl FnOnce(&AdminRequests<'_>),
-    ) -> AdminResult<ClientEvent> {
-        self.try_request(call, action, |request| {
+    fn request(&self, send: impl FnOnce(&AdminRequests<'_>)) -> AdminResult<ClientEvent> {
+        self.try_request(|request| {
             send(request);
             Ok(())
         })
@@ -197,55 +249,46 @@ impl Admin {
     /// As [`Self::request`], for a request that librdkafka may refuse.
     fn try_request(
         &self,
-        call: &AdminCall<'_>,
-        action: &str,
-        send: impl FnOnce(&AdminRequests<'_>) -> Result<(), String>,
+        send: impl FnOnce(&AdminRequests<'_>) -> std::result::Result<(), String>,
     ) -> AdminResult<ClientEvent> {
-        let queue = EventQueue::new(&self.client);
-        send(&AdminRequests::new(&self.client, &queue, call.remaining()))
-            .map_err(|reason| Error::configuration(format!("{action}: {reason}.")))?;
-        self.await_response(&queue, call, action)
-    }
-
-    /// Waits for the response to an admin request.
-    fn await_response(
-        &self,
-        queue: &EventQueue,
-        call: &AdminCall<'_>,
-        action: &str,
-    ) -> AdminResult<ClientEvent> {
+        let client = &self.admin.client;
+        let queue = EventQueue::new(client);
+        send(&AdminRequests::new(client, &queue, self.remaining()))
+            .map_err(|reason| self.wrong(format_args!("{reason}.")))?;
         loop {
-            let response = queue.poll(POLL_INTERVAL);
-            if let Some(response) = response {
-                return match response.error() {
-                    None => Ok(response),
-                    Some((code, _)) if is_transient(code) => Err(self.timeout_error(action).into()),
-                    Some((code, detail)) => Err(self.error_for(code, action, &detail).into()),
-                };
-            }
-            self.check_client_errors(action)?;
-            call.poll_interrupts()?;
-            // The request has the same time limit and its error explains more, so it is waited for slightly longer.
-            if Instant::now() > call.until + Duration::from_secs(1) {
-                return Err(self.timeout_error(action).into());
-            }
+            let Some(response) = self.poll(&queue)? else {
+                continue;
+            };
+            return match response.error() {
+                None => Ok(response),
+                Some((code, _)) if is_transient(code) => Err(self.timeout().into()),
+                Some((code, detail)) => Err(self.error(code, &detail).into()),
+            };
         }
     }
 
-    /// The error for requests that the mock cluster does not implement.
-    fn refuse_mock(&self, call: &AdminCall<'_>, action: &str) -> AdminResult<()> {
-        if client::is_mock(&self.wait_for_cluster_id(call, action)?) {
-            return Err(Error::configuration(format!(
-                "{action}: the embedded broker has no admin API. Use a real Kafka."
-            ))
-            .into());
+    /// The next response to admin requests; `None` after an interval without one.
+    fn poll(&self, queue: &EventQueue) -> AdminResult<Option<ClientEvent>> {
+        if let Some(response) = queue.poll(POLL_INTERVAL) {
+            return Ok(Some(response));
         }
-        Ok(())
+        self.check_client_errors()?;
+        self.poll_interrupts()?;
+        // The request has the same time limit and its error explains more, so it is waited for slightly longer.
+        if Instant::now() > self.until + Duration::from_secs(1) {
+            return Err(self.timeout().into());
+        }
+        Ok(None)
+    }
+
+    /// A mistake of the caller, or what the cluster does not support.
+    fn wrong(&self, what: impl std::fmt::Display) -> Error {
+        Error::configuration(format!("{}: {what}", self.action))
     }
 
     /// The error for a code.
-    pub(super) fn error_for(&self, code: Code, action: &str, detail: &str) -> Error {
-        let error = client::to_error(code, action, detail, &self.config.brokers);
+    fn error(&self, code: Code, detail: &str) -> Error {
+        let error = client::to_error(code, &self.action, detail, &self.admin.config.brokers);
         let kind = match code {
             Code::InvalidConfig
             | Code::InvalidPartitions
@@ -263,49 +306,44 @@ impl Admin {
         Error::new(kind, error.message())
     }
 
-    pub(super) fn timeout_error(&self, action: &str) -> Error {
-        let last_client_error = self.last_client_error.borrow();
+    fn timeout(&self) -> Error {
+        let last_client_error = self.admin.last_client_error.borrow();
         let detail = last_client_error
             .as_ref()
             .map_or_else(String::new, |detail| format!(" ({detail})"));
         Error::connection(format!(
-            "{action}: Kafka at {} did not respond within {} s{detail}. Is a broker running there, and reachable from \
-             here?",
-            self.config.brokers,
+            "{}: Kafka at {} did not respond within {} s{detail}. Is a broker running there, and reachable from here?",
+            self.action,
+            self.admin.config.brokers,
             CALL_TIMEOUT.as_secs()
         ))
     }
 
-    pub(super) fn unknown_topic(&self, topic: &str, action: &str) -> Error {
+    fn unknown_topic(&self, topic: &str) -> Error {
         Error::new(
             Kind::UnknownTopic,
             format!(
-                "{action}: Kafka at {} has no topic \"{topic}\". \
+                "{}: Kafka at {} has no topic \"{topic}\". \
                  Create it with Admin::createTopic(), or check the name with Admin::topics().",
-                self.config.brokers
+                self.action, self.admin.config.brokers
             ),
         )
     }
 
     /// The error for a response about a group or topic, including missing permissions.
-    pub(super) fn response_error(&self, code: Code, action: &str, detail: &str) -> Error {
+    fn response_error(&self, code: Code, detail: &str) -> Error {
         match code {
-            Code::InvalidGroupId => Error::new(
-                Kind::Configuration,
-                format!("{action}: {}.", client::describe(code)),
-            ),
-            code if is_transient(code) => self.timeout_error(action),
+            Code::InvalidGroupId => self.wrong(format_args!("{}.", client::describe(code))),
+            code if is_transient(code) => self.timeout(),
             // librdkafka's text only repeats the name of the request.
-            Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {
-                self.error_for(code, action, "")
-            }
-            code => self.error_for(code, action, detail),
+            Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => self.error(code, ""),
+            code => self.error(code, detail),
         }
     }
 }
 
 /// True for errors that a retry may resolve.
-pub(super) fn is_transient(code: Code) -> bool {
+fn is_transient(code: Code) -> bool {
     matches!(
         code,
         Code::BrokerTransportFailure
@@ -328,7 +366,7 @@ pub(super) fn is_transient(code: Code) -> bool {
 }
 
 /// True if the topic does not exist.
-pub(super) fn is_unknown_topic(code: Code) -> bool {
+fn is_unknown_topic(code: Code) -> bool {
     matches!(
         code,
         Code::UnknownTopicOrPartition

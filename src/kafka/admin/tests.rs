@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::*;
 use crate::config::{testing, Value};
 use crate::error::Kind;
-use crate::kafka::embedded::{Fault, RequestKind};
+use crate::kafka::embedded::{EmbeddedCluster, Fault, RequestKind};
 use crate::kafka::producer::Producer;
 use crate::message::ProducerRecord;
 
@@ -72,7 +72,7 @@ fn a_topic_is_read_from_its_beginning_to_its_end() {
     let config = config(kafka.address());
     fill(&config, "three", 2, 700);
     let admin = Rc::new(Admin::start(&config).expect("a client"));
-    let offset_ranges = admin.offsets("three", &keep_waiting).expect("offsets");
+    let offset_ranges = offsets::of_topic(&admin, "three", &keep_waiting).expect("offsets");
     let range = |partition, end| OffsetRange {
         partition,
         beginning: 0,
@@ -133,14 +133,14 @@ fn topics_are_listed_by_pattern_without_creating_any() {
     }
     let admin = Admin::start(&config(kafka.address())).expect("a client");
     let names = |pattern| -> Vec<String> {
-        let topics = admin.topics(pattern, &keep_waiting).expect("topics");
+        let topics = topics::list(&admin, pattern, &keep_waiting).expect("topics");
         topics.into_iter().map(|topic| topic.name).collect()
     };
     assert_eq!(names(None), ["order", "user.1", "user.2"]);
     assert_eq!(names(Some("user.*")), ["user.1", "user.2"]);
     assert_eq!(names(Some("order")), ["order"]);
     assert!(names(Some("missing")).is_empty());
-    let (kind, text) = message(admin.offsets("missing", &keep_waiting).unwrap_err());
+    let (kind, text) = message(offsets::of_topic(&admin, "missing", &keep_waiting).unwrap_err());
     assert_eq!(kind, Kind::UnknownTopic);
     assert!(text.contains("\"missing\""), "{text}");
     assert_eq!(names(None).len(), 3, "nothing was created by asking");
@@ -156,11 +156,9 @@ fn unsupported_operations_are_refused_and_transient_faults_are_retried() {
     fill(&config, "one", 1, 3);
     let admin = Rc::new(Admin::start(&config).expect("a client"));
     for error in [
-        admin.delete_topic("one", &keep_waiting).unwrap_err(),
-        admin.offsets_at("one", 0, &keep_waiting).unwrap_err(),
-        admin
-            .delete_records("one", &[(0, 1)], &keep_waiting)
-            .unwrap_err(),
+        topics::delete(&admin, "one", &keep_waiting).unwrap_err(),
+        offsets::at_time(&admin, "one", 0, &keep_waiting).unwrap_err(),
+        offsets::delete_records(&admin, "one", &[(0, 1)], &keep_waiting).unwrap_err(),
     ] {
         let (kind, text) = message(error);
         assert_eq!(kind, Kind::Configuration, "{text}");
@@ -186,11 +184,12 @@ fn a_call_can_be_interrupted_and_the_error_names_the_unreachable_broker() {
     let admin = Admin::start(&config("127.0.0.1:1")).expect("a client");
     let started = Instant::now();
     assert!(matches!(
-        admin.topics(None, &|| started.elapsed() < Duration::from_millis(200)),
+        topics::list(&admin, None, &|| started.elapsed()
+            < Duration::from_millis(200)),
         Err(AdminError::Interrupted)
     ));
     assert!(started.elapsed() < Duration::from_secs(2));
-    let (kind, text) = message(admin.topics(None, &keep_waiting).unwrap_err());
+    let (kind, text) = message(topics::list(&admin, None, &keep_waiting).unwrap_err());
     assert_eq!(kind, Kind::Connection);
     assert!(
         text.contains("127.0.0.1:1") && text.contains("refused"),
@@ -203,7 +202,7 @@ fn a_call_can_be_interrupted_and_the_error_names_the_unreachable_broker() {
 fn the_embedded_broker_describes_cluster_topics_and_committed_offsets() {
     let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("an embedded broker");
     let without_topics = Admin::start(&config(kafka.address())).expect("a client");
-    let none = without_topics.group_offsets("nobody", &keep_waiting);
+    let none = groups::committed(&without_topics, "nobody", &keep_waiting);
     assert!(none.expect("no offsets").is_empty());
     drop(without_topics);
     for (topic, partitions) in [("one", 1), ("two", 2)] {
@@ -212,14 +211,14 @@ fn the_embedded_broker_describes_cluster_topics_and_committed_offsets() {
     let config = config(kafka.address());
     fill(&config, "two", 2, 3);
     let admin = Admin::start(&config).expect("a client");
-    let cluster = admin.cluster(&keep_waiting).expect("a cluster");
+    let cluster = topics::cluster(&admin, &keep_waiting).expect("a cluster");
     assert!(cluster.id.is_some_and(|id| client::is_mock(&id)));
     assert_eq!(cluster.brokers.len(), 1);
     assert!(kafka
         .address()
         .ends_with(&format!(":{}", cluster.brokers[0].port)));
     let names: Vec<String> = ["two", "missing", "one", "two"].map(str::to_owned).to_vec();
-    let found = admin.offsets_of(&names, &keep_waiting).expect("offsets");
+    let found = offsets::of_topics(&admin, &names, &keep_waiting).expect("offsets");
     let found: Vec<_> = found
         .iter()
         .map(|of| {
@@ -231,27 +230,21 @@ fn the_embedded_broker_describes_cluster_topics_and_committed_offsets() {
         })
         .collect();
     assert_eq!(found, [("one", true, 1), ("two", true, 2)]);
-    let none = admin
-        .group_offsets("nobody", &keep_waiting)
-        .expect("no offsets");
+    let none = groups::committed(&admin, "nobody", &keep_waiting).expect("no offsets");
     assert!(none.is_empty());
-    let several = admin
-        .offsets_of_groups(&["b".to_owned(), "a".to_owned()], &keep_waiting)
-        .expect("no offsets");
+    let several =
+        groups::committed_of_all(&admin, &["b".to_owned(), "a".to_owned()], &keep_waiting)
+            .expect("no offsets");
     let names: Vec<_> = several.iter().map(|of| of.group.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
-    let (kind, _) = message(admin.group_offsets("", &keep_waiting).unwrap_err());
+    let (kind, _) = message(groups::committed(&admin, "", &keep_waiting).unwrap_err());
     assert_eq!(kind, Kind::Configuration);
     for error in [
-        admin.groups(&keep_waiting).unwrap_err(),
-        admin.group("a", &keep_waiting).unwrap_err(),
-        admin.topic_config("one", &keep_waiting).unwrap_err(),
-        admin
-            .create_partitions("one", 2, &keep_waiting)
-            .unwrap_err(),
-        admin
-            .authorized_operations(&["one".to_owned()], &keep_waiting)
-            .unwrap_err(),
+        groups::list(&admin, &keep_waiting).unwrap_err(),
+        groups::describe(&admin, "a", &keep_waiting).unwrap_err(),
+        topics::config(&admin, "one", &keep_waiting).unwrap_err(),
+        topics::create_partitions(&admin, "one", 2, &keep_waiting).unwrap_err(),
+        topics::authorized_operations(&admin, &["one".to_owned()], &keep_waiting).unwrap_err(),
     ] {
         let (kind, text) = message(error);
         assert_eq!(kind, Kind::Configuration, "{text}");

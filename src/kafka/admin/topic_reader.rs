@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::offsets::range_of;
+use super::offsets::{offset_ranges, range_of};
 use super::{
-    is_transient, is_unknown_topic, Admin, AdminCall, AdminResult, PollInterrupts, CALL_TIMEOUT,
+    is_transient, is_unknown_topic, topics, Admin, AdminCall, AdminResult, PollInterrupts,
+    CALL_TIMEOUT,
 };
-use crate::error::{Error, Result};
 use crate::kafka::client::{EventQueue, KafkaMessage, TopicHandle};
 use crate::message::{Message, Origin};
 
@@ -65,44 +65,51 @@ impl TopicReader {
         poll_interrupts: PollInterrupts<'_>,
     ) -> AdminResult<Self> {
         let action = format!("Topic \"{topic}\" cannot be read");
-        let call = AdminCall::new(poll_interrupts);
-        let offset_ranges = admin.offset_ranges(topic, &call, &action)?;
-        let mut starts: Vec<i64> = offset_ranges.iter().map(|range| range.beginning).collect();
+        let call = admin.call(action.as_str(), poll_interrupts);
+        let ranges = offset_ranges(topic, &call)?;
+        let mut starts: Vec<i64> = ranges.iter().map(|range| range.beginning).collect();
         for (partition, offset) in from {
-            let range = range_of(&offset_ranges, *partition, &action)?;
+            let range = range_of(&ranges, *partition, &call)?;
             if *offset < 0 {
-                return Err(Error::configuration(format!(
-                    "{action}: start offsets must be 0 or more, {offset} given for partition {partition}."
-                ))
-                .into());
+                let wrong = call.wrong(format_args!(
+                    "start offsets must be 0 or more, {offset} given for partition {partition}."
+                ));
+                return Err(wrong.into());
             }
-            let place = offset_ranges.iter().position(|one| one == range);
+            let place = ranges.iter().position(|one| one == range);
             if let Some(start) = place.and_then(|place| starts.get_mut(place)) {
                 // Deleted records cannot be read: starts at the first available one.
                 *start = (*offset).max(range.beginning);
             }
         }
+        let handle = topics::handle(topic, &call)?;
+        drop(call);
         let mut reader = Self {
             fetched: VecDeque::new(),
-            cursors: Vec::with_capacity(offset_ranges.len()),
+            cursors: Vec::with_capacity(ranges.len()),
             open: 0,
             name: Rc::from(topic),
-            topic: admin.handle(topic, &action)?,
+            topic: handle,
             queue: EventQueue::new(&admin.client),
             action,
             idle: None,
             admin: Rc::clone(admin),
         };
-        for (range, start) in offset_ranges.iter().zip(starts) {
+        for (range, start) in ranges.iter().zip(starts) {
             reader.open(range.partition, start, range.end)?;
         }
         Ok(reader)
     }
 
-    fn open(&mut self, id: i32, start: i64, end: i64) -> Result<()> {
+    /// For its errors.
+    fn call(&self) -> AdminCall<'_> {
+        self.admin.call(self.action.as_str(), &|| true)
+    }
+
+    fn open(&mut self, id: i32, start: i64, end: i64) -> AdminResult<()> {
         if start < end {
             let started = self.topic.start(id, start, &self.queue);
-            started.map_err(|code| self.admin.error_for(code, &self.action, ""))?;
+            started.map_err(|code| self.call().error(code, ""))?;
             self.open += 1;
         }
         self.cursors.push(PartitionCursor {
@@ -121,11 +128,9 @@ impl TopicReader {
     /// a forked child.
     pub fn next(&mut self, wait: Duration) -> AdminResult<ReadStep> {
         if self.admin.is_inherited() {
-            return Err(Error::configuration(format!(
-                "{}: a forked child cannot use its parent's reader. Create an Admin in the child.",
-                self.action
-            ))
-            .into());
+            let wrong =
+                "a forked child cannot use its parent's reader. Create an Admin in the child.";
+            return Err(self.call().wrong(wrong).into());
         }
         loop {
             if self.open == 0 {
@@ -157,7 +162,7 @@ impl TopicReader {
 
     /// Tolerates a time without records, up to the time limit of a call.
     fn on_no_records(&mut self) -> AdminResult<ReadStep> {
-        self.admin.check_client_errors(&self.action)?;
+        self.call().check_client_errors()?;
         let since = *self.idle.get_or_insert_with(Instant::now);
         if since.elapsed() < CALL_TIMEOUT {
             return Ok(ReadStep::Waiting);
@@ -169,11 +174,11 @@ impl TopicReader {
             .map(|cursor| format!("{} at offset {} of {}", cursor.id, cursor.next, cursor.end))
             .collect();
         let action = format!("{} (partition {})", self.action, stuck.join(", "));
-        Err(self.admin.timeout_error(&action).into())
+        Err(self.call().about(action).timeout().into())
     }
 
     /// Converts the message into a record; `None` for events and records after the end.
-    fn read_message(&mut self, message: &KafkaMessage) -> Result<Option<Message>> {
+    fn read_message(&mut self, message: &KafkaMessage) -> AdminResult<Option<Message>> {
         let place = self
             .cursors
             .iter()
@@ -188,12 +193,12 @@ impl TopicReader {
                 return Ok(None);
             }
             code if is_unknown_topic(code) => {
-                return Err(self.admin.unknown_topic(&self.name, &self.action));
+                return Err(self.call().unknown_topic(&self.name).into());
             }
             code if is_transient(code) => return Ok(None),
             code => {
                 let detail = message.error_text();
-                return Err(self.admin.error_for(code, &self.action, &detail));
+                return Err(self.call().error(code, &detail).into());
             }
         }
         let Some(place) = place else {

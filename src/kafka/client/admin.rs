@@ -122,12 +122,14 @@ requests! {
 }
 
 /// A topic to create.
-pub(crate) struct TopicToCreate<'a> {
-    pub name: &'a str,
+#[derive(Debug, Clone)]
+pub struct NewTopic {
+    pub name: String,
     /// -1 selects the broker's default (Kafka 2.4 and later). The same for the replication factor.
     pub partitions: i32,
     pub replication: i32,
-    pub config: Vec<(&'a str, String)>,
+    /// Topic configuration, such as `retention.ms`.
+    pub config: Vec<(String, String)>,
     /// Kafka only checks whether it would create the topic.
     pub validate_only: bool,
 }
@@ -156,7 +158,7 @@ impl<'a> AdminRequests<'a> {
         Self { tag, ..self }
     }
 
-    /// `validate_only`: see [`TopicToCreate`].
+    /// `validate_only`: see [`NewTopic`].
     fn options(&self, operation: Operation, validate_only: bool) -> Owned<'a, Options> {
         let bound = ms(self.bound).clamp(1, 3_600_000);
         let options = rd_kafka_AdminOptions_new(self.client, operation);
@@ -267,8 +269,8 @@ impl<'a> AdminRequests<'a> {
 
     /// # Errors
     /// librdkafka's reason to refuse the request.
-    pub fn create_topic(&self, new: &TopicToCreate<'_>) -> Result<(), String> {
-        let name = c_string(new.name);
+    pub fn create_topic(&self, new: &NewTopic) -> Result<(), String> {
+        let name = c_string(&new.name);
         let (partitions, replication) = (new.partitions, new.replication);
         // SAFETY: the topic is ours, and the buffer has this size.
         let (topic, reason) = written(|reason, size| unsafe {

@@ -164,11 +164,13 @@ pub struct BrokerNode {
 }
 
 /// Result of DescribeCluster.
-#[derive(Default)]
-pub(crate) struct DescribedCluster {
+#[derive(Debug, Clone, Default)]
+pub struct ClusterDescription {
     pub id: Option<String>,
-    pub controller: Option<BrokerNode>,
+    /// Node id of the controller; -1 if unknown.
+    pub controller: i32,
     pub brokers: Vec<BrokerNode>,
+    /// The caller's authorized operations on the cluster; `None` if the broker does not report them.
     pub authorized_operations: Option<Vec<&'static str>>,
 }
 
@@ -233,13 +235,14 @@ pub(crate) type ConfigEntry = (String, Option<String>);
 
 /// The results, each of the response to the request of that name; empty for another response.
 impl ClientEvent {
-    pub fn described_cluster(&self) -> Option<DescribedCluster> {
+    pub fn described_cluster(&self) -> Option<ClusterDescription> {
         let result = rd_kafka_event_DescribeCluster_result(self.native())?;
         let brokers = nodes(result).unwrap_or_default();
         let id = text(rd_kafka_DescribeCluster_result_cluster_id(result));
-        Some(DescribedCluster {
+        Some(ClusterDescription {
             id: (!id.is_empty()).then_some(id),
-            controller: rd_kafka_DescribeCluster_result_controller(result).map(node),
+            controller: rd_kafka_DescribeCluster_result_controller(result)
+                .map_or(-1, |node| rd_kafka_Node_id(node)),
             brokers: brokers.iter().copied().map(node).collect(),
             authorized_operations: cluster_operations(result).map(names),
         })

@@ -32,9 +32,12 @@ mod tests;
 
 use std::ffi::{c_void, CString};
 
-pub(crate) use admin::{AdminRequests, TopicToCreate};
+pub(crate) use admin::AdminRequests;
+pub use admin::NewTopic;
 pub(crate) use admin_results::DescribedTopic;
-pub use admin_results::{BrokerNode, GroupDescription, GroupListing, GroupMember};
+pub use admin_results::{
+    BrokerNode, ClusterDescription, GroupDescription, GroupListing, GroupMember,
+};
 pub use conf::Conf;
 pub(in crate::kafka) use conf::LogLines;
 pub(crate) use errors::REFUSED_BATCH;

@@ -271,7 +271,7 @@ impl Reachability {
     }
 
     /// `api_key`: the kind of request. `is_error`: it failed, or was not sent.
-    fn on_response(&self, api_key: i16, is_error: bool) {
+    pub(in crate::kafka) fn on_response(&self, api_key: i16, is_error: bool) {
         if is_error {
             if TRANSACTION_KEYS.contains(&api_key) {
                 self.unanswered.store(true, Ordering::Release);

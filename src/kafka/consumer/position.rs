@@ -1,8 +1,10 @@
 //! The read position: seek, pause and resume.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::TopicPartitionList;
 
 use super::partition::SeekTarget;
 use super::rebalance::{TopicPartition, OFFSET_BEGINNING, SHORT_TIMEOUT, TIMEOUT};
@@ -57,37 +59,38 @@ impl Consumer {
     }
 
     /// Moves to the group's offsets, whatever was handled here: another member, or an earlier process, may have
-    /// committed since. False where Kafka does not answer in time.
-    pub(in crate::kafka) fn seek_to_committed(&self) -> bool {
-        let assigned: Vec<TopicPartition> = {
+    /// committed since. True if the offsets of `sent` were committed; `None` where Kafka does not answer in time.
+    pub(in crate::kafka) fn seek_to_committed(&self, sent: &TopicPartitionList) -> Option<bool> {
+        let sent: HashMap<TopicPartition, i64> = client::entries(sent)
+            .into_iter()
+            .map(|entry| ((entry.topic, entry.partition), entry.offset))
+            .collect();
+        let mut asked: Vec<TopicPartition> = {
             let state = self.state.borrow();
             let partitions = state.records.assigned.all();
             partitions
                 .map(|one| (one.topic.to_string(), one.number))
                 .collect()
         };
-        let Some(committed) = self.query_committed(&assigned, SHORT_TIMEOUT) else {
-            return assigned.is_empty();
-        };
+        asked.extend(sent.keys().cloned());
+        asked.sort_unstable();
+        asked.dedup();
+        if asked.is_empty() {
+            return Some(false);
+        }
+        let committed = self.query_committed(&asked, SHORT_TIMEOUT)?;
         let mut places = Vec::new();
-        for ((topic, number), (offset, _)) in assigned.into_iter().zip(committed) {
-            if let Some(partition) = self
-                .state
-                .borrow_mut()
-                .records
-                .assigned
-                .find(&topic, number)
-            {
-                if offset >= 0 {
-                    partition.restart_at(offset);
-                }
-                if let Some(offset) = partition.restart_offset() {
-                    places.push((topic, number, offset));
-                }
-            }
+        let mut is_committed = false;
+        for ((topic, number), (offset, _)) in asked.into_iter().zip(committed) {
+            let place = (topic, number);
+            is_committed |= sent.get(&place) == Some(&offset);
+            let (topic, number) = place;
+            let records = &mut self.state.borrow_mut().records;
+            let restart = records.restart_at(&topic, number, offset);
+            places.extend(restart.map(|offset| (topic, number, offset)));
         }
         self.seek_back(&places);
-        true
+        Some(is_committed)
     }
 
     /// Retries requests that Kafka did not answer: seeks, and reading commit metadata.

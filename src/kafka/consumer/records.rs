@@ -98,8 +98,7 @@ impl<M: Fetched> AssignedRecords<M> {
 
     /// How many records are fetched and not handed out.
     pub fn fetched_records(&self) -> usize {
-        let records = self.fetched.iter().filter(|one| one.is_record());
-        records.count()
+        self.fetched.iter().filter(|one| one.is_record()).count()
     }
 
     /// True where a record can be handed out: fetched, or its retry is due.
@@ -410,22 +409,17 @@ impl<M: Fetched> AssignedRecords<M> {
         ends
     }
 
-    /// Records from `offset` on are about to be read again: those that are fetched, held back or waiting for a retry
-    /// are dropped.
+    /// A partition is about to be read from `offset`. What is fetched or held back is dropped: also before that offset,
+    /// where a transaction is rewound and then turns out to be committed. So are later records that wait for a retry.
     pub fn discard(&mut self, topic: &str, number: i32, offset: i64) {
-        if let Some(slot) = self.assigned.slot_of(topic, number) {
-            self.discard_from(slot, offset);
-        }
-    }
-
-    fn discard_from(&mut self, slot: usize, offset: i64) {
+        let Some(slot) = self.assigned.slot_of(topic, number) else {
+            return;
+        };
         let assigned = &mut self.assigned;
         for batch in [&mut self.fetched, &mut self.next_batch] {
-            batch.retain(|message| {
-                assigned.slot(message) != Some(slot) || message.offset() < offset
-            });
+            batch.retain(|message| assigned.slot(message) != Some(slot));
         }
-        self.held_back.discard(slot, offset);
+        self.held_back.take(slot);
         self.retries.discard(slot, offset);
     }
 
@@ -472,18 +466,25 @@ impl<M: Fetched> AssignedRecords<M> {
         }
     }
 
+    /// The group's offset was read again, -1 for none: the offset to read from. `None` where nothing was read yet.
+    pub fn restart_at(&mut self, topic: &str, number: i32, committed: i64) -> Option<i64> {
+        let partition = self.assigned.find(topic, number)?;
+        if committed >= 0 {
+            partition.restart_at(committed);
+        }
+        partition.restart_offset()
+    }
+
     /// A partition was revoked: its records belong to another member.
     pub fn remove(&mut self, topic: &str, number: i32) {
         let Some(slot) = self.assigned.slot_of(topic, number) else {
             return;
         };
-        self.discard_from(slot, i64::MIN);
+        self.discard(topic, number, i64::MIN);
         self.retries.remove(slot);
-        for record in &mut self.in_flight {
-            if record.slot == slot {
-                record.slot = GONE;
-                record.queue = None;
-            }
+        for record in self.in_flight.iter_mut().filter(|one| one.slot == slot) {
+            record.slot = GONE;
+            record.queue = None;
         }
         self.assigned.remove(slot);
     }

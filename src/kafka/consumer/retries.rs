@@ -190,10 +190,4 @@ impl<M: Fetched> HeldBack<M> {
         self.0 = rest;
         taken
     }
-
-    /// Drops the records of a partition from `offset` on.
-    pub fn discard(&mut self, slot: usize, offset: i64) {
-        self.0
-            .retain(|(other, message)| *other != slot || message.offset() < offset);
-    }
 }

@@ -226,7 +226,7 @@ impl Consumer {
         }
     }
 
-    fn wait_reason(&self) -> String {
+    pub(super) fn wait_reason(&self) -> String {
         let group = &self.config.consumer_group;
         let brokers = &self.config.brokers;
         let state = self.state.borrow();
@@ -238,10 +238,9 @@ impl Consumer {
             );
         }
         if !state.waiting_for.is_empty() {
-            let topics: Vec<&str> = state.waiting_for.iter().map(String::as_str).collect();
             return format!(
                 "Consumer group \"{group}\" is waiting for topics that do not exist: {}",
-                topics.join(", ")
+                crate::log::names(state.waiting_for.iter())
             );
         }
         format!(

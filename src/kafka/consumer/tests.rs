@@ -118,6 +118,20 @@ fn a_wait_is_logged_after_ten_seconds_and_shown_as_the_last_error() {
 }
 
 #[test]
+fn a_wait_for_many_missing_topics_names_the_first_ten() {
+    let consumer = consumer("127.0.0.1:1", &[], "missing");
+    consumer.stats.reachability.on_response(3, false);
+    let missing = |count: usize| (0..count).map(|number| format!("topic{number:02}"));
+    consumer.state.borrow_mut().waiting_for.extend(missing(10));
+    let all = consumer.wait_reason();
+    assert!(all.ends_with("topic08, topic09"), "{all}");
+    consumer.state.borrow_mut().waiting_for.extend(missing(300));
+    let first = consumer.wait_reason();
+    assert!(first.ends_with("topic00, topic01, topic02, topic03, topic04, topic05, topic06, topic07, topic08, topic09 \
+         and 290 more"), "{first}");
+}
+
+#[test]
 fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_comes() {
     let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
     kafka.create_topic("idle", 120).expect("a topic");

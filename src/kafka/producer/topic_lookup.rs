@@ -7,7 +7,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::topic_cache::Readiness;
 use crate::config::BrokerConfig;
-use crate::kafka::client::{self, AdminRequests, Client, ClientEvent, EventQueue, TopicToCreate};
+use crate::kafka::client::{self, AdminRequests, Client, ClientEvent, EventQueue, NewTopic};
 use crate::log::Level;
 use crate::runtime;
 
@@ -92,9 +92,9 @@ impl TopicLookup {
         }
         let spec = self.config.topics.spec_for_topic(&self.topic);
         let retention = spec.and_then(|spec| spec.retention_ms);
-        let config = retention.map(|ms| ("retention.ms", ms.to_string()));
-        let to_create = TopicToCreate {
-            name: &self.topic,
+        let config = retention.map(|ms| ("retention.ms".to_owned(), ms.to_string()));
+        let to_create = NewTopic {
+            name: self.topic.clone(),
             partitions: spec.and_then(|spec| spec.partitions).unwrap_or(-1),
             replication: spec.and_then(|spec| spec.replication).unwrap_or(-1),
             config: config.into_iter().collect(),

@@ -22,6 +22,8 @@ pub enum TransactionOutcome {
     Committed,
     /// Kafka has aborted it, and the consumer reads again from where it began.
     Aborted(Error),
+    /// Kafka did not respond to the commit: [`Transactions::take_late_outcome`] tells whether it was executed.
+    Unknown(Error),
 }
 
 /// The transactions of a consumer.
@@ -32,6 +34,8 @@ pub trait Transactions {
     /// # Errors
     /// A permanent error of Kafka. `Ok(false)`: Kafka has not answered yet.
     fn prepare(&self) -> Result<bool>;
+    /// Whether a commit without a response was executed, once after the call of [`Self::prepare`] that found out.
+    fn take_late_outcome(&self) -> Option<bool>;
     /// Begins a transaction; waits only briefly for Kafka.
     ///
     /// # Errors
@@ -166,13 +170,20 @@ impl Transactions for TransactionalConsumer<'_> {
         }
         // The previous client's last transaction may or may not have been committed. Since this client has taken over
         // the id, the committed offsets of the group are final and tell which.
-        if transaction.commit_uncertain.get() {
-            if !self.consumer.seek_to_committed() {
+        let mut uncertain = transaction.uncertain_commit.borrow_mut();
+        if let Some(sent) = &*uncertain {
+            let outcome = self.consumer.seek_to_committed(sent);
+            if outcome.is_none() {
                 return Ok(false);
             }
-            transaction.commit_uncertain.set(false);
+            transaction.late_outcome.set(outcome);
+            uncertain.take();
         }
         Ok(true)
+    }
+
+    fn take_late_outcome(&self) -> Option<bool> {
+        self.transaction.late_outcome.take()
     }
 
     fn begin(&self) -> Result<bool> {
@@ -192,6 +203,9 @@ impl Transactions for TransactionalConsumer<'_> {
             return Ok(false);
         }
         transaction.abort_pending.set(true);
+        if let Some(id_lock) = &*transaction.id_lock.borrow() {
+            id_lock.mark_in_use();
+        }
         current::begin(Arc::clone(self.consumer.config()), producer);
         Ok(true)
     }
@@ -244,8 +258,17 @@ impl Transactions for TransactionalConsumer<'_> {
         let step = Box::new(NativeClient::commit_transaction);
         if let Err(error) = call_with_timeout(&producer, until, step) {
             // An attempt without a response may have been executed, whatever error ended the call.
-            transaction.commit_uncertain.set(true);
-            return self.on_commit_error(&CommitError::Refused(error));
+            let sent = offsets.map_or_else(TopicPartitionList::new, |sent| sent.0.clone());
+            transaction.uncertain_commit.replace(Some(sent));
+            let outcome = self.on_commit_error(&CommitError::Refused(error))?;
+            return Ok(match outcome {
+                TransactionOutcome::Aborted(error)
+                    if transaction.uncertain_commit.borrow().is_some() =>
+                {
+                    TransactionOutcome::Unknown(error)
+                }
+                outcome => outcome,
+            });
         }
         transaction.on_committed();
         if let Some(sent) = offsets {

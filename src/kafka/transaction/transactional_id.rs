@@ -5,9 +5,10 @@
 //! its id is initialized again or `transaction.timeout.ms` has passed. Its number is therefore reused before any other.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -25,10 +26,12 @@ use crate::{runtime, runtime::clock};
 /// Upper limit of workers per group and machine.
 const MAX_WORKERS: u32 = 1024;
 
-/// A worker number, held by a file lock for the life of the process. The file is not empty until [`Self::mark_clean`].
+/// A worker number, held by a file lock for the life of the process. The file is not empty from [`Self::mark_in_use`]
+/// until [`Self::mark_clean`].
 pub struct TransactionalIdLock {
     file: File,
     number: u32,
+    is_marked: Cell<bool>,
 }
 
 impl TransactionalIdLock {
@@ -53,12 +56,12 @@ impl TransactionalIdLock {
         for number in unclean_numbers(&directory, &prefix) {
             if let Ok(Some(lock)) = Self::try_lock(&directory, &prefix, number) {
                 // Another worker may have marked it clean since; then it is as good as any.
-                return Ok(lock.mark_in_use());
+                return Ok(lock);
             }
         }
         for number in 0..MAX_WORKERS {
             if let Some(lock) = Self::try_lock(&directory, &prefix, number).map_err(cannot_lock)? {
-                return Ok(lock.mark_in_use());
+                return Ok(lock);
             }
         }
         Err(Error::configuration(format!(
@@ -86,20 +89,30 @@ impl TransactionalIdLock {
             .write(true)
             .mode(0o600)
             .open(directory.join(format!("{prefix}{number}.lock")))?;
-        Ok(lock_exclusively(&file).then_some(Self { file, number }))
+        if !lock_exclusively(&file) {
+            return Ok(None);
+        }
+        // An earlier worker may have left its transaction open.
+        let is_marked = Cell::new(file.metadata()?.len() > 0);
+        Ok(Some(Self {
+            file,
+            number,
+            is_marked,
+        }))
     }
 
-    /// On a full disk the mark is missing, and the next worker takes the lowest number instead.
-    fn mark_in_use(self) -> Self {
-        let _ = self.file.set_len(0);
-        let _ = (&self.file).write_all(b"open\n");
-        self
+    /// Records that a transaction may be open under this id, before the first one begins. On a full disk the mark is
+    /// missing, and the next worker takes the lowest number instead.
+    pub fn mark_in_use(&self) {
+        if !self.is_marked.replace(true) {
+            let _ = self.file.write_all_at(b"open\n", 0);
+        }
     }
 
     /// Records that no transaction is open under this id.
     pub fn mark_clean(&self) {
         // On failure the number is merely reused before others.
-        let _ = self.file.set_len(0);
+        self.is_marked.set(self.file.set_len(0).is_err());
     }
 
     /// The transactional.id of this worker: host, group and number.
@@ -193,7 +206,8 @@ pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
             runtime::current().log.write(
                 Level::Warning,
                 format!(
-                    "A worker was killed; the transaction it may have left open as \"{id}\" was aborted."
+                    "A worker was killed, or Kafka did not respond when it ended; the transaction that it may have \
+                     left open as \"{id}\" was aborted."
                 ),
             );
         }
@@ -233,9 +247,11 @@ mod tests {
         let locks: Vec<TransactionalIdLock> = (0..4)
             .map(|_| TransactionalIdLock::acquire(&config).expect("a slot"))
             .collect();
-        for number in [0, 2] {
-            locks[number].mark_clean();
+        // Only the worker 2 has begun no transaction.
+        for number in [0, 1, 3] {
+            locks[number].mark_in_use();
         }
+        locks[0].mark_clean();
         // The kernel releases the locks of a killed process as well.
         drop(locks);
         let acquired: Vec<TransactionalIdLock> = (0..4)
@@ -245,7 +261,7 @@ mod tests {
         assert_eq!(numbers, [1, 3, 0, 2]);
         // All numbers are held by this process, so none is orphaned.
         assert!(TransactionalIdLock::orphaned(&config).is_empty());
-        acquired[3].mark_clean();
+        acquired[2].mark_in_use();
         let held = acquired.into_iter().next().expect("the first");
         let orphaned = TransactionalIdLock::orphaned(&config);
         let numbers: Vec<u32> = orphaned.iter().map(|lock| lock.number).collect();

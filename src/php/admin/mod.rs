@@ -20,7 +20,8 @@ use super::{configuration, consume, logging, signals, state, zend, OpenObjects};
 use crate::config::BrokerConfig;
 use crate::error::Error;
 use crate::kafka::admin::{
-    self as core, AdminError, AdminResult, NewTopic, PollInterrupts, ReadStep, TopicReader,
+    self as core, groups, offsets, topics, AdminError, AdminResult, NewTopic, PollInterrupts,
+    ReadStep, TopicReader,
 };
 use crate::runtime::clock::coarse_ms;
 use crate::topic::{ChannelPattern, TopicFilter};
@@ -209,7 +210,7 @@ impl Admin {
                 let pattern = arguments::optional(pattern, |pattern| {
                     arguments::text(pattern, "Admin::topics(): Argument #1 ($pattern)")
                 })?;
-                Ok(admin.topics(pattern.as_deref(), poll_interrupts))
+                Ok(topics::list(admin, pattern.as_deref(), poll_interrupts))
             },
             |topics| values::topics(topics),
         )
@@ -218,7 +219,7 @@ impl Admin {
     /// The brokers, the controller and the id of the cluster.
     pub fn cluster(&self) -> PhpResult<Zval> {
         self.query(
-            |admin, poll_interrupts| Ok(admin.cluster(poll_interrupts)),
+            |admin, poll_interrupts| Ok(topics::cluster(admin, poll_interrupts)),
             values::cluster,
         )
     }
@@ -226,7 +227,7 @@ impl Admin {
     /// All consumer groups of the cluster.
     pub fn groups(&self) -> PhpResult<Zval> {
         self.query(
-            |admin, poll_interrupts| Ok(admin.groups(poll_interrupts)),
+            |admin, poll_interrupts| Ok(groups::list(admin, poll_interrupts)),
             |groups| values::groups(groups),
         )
     }
@@ -235,7 +236,11 @@ impl Admin {
     pub fn group(&self, group: &Zval) -> PhpResult<Zval> {
         self.query(
             |admin, poll_interrupts| {
-                Ok(admin.group(&values::group_argument(group, "group")?, poll_interrupts))
+                Ok(groups::describe(
+                    admin,
+                    &values::group_argument(group, "group")?,
+                    poll_interrupts,
+                ))
             },
             values::group,
         )
@@ -246,7 +251,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let groups = values::names_argument(groups, "describeGroups", "groups")?;
-                Ok(admin.describe_groups(&groups, poll_interrupts))
+                Ok(groups::describe_all(admin, &groups, poll_interrupts))
             },
             |groups| values::all_groups(groups),
         )
@@ -257,7 +262,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let group = values::group_argument(group, "groupOffsets")?;
-                Ok(admin.group_offsets(&group, poll_interrupts))
+                Ok(groups::committed(admin, &group, poll_interrupts))
             },
             |commits| values::commits(commits),
         )
@@ -268,7 +273,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let group = values::group_argument(group, "subscriptions")?;
-                Ok(admin.subscriptions(&group, poll_interrupts))
+                Ok(groups::subscriptions(admin, &group, poll_interrupts))
             },
             values::subscriptions,
         )
@@ -279,7 +284,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let groups = values::names_argument(groups, "offsetsOfGroups", "groups")?;
-                Ok(admin.offsets_of_groups(&groups, poll_interrupts))
+                Ok(groups::committed_of_all(admin, &groups, poll_interrupts))
             },
             |commits| values::all_commits(commits),
         )
@@ -290,7 +295,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topic = values::topic_argument(topic, "topicConfig")?;
-                Ok(admin.topic_config(&topic, poll_interrupts))
+                Ok(topics::config(admin, &topic, poll_interrupts))
             },
             |settings| values::settings(settings),
         )
@@ -301,7 +306,11 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topics = values::names_argument(topics, "operations", "topics")?;
-                Ok(admin.authorized_operations(&topics, poll_interrupts))
+                Ok(topics::authorized_operations(
+                    admin,
+                    &topics,
+                    poll_interrupts,
+                ))
             },
             |operations| values::operations(operations),
         )
@@ -335,9 +344,8 @@ impl Admin {
                 config: values::settings_argument(config)?,
                 validate_only: arguments::boolean(validateOnly, false, VALIDATE)?,
             };
-            self.client()?
-                .create_topic(&new, &|| call.poll_interrupts())
-                .map_err(Call::error)
+            let admin = self.client()?;
+            topics::create(&admin, &new, &|| call.poll_interrupts()).map_err(Call::error)
         })
     }
 
@@ -347,8 +355,8 @@ impl Admin {
             let total = arguments::int(total, "Admin::createPartitions(): Argument #2 ($total)")?;
             let topic = values::topic_argument(topic, "createPartitions")?;
             let total = values::integer_argument(total, 1, "createPartitions(): $total")?;
-            self.client()?
-                .create_partitions(&topic, total, &|| call.poll_interrupts())
+            let admin = self.client()?;
+            topics::create_partitions(&admin, &topic, total, &|| call.poll_interrupts())
                 .map_err(Call::error)
         })
     }
@@ -357,9 +365,8 @@ impl Admin {
     pub fn delete_topic(&self, topic: &Zval) -> PhpResult<()> {
         self.run(|call| {
             let topic = values::topic_argument(topic, "deleteTopic")?;
-            self.client()?
-                .delete_topic(&topic, &|| call.poll_interrupts())
-                .map_err(Call::error)
+            let admin = self.client()?;
+            topics::delete(&admin, &topic, &|| call.poll_interrupts()).map_err(Call::error)
         })
     }
 
@@ -368,7 +375,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topic = values::topic_argument(topic, "offsets")?;
-                Ok(admin.offsets(&topic, poll_interrupts))
+                Ok(offsets::of_topic(admin, &topic, poll_interrupts))
             },
             |offset_ranges| values::offset_ranges(offset_ranges),
         )
@@ -379,7 +386,7 @@ impl Admin {
         self.query(
             |admin, poll_interrupts| {
                 let topics = values::names_argument(topics, "offsetsOfTopics", "topics")?;
-                Ok(admin.offsets_of(&topics, poll_interrupts))
+                Ok(offsets::of_topics(admin, &topics, poll_interrupts))
             },
             |topics| values::all_offset_ranges(topics),
         )
@@ -391,7 +398,7 @@ impl Admin {
             |admin, poll_interrupts| {
                 let topic = values::topic_argument(topic, "offsetsAt")?;
                 let ms = consume::time(time, "Admin::offsetsAt(): Argument #2 ($time)")?;
-                Ok(admin.offsets_at(&topic, ms, poll_interrupts))
+                Ok(offsets::at_time(admin, &topic, ms, poll_interrupts))
             },
             |found| values::by_partition(found.iter().copied()),
         )
@@ -425,8 +432,8 @@ impl Admin {
             let place = "Admin::deleteRecords(): Argument #2 ($before)";
             arguments::array(before, place)?;
             let before = values::offsets_argument(Some(before), place)?;
-            self.client()?
-                .delete_records(&topic, &before, &|| call.poll_interrupts())
+            let admin = self.client()?;
+            offsets::delete_records(&admin, &topic, &before, &|| call.poll_interrupts())
                 .map_err(Call::error)
         })
     }

@@ -1,5 +1,4 @@
-//! Order, limits, stops, batches, failures and dead letters in the loop. At-most-once and exactly-once: commits,
-//! aborts, drops.
+//! Order, limits, stops, batches, failures and dead letters in the loop. At-most-once: commits and drops.
 
 use std::rc::Rc;
 
@@ -206,86 +205,6 @@ fn at_most_once_waits_for_the_response_to_its_commit() {
     assert_eq!(fixture.counters.dropped.get(), 0);
 }
 
-#[derive(Default)]
-struct CountedTransactions {
-    began: Cell<u32>,
-    committed: Cell<u32>,
-    aborted: Cell<u32>,
-    duration: Cell<Duration>,
-}
-
-impl Transactions for CountedTransactions {
-    fn prepare(&self) -> Result<bool> {
-        Ok(true)
-    }
-
-    fn begin(&self) -> Result<bool> {
-        self.began.set(self.began.get() + 1);
-        Ok(true)
-    }
-
-    fn commit(&self) -> Result<TransactionOutcome> {
-        self.committed.set(self.committed.get() + 1);
-        Ok(TransactionOutcome::Committed)
-    }
-
-    fn has_failed(&self) -> bool {
-        false
-    }
-
-    fn abort(&self) -> Result<()> {
-        self.aborted.set(self.aborted.get() + 1);
-        Ok(())
-    }
-
-    fn duration(&self) -> Duration {
-        self.duration.get()
-    }
-
-    fn bound(&self) -> Duration {
-        Duration::from_secs(20)
-    }
-}
-
-#[test]
-fn a_transaction_goes_on_to_the_next_fetch_until_its_time_has_passed() {
-    for (duration, transactions) in [(Duration::from_secs(10), 1), (Duration::ZERO, 3)] {
-        let fixture = single(succeed, 0..6);
-
-        let ledger = CountedTransactions::default();
-        ledger.duration.set(duration);
-        let limits = Limits {
-            batch: 2,
-            ..limits()
-        };
-        let ended = fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), limits);
-        assert_eq!(ended, Ok((6, Reason::Empty)));
-        assert_eq!(ledger.committed.get(), transactions);
-        assert_eq!(fixture.counters.handled.get(), 6);
-    }
-}
-
-#[test]
-fn a_failure_aborts_the_transaction_and_the_next_one_holds_the_dead_letter() {
-    let callback = |number| match number {
-        1 => Outcome::DeadLetter(dead_letter("no")),
-        _ => Outcome::Handled,
-    };
-    let fixture = single(callback, 0..4);
-
-    let ledger = CountedTransactions::default();
-    // The source does not rewind by itself: the failed record is requeued, later ones follow.
-    let ended = fixture.run_with(DeliveryMode::ExactlyOnce(&ledger), limits());
-    assert_eq!(ended, Ok((3, Reason::Empty)));
-    assert_eq!(*fixture.handler.dead_letters.borrow(), [1]);
-    assert_eq!((ledger.began.get(), ledger.committed.get()), (2, 1));
-    assert_eq!(
-        (ledger.aborted.get(), fixture.counters.aborted.get()),
-        (1, 1)
-    );
-    assert_eq!(fixture.counters.transactions.get(), 1);
-}
-
 #[test]
 fn a_record_whose_result_is_refused_is_dead_lettered_and_the_others_are_handled() {
     for style in [Style::Single, Style::Batch] {
@@ -317,32 +236,6 @@ const OPENS: CircuitPolicy = CircuitPolicy {
     failures: 5,
     ..CIRCUIT
 };
-
-/// A callback whose dependency is unavailable for `outage` after its first call: the calls so far, and the outcome.
-fn dependency(
-    away: impl Fn(u32) -> bool + 'static,
-    failed: impl Fn(u32) -> Outcome<String> + 'static,
-) -> (Rc<Cell<u32>>, impl Fn(u32) -> Outcome<String>) {
-    let calls = Rc::new(Cell::new(0));
-    let counted = Rc::clone(&calls);
-    let callback = move |number| {
-        counted.set(counted.get() + 1);
-        if away(counted.get()) {
-            failed(number)
-        } else {
-            Outcome::Handled
-        }
-    };
-    (calls, callback)
-}
-
-fn retry(_: u32) -> Outcome<String> {
-    Outcome::Retry(Duration::ZERO)
-}
-
-fn transient(_: u32) -> Outcome<String> {
-    Outcome::Transient(Duration::from_millis(1))
-}
 
 #[test]
 fn a_callback_that_fails_for_every_record_is_probed_with_one_record_at_a_time() {
@@ -434,27 +327,6 @@ fn transient_failures_are_scheduled_without_counting() {
 }
 
 #[test]
-fn a_transaction_waits_for_the_circuit_before_it_begins_again() {
-    for failed in [retry, transient] {
-        let (calls, callback) = dependency(|call| call <= 8, failed);
-        // The second record fails after the first one in its own transaction, and so on.
-        let mut fixture = single(callback, 0..4);
-        fixture.circuit = CircuitPolicy {
-            failures: 2,
-            ..CIRCUIT
-        };
-
-        let transactions = CountedTransactions::default();
-        let mode = DeliveryMode::ExactlyOnce(&transactions);
-        assert_eq!(fixture.run_with(mode, limits()), Ok((4, Reason::Empty)));
-        assert_eq!(transactions.aborted.get(), 8);
-        assert_eq!(calls.get(), 12);
-        // One record alone never opens it.
-        assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
-    }
-}
-
-#[test]
 fn at_most_once_waits_with_its_batch_and_drops_few_records() {
     for style in [Style::Single, Style::Batch] {
         let (calls, callback) =
@@ -469,31 +341,4 @@ fn at_most_once_waits_with_its_batch_and_drops_few_records() {
         assert_eq!((fixture.counters.dropped.get(), calls.get()), (8, 40));
         assert!(fixture.source.elapsed.get() >= Duration::from_millis(21_200));
     }
-}
-
-#[test]
-fn a_stop_ends_the_wait_of_a_transaction() {
-    let stop = Rc::new(StopSignal::default());
-    let stop_handle = Rc::clone(&stop);
-    let callback = move |number: u32| {
-        if number == 1 {
-            stop_handle.request();
-        }
-        if number == 0 {
-            Outcome::DeadLetter(dead_letter("no"))
-        } else {
-            Outcome::Transient(Duration::from_secs(3600))
-        }
-    };
-    let mut fixture = fixture(Style::Single, &["a"], Box::new(callback), &stop);
-    fixture.circuit = CircuitPolicy {
-        failures: 2,
-        ..CIRCUIT
-    };
-    fixture.put(0..4, "t_a", "a");
-    let transactions = CountedTransactions::default();
-    let mode = DeliveryMode::ExactlyOnce(&transactions);
-    assert_eq!(fixture.run_with(mode, limits()), Ok((0, Reason::Requested)));
-    assert!(fixture.source.elapsed.get() < Duration::from_secs(1));
-    assert_eq!(fixture.subscriptions.borrow().open_circuits(), ["a"]);
 }

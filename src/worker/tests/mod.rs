@@ -2,6 +2,7 @@
 
 mod cases;
 mod commit_model;
+mod transactions;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -440,4 +441,30 @@ fn limits() -> Limits {
 
 fn succeed(_: u32) -> Outcome<String> {
     Outcome::Handled
+}
+
+/// A callback whose dependency is unavailable for `outage` after its first call: the calls so far, and the outcome.
+fn dependency(
+    away: impl Fn(u32) -> bool + 'static,
+    failed: impl Fn(u32) -> Outcome<String> + 'static,
+) -> (Rc<Cell<u32>>, impl Fn(u32) -> Outcome<String>) {
+    let calls = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&calls);
+    let callback = move |number| {
+        counted.set(counted.get() + 1);
+        if away(counted.get()) {
+            failed(number)
+        } else {
+            Outcome::Handled
+        }
+    };
+    (calls, callback)
+}
+
+fn retry(_: u32) -> Outcome<String> {
+    Outcome::Retry(Duration::ZERO)
+}
+
+fn transient(_: u32) -> Outcome<String> {
+    Outcome::Transient(Duration::from_millis(1))
 }

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedSender};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use toporia_realtime::config::gateway_settings::Settings;
+use toporia_realtime::gateway::bootstrap::single_node;
 use toporia_realtime::gateway::protocol::frame;
-use toporia_realtime::gateway::testing::single_node;
 use toporia_realtime::gateway::Gateway;
 
 /// A server under test.

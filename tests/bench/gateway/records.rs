@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use toporia_realtime::gateway::bootstrap::single_node;
 use toporia_realtime::gateway::broadcast::BroadcastHeaders;
 use toporia_realtime::gateway::broadcast::{At, Broadcast};
 use toporia_realtime::gateway::replay::replay_buffer::ReplayBuffer;
-use toporia_realtime::gateway::testing::single_node;
 use toporia_realtime::topic::TopicMap;
 
 use crate::contenders::settings;

@@ -11,6 +11,7 @@ namespace Toporia\Realtime\Tests\Delivery;
 
 use DomainException;
 use PHPUnit\Framework\Attributes\DataProvider;
+use Toporia\Realtime\Exception\PermanentException;
 use Toporia\Realtime\Message;
 
 final class LateRequestsKafkaTest extends DeliveryTestCase
@@ -63,6 +64,65 @@ final class LateRequestsKafkaTest extends DeliveryTestCase
         self::assertSame($late !== 'response', str_contains($proxy->stdout(), "late\n"), $proxy->stdout());
         $seen = $this->consumeAll($out, count($results));
         self::assertSame($results, array_map(static fn (Message $message) => $message->getPayload(), $seen));
+        self::assertSame([], $this->left());
+    }
+
+    public function testALateRequestDoesNotOpenTheTransactionOfAWorkerThatHasEnded(): void
+    {
+        $out = $this->createTopic($this->topic('out'));
+        $this->send($this->createTopic($this->topic()), ['first']);
+        $proxy = $this->startScript(__DIR__ . '/late-requests.php', ['args' => [self::address(), 'open']]);
+        $worker = <<<'PHP'
+            $broker = new Broker(['delivery' => 'exactly-once', 'brokers' => getenv('AT')]);
+            $broker->subscribeTopic(getenv('IN'), static function (Message $message) use ($broker) {
+                $broker->send(getenv('OUT'), getenv('RESULT'), 'k', [], 0);
+                if (getenv('RESULT') === 'of an aborted transaction') {
+                    while (!file_exists(getenv('GO'))) usleep(10000);
+                    eval("class T {}"); eval("class T {}");
+                }
+            });
+            $broker->consume(stopWhenEmpty: true);
+            PHP;
+        $at = '127.0.0.1:' . $proxy->waitForOutput('/^port (\d+)$/m')[1];
+        $go = sys_get_temp_dir() . "/$this->group.go";
+        $env = ['AT' => $at, 'IN' => $this->topic(), 'OUT' => $out, 'RESULT' => self::FIRST, 'GO' => $go];
+        $ending = $this->startPhp($worker, ['env' => $env]);
+        $proxy->waitForOutput('/^lost$/m');
+        touch($go);
+        $ending->wait()->assertExit(255);
+        $proxy->waitForOutput('/^late$/m');
+        unlink($go);
+        // Readers wait for an open transaction until its timeout.
+        $this->send($out, ['after']);
+        self::assertCount(1, $this->consumeAll($out, 1));
+        $env = ['AT' => self::address(), 'RESULT' => self::SECOND] + $env;
+        $next = $this->runPhp($worker, ['env' => $env])->assertExit();
+        self::assertStringNotContainsString('A worker was killed', $next->stderr);
+        $seen = $this->consumeAll($out, 2);
+        self::assertSame(['after', self::SECOND], array_map(static fn (Message $message) => $message->getPayload(), $seen));
+        self::assertSame([], $this->left());
+    }
+
+    public function testACommitThatWasExecutedWithoutAResponseIsCounted(): void
+    {
+        $this->send($this->createTopic($this->topic()), ['no', 'yes', 'yes']);
+        $proxy = $this->startScript(__DIR__ . '/late-requests.php', ['args' => [self::address(), 'outcome']]);
+        $broker = $this->broker([
+            'brokers' => '127.0.0.1:' . $proxy->waitForOutput('/^port (\d+)$/m')[1],
+            'delivery' => 'exactly-once',
+            'producer_config' => ['transaction.timeout.ms' => 3000],
+        ]);
+        $broker->subscribeTopic($this->topic(), static function (Message $message): void {
+            if ($message->getPayload() === 'no') {
+                throw new PermanentException('no');
+            }
+        });
+        self::assertSame(3, $broker->consume(stopWhenEmpty: true));
+        $stats = $broker->stats();
+        $broker->close();
+        $counted = [$stats['handled'], $stats['dead_lettered'], $stats['transactions_aborted']];
+        self::assertSame([3, 1, 1], $counted);
+        self::assertCount(1, $this->letters(1));
         self::assertSame([], $this->left());
     }
 }

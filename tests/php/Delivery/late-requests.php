@@ -9,6 +9,9 @@
  *     produce   the first Produce request with FIRST, until the one with SECOND is sent
  *     response  nothing: the broker receives that request, but the client never its response
  *     commit    the first EndTxn request, until FIRST is stored
+ *     open      the first AddPartitionsToTxn and Produce requests of FIRST, until the client has ended
+ *     outcome   nothing: the broker receives the first EndTxn request, but the client never a response to one, until
+ *               another client initializes the transactional.id
  *
  * Until the late request was received, the client's connection is closed whenever it sends FIRST again. Prints the
  * port, `lost` and `late`.
@@ -17,6 +20,8 @@
 declare(strict_types=1);
 
 const PRODUCE = 0;
+const INIT_PRODUCER_ID = 22;
+const ADD_PARTITIONS = 24;
 const END_TXN = 26;
 const FIRST = 'of an aborted transaction';
 const SECOND = 'of the next transaction';
@@ -69,8 +74,8 @@ echo "port $own\n";
 $address = [$host . pack('N', (int) $port), $host . pack('N', $own)];
 /** @var array<int, array{resource, resource, string, string}> client, broker, and what was read of a frame of each */
 $connections = [];
-/** @var array{resource, string}|null the lost connection to the broker, and its request */
-$held = null;
+/** @var list<array{resource, string}> the lost connections to the broker, and their requests */
+$held = [];
 $lost = false;
 
 $close = static function (int $id) use (&$connections): void {
@@ -78,11 +83,13 @@ $close = static function (int $id) use (&$connections): void {
     unset($connections[$id]);
 };
 $release = static function () use (&$held): void {
-    if ($held !== null) {
-        exchange(...$held);
-        $held = null;
+    foreach ($held as $lost) {
+        exchange(...$lost);
+    }
+    if ($held !== []) {
         echo "late\n";
     }
+    $held = [];
 };
 $forward = static function (
     int $id,
@@ -91,7 +98,7 @@ $forward = static function (
     &$connections,
     &$held,
     &$lost,
-    $late,
+    &$late,
     $close,
     $release
 ): void {
@@ -101,12 +108,26 @@ $forward = static function (
         FIRST => $key === PRODUCE && str_contains($request, FIRST),
         SECOND => $key === PRODUCE && str_contains($request, SECOND),
     ];
-    if (!$lost && ($late === 'commit' ? $key === END_TXN : $is[FIRST])) {
+    if ($late === 'outcome') {
+        $late = $key === INIT_PRODUCER_ID && $lost ? '' : $late;
+        if ($late !== '' && $key === END_TXN) {
+            if (!$lost) {
+                exchange($upstream, $request);
+                $lost = true;
+            }
+            $close($id);
+        } else {
+            send($upstream, $request);
+        }
+    } elseif ($late === 'open' && $key === ADD_PARTITIONS && $held === []) {
+        $held[] = [$upstream, $request];
+        $close($id);
+    } elseif (!$lost && ($late === 'commit' ? $key === END_TXN : $is[FIRST])) {
         $lost = true;
         if ($late === 'response') {
             exchange($upstream, $request);
         } else {
-            $held = [$upstream, $request];
+            $held[] = [$upstream, $request];
         }
         $close($id);
         echo "lost\n";
@@ -126,6 +147,9 @@ $forward = static function (
 };
 
 while (true) {
+    if ($late === 'open' && $lost && $connections === []) {
+        $release();
+    }
     $read = [$server];
     foreach ($connections as [$client, $upstream]) {
         array_push($read, $client, $upstream);

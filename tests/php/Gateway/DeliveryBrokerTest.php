@@ -30,6 +30,20 @@ final class DeliveryBrokerTest extends GatewayTestCase
         self::assertSame([], $other->rest());
     }
 
+    public function testADeadLetterThatIsReplayedForAGroupIsNotDeliveredAgain(): void
+    {
+        $gateway = $this->gateway();
+        $client = $this->client($gateway);
+        $client->subscribe('private-cache-user.1');
+        $this->broadcast('user.1', 'order.created', 1);
+        $client->event('order.created', 'private-cache-user.1', 20.0);
+        $replayed = Message::event('user.1', 'order.created', 0)->toJson();
+        $topic = $this->channelTopic('user.1');
+        Realtime::broker()->send($topic, $replayed, 'user.1', ['x-replay-group' => 'workers']);
+        $this->broadcast('user.1', 'order.created', 2);
+        self::assertSame(2, $client->event('order.created')['data'], 'the next one it gets');
+    }
+
     public function testTheNextTopicIsFoundWhileItRuns(): void
     {
         $gateway = $this->gateway();

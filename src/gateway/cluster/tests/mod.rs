@@ -192,23 +192,29 @@ fn events_of_the_http_api_go_through_kafka() {
             channel: channel.to_owned(),
             event: "created".to_owned(),
             data: RawValue::from_string("{\"a\":\"b\"}".to_owned()).expect("JSON"),
+            is_text: false,
             except: "12.34".parse().ok(),
         };
-        let events = vec![event("private-user.1"), event("public.news")];
+        let text = ApiEvent {
+            data: RawValue::from_string("\"a\\nb\"".to_owned()).expect("JSON"),
+            is_text: true,
+            ..event("public.news")
+        };
+        let events = vec![event("private-user.1"), text];
         let sent = runtime.block_on(a.kafka.cluster().publish(events));
         assert_eq!(sent, Ok(()), "on {brokers}");
         until("both", || recording.broadcasts().len() == 2);
         let all = recording.broadcasts();
         let text = |one: &Arc<Broadcast>| {
             let except = one.except.map(|id| id.to_string());
-            let flags = (one.exact, except);
+            let flags = (one.exact, one.is_text, except);
             format!("{} {} {} {flags:?}", one.channel(), one.event(), one.data())
         };
         let mut all: Vec<String> = all.iter().map(text).collect();
         all.sort_unstable();
-        let line =
-            |channel: &str| format!(r#"{channel} created {{"a":"b"}} (true, Some("12.34"))"#);
-        assert_eq!(all, [line("private-user.1"), line("public.news")]);
+        let json = r#"private-user.1 created {"a":"b"} (true, false, Some("12.34"))"#;
+        let text = r#"public.news created "a\nb" (true, true, Some("12.34"))"#;
+        assert_eq!(all, [json, text]);
         // Accepted means that Kafka has them: nothing is waited for.
         let ends = |channel: &str| {
             let topic = config.topics.topic_for(channel).expect("a topic");
@@ -258,6 +264,7 @@ fn an_api_event_without_kafka_is_an_error() {
         channel: channel.to_owned(),
         event: "created".to_owned(),
         data: RawValue::NULL.to_owned(),
+        is_text: false,
         except: None,
     };
     // No broker is there.

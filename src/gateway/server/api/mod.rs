@@ -132,7 +132,8 @@ async fn route(
                     ),
                 ));
             }
-            trigger_batch(hub, cluster, batch).await
+            let events = batch.into_iter().map(|event| event.0).collect();
+            trigger_batch(hub, cluster, events).await
         }
         ("GET", ["channels"]) => channels(hub, cluster, get("filter_by_prefix"), get("info")).await,
         ("GET", ["channels", name]) => channel(hub, cluster, name, get("info")).await,
@@ -190,7 +191,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     if incoming::depth(text) > MAX_DEPTH {
         return Err((400, "The body is nested too deeply.".into()));
     }
-    serde_json::from_str(text).map_err(|e| (400, format!("Invalid body: {e}.")))
+    incoming::object(text).map_err(|e| (400, format!("Invalid body: {e}.")))
 }
 
 fn sockets_response(sockets: usize) -> Response {

@@ -9,9 +9,11 @@ use serde_json::{Map, Value};
 
 use super::ApiError;
 use crate::encryption;
+use crate::envelope::MAX_DEPTH;
 use crate::error::Kind;
 use crate::gateway::backend::{AdminRequest, ApiEvent, Cluster, Target};
 use crate::gateway::hub::Hub;
+use crate::gateway::protocol::incoming::Object;
 use crate::gateway::protocol::{frame, incoming, SocketId};
 use crate::http::Response;
 use crate::topic::socket_channel::{ChannelKind, Name, Reason};
@@ -57,7 +59,7 @@ impl Event {
 
 #[derive(Deserialize)]
 pub(super) struct Batch {
-    pub batch: Vec<Event>,
+    pub batch: Vec<Object<Event>>,
 }
 
 /// The channels of an event and the attributes that its sender requests.
@@ -184,7 +186,8 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
                 .map_err(|_| (400, "socket_id is not a valid socket id.".to_owned()))?,
         ),
     };
-    let data = json_of(&event_data).ok_or((400, "data cannot be encoded.".to_owned()))?;
+    let (data, is_text) =
+        json_of(&event_data).ok_or((400, "data cannot be encoded.".to_owned()))?;
     for channel in &channels {
         if Name::parse(channel).is_none() {
             return Err((
@@ -201,6 +204,7 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
         all.push(ApiEvent {
             event: event_name.clone(),
             data: data.clone(),
+            is_text,
             except,
             channel: channel.clone(),
         });
@@ -208,15 +212,18 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
     Ok((channels, info))
 }
 
-/// The JSON in a data string; other text becomes a JSON string.
-fn json_of(data: &str) -> Option<Box<RawValue>> {
-    if incoming::depth(data) <= 64 {
+/// The JSON in a data string. Other text, and JSON that is nested deeper than an envelope may be, becomes a JSON
+/// string: `true` is returned with it.
+fn json_of(data: &str) -> Option<(Box<RawValue>, bool)> {
+    if incoming::depth(data) < MAX_DEPTH {
         if let Ok(value) = serde_json::from_str::<Box<RawValue>>(data) {
-            return Some(value);
+            return Some((value, false));
         }
     }
     let quoted = String::from_utf8(frame::quoted(data)).ok()?;
-    RawValue::from_string(quoted).ok()
+    RawValue::from_string(quoted)
+        .ok()
+        .map(|quoted| (quoted, true))
 }
 
 #[derive(Serialize)]
@@ -275,10 +282,13 @@ impl Info {
         }
         if self.cache && parsed.cache {
             if let Some((event, ttl)) = hub.channels().cached_event(&parsed) {
-                row.insert(
-                    "cache".into(),
-                    serde_json::json!({ "data": event.data(), "ttl": ttl.as_secs() }),
-                );
+                let text = event.is_text.then(|| serde_json::from_str(event.data()));
+                let data = match text {
+                    Some(Ok(text)) => text,
+                    _ => Value::from(event.data()),
+                };
+                let cache = serde_json::json!({ "data": data, "ttl": ttl.as_secs() });
+                row.insert("cache".into(), cache);
             }
         }
         row

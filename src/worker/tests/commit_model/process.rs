@@ -39,7 +39,9 @@ pub(super) struct Process<'w> {
     pub(super) responses: RefCell<Vec<(usize, Vec<CommitOffset>)>>,
     /// Messages that the callbacks sent: not acknowledged yet, or in the open transaction.
     pub(super) sent: RefCell<Vec<(i32, i64)>>,
-    pub(super) is_unsure: Cell<bool>,
+    /// The last commit had no response: whether it was executed.
+    pub(super) unsure: Cell<Option<bool>>,
+    pub(super) late_outcome: Cell<Option<bool>>,
     pub(super) fetches: Cell<u32>,
     pub(super) ids: Cell<u64>,
     pub(super) stop: StopSignal,
@@ -56,7 +58,8 @@ impl<'w> Process<'w> {
             paused: RefCell::default(),
             responses: RefCell::default(),
             sent: RefCell::default(),
-            is_unsure: Cell::new(false),
+            unsure: Cell::default(),
+            late_outcome: Cell::default(),
             fetches: Cell::new(0),
             ids: Cell::new(1),
             stop: StopSignal::default(),

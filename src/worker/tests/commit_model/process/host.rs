@@ -68,21 +68,27 @@ impl Handler<(u64, Rc<Vec<u8>>)> for Process<'_> {
 
 impl Transactions for Process<'_> {
     fn prepare(&self) -> Result<bool> {
-        if self.is_unsure.replace(false) {
+        if let Some(is_executed) = self.unsure.take() {
+            self.late_outcome.set(Some(is_executed));
+            // The consumer stays a member of the group, and polls for that.
+            if self.world.choose(2) == 1 {
+                self.fetch(Duration::ZERO, 1);
+            }
             let committed = self.world.committed.borrow().clone();
             let mut places = Vec::new();
             for partition in 0..3 {
-                if let Some(found) = self.records.borrow_mut().assigned.find(TOPIC, partition) {
-                    if let Some((offset, _)) = committed.get(&partition) {
-                        found.restart_at(*offset);
-                    }
-                    let offset = found.restart_offset();
-                    places.extend(offset.map(|offset| (TOPIC.to_owned(), partition, offset)));
-                }
+                let offset = committed.get(&partition).map_or(-1, |(offset, _)| *offset);
+                let records = &mut self.records.borrow_mut();
+                let offset = records.restart_at(TOPIC, partition, offset);
+                places.extend(offset.map(|offset| (TOPIC.to_owned(), partition, offset)));
             }
             self.seek_back(places);
         }
         Ok(true)
+    }
+
+    fn take_late_outcome(&self) -> Option<bool> {
+        self.late_outcome.take()
     }
 
     fn begin(&self) -> Result<bool> {
@@ -110,8 +116,8 @@ impl Transactions for Process<'_> {
         if fault == 4 {
             // Without a response the client is replaced: nothing of the transaction is in Kafka.
             self.rewind();
-            self.is_unsure.set(true);
-            return Ok(TransactionOutcome::Aborted(lost()));
+            self.unsure.set(Some(false));
+            return Ok(TransactionOutcome::Unknown(lost()));
         }
         let offsets = self.records.borrow().assigned.committable();
         for record in self.sent.take() {
@@ -121,8 +127,8 @@ impl Transactions for Process<'_> {
         if fault == 5 {
             // The same, where Kafka has committed it.
             self.rewind();
-            self.is_unsure.set(true);
-            return Ok(TransactionOutcome::Aborted(lost()));
+            self.unsure.set(Some(true));
+            return Ok(TransactionOutcome::Unknown(lost()));
         }
         let number = self.records.borrow_mut().assigned.next_commit();
         for commit in offsets {
