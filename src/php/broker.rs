@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::Zval;
@@ -227,8 +227,10 @@ impl Broker {
                 std::mem::forget(consumer);
                 return;
             }
-            consumer.requeue_all();
-            if let Err(error) = consumer.commit_now(Duration::from_secs(3)) {
+            consumer
+                .assignment
+                .records(|all| all.requeue_all(Instant::now()));
+            if let Err(error) = consumer.commits.commit_now(Duration::from_secs(3)) {
                 runtime::error(error.message());
             }
             let series = self.series.borrow_mut().take();

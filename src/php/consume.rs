@@ -1,7 +1,7 @@
 //! `consume()` of a broker, and `pause()`, `resume()` and `seek()`.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ext_php_rs::exception::PhpException;
 use ext_php_rs::types::Zval;
@@ -60,7 +60,9 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
     let consumer = broker.consumer(limits.when_empty)?;
     let transaction = broker.transaction()?;
     broker.register();
-    consumer.requeue_all();
+    consumer
+        .assignment
+        .records(|all| all.requeue_all(Instant::now()));
     consumer.begin();
     clock::cancel_shutdown();
     if signals::SignalHandlers::any_installed() {
@@ -124,7 +126,9 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
         }
         Err(error) => {
             loop_guard::clear();
-            consumer.requeue_all();
+            consumer
+                .assignment
+                .records(|all| all.requeue_all(Instant::now()));
             return Err(PhpException::new(
                 format!("Rust panic while consuming: {error}"),
                 0,
@@ -138,7 +142,7 @@ pub fn run(broker: &Broker, this: &Zval, limits: Limits) -> Result<i64, CallErro
         // counts as an attempt of its record.
         broker.end_transaction();
         if zend::is_exiting() && !consumer.is_inherited() {
-            drop(consumer.commit_crash_counts(Duration::from_secs(3)));
+            drop(consumer.commits.commit_crash_counts(Duration::from_secs(3)));
         }
     }
     if broker.closing.get() {
@@ -182,7 +186,9 @@ pub fn set_paused(
         .map(|partition| partition_number(partition, method))
         .transpose()?;
     if let Some(consumer) = broker.running_consumer() {
-        consumer.set_paused(topic.as_deref(), partition, paused);
+        consumer
+            .assignment
+            .set_paused(topic.as_deref(), partition, paused);
     }
     Ok(())
 }
@@ -204,7 +210,7 @@ pub fn seek(
                 "Broker::seek(): no partition is assigned yet. Call seek() in the callback of onAssigned().",
             )
     })?;
-    consumer.seek(&topic, partition, position)?;
+    consumer.assignment.seek(&topic, partition, position)?;
     Ok(())
 }
 

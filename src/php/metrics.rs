@@ -1,7 +1,6 @@
 //! `Toporia\Realtime\Metrics`, and the figures of a consumer: `Broker::stats()`, and the metrics that its loop updates.
 
 use std::path::Path;
-use std::time::Duration;
 
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendHashTable, Zval};
@@ -10,7 +9,7 @@ use super::arguments::{self, finish, CallError};
 use super::broker::Broker;
 use super::{binary, state};
 use crate::error::Result;
-use crate::kafka::consumer::Consumer;
+use crate::kafka::consumer::GroupStats;
 use crate::metrics::snapshot::{exposition, ExpositionFormat};
 use crate::metrics::WATCH;
 use crate::monitoring::MONITORING;
@@ -130,7 +129,7 @@ pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     };
     let assignment = consumer
         .as_ref()
-        .map_or_else(Vec::new, |consumer| consumer.assignment());
+        .map_or_else(Vec::new, |consumer| consumer.assignment.positions());
     let known = !assignment.is_empty() && assignment.iter().all(|(_, _, _, lag)| *lag >= 0);
     let lag = if known {
         assignment.iter().map(|(_, _, _, lag)| *lag).sum()
@@ -138,9 +137,13 @@ pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
         -1
     };
     let assigned = assignment_list(assignment)?;
+    let group = consumer
+        .as_ref()
+        .map(|consumer| consumer.assignment.stats(false));
+    let group = group.unwrap_or_default();
     let waiting = consumer
         .as_ref()
-        .map_or_else(Vec::new, |consumer| consumer.waiting_for());
+        .map_or_else(Vec::new, |consumer| consumer.subscription.missing());
     let mut all = ZendHashTable::new();
     all.insert("messages_consumed", read(|stats| stats.consumed.get()))?;
     all.insert("bytes_consumed", read(|stats| stats.bytes.get()))?;
@@ -149,20 +152,9 @@ pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     all.insert("failures", number(counters.failures.get() + failing))?;
     all.insert("retries", number(counters.retries.get()))?;
     all.insert("dead_lettered", number(counters.dead_lettered.get()))?;
-    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    all.insert(
-        "parked",
-        count(
-            consumer
-                .as_ref()
-                .map_or(0, |consumer| consumer.queued_for_retry()),
-        ),
-    )?;
-    all.insert(
-        "held_back",
-        count(consumer.as_ref().map_or(0, |consumer| consumer.held_back())),
-    )?;
-    insert_outages(broker, consumer.as_deref(), &mut all)?;
+    all.insert("parked", number(group.queued_for_retry))?;
+    all.insert("held_back", number(group.held_back))?;
+    insert_outages(broker, &group, &mut all)?;
     all.insert("dropped", number(counters.dropped.get()))?;
     all.insert("transactions", number(counters.transactions.get()))?;
     all.insert("transactions_aborted", number(counters.aborted.get()))?;
@@ -192,14 +184,14 @@ pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
         "connected",
         consumer
             .as_ref()
-            .is_some_and(|consumer| consumer.is_connected()),
+            .is_some_and(|consumer| consumer.waiting.is_connected()),
     )?;
     all.insert("group", broker.config.consumer_group.as_str())?;
     all.insert(
         "member_hash_conflict",
         consumer
             .as_ref()
-            .is_some_and(|consumer| consumer.has_conflict()),
+            .is_some_and(|consumer| consumer.commits.has_conflict()),
     )?;
     all.insert(
         "stop_reason",
@@ -207,7 +199,11 @@ pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
     )?;
     all.insert(
         "last_error",
-        text(consumer.as_ref().and_then(|consumer| consumer.last_error())),
+        text(
+            consumer
+                .as_ref()
+                .and_then(|consumer| consumer.waiting.last_error()),
+        ),
     )?;
     Ok(super::array(all))
 }
@@ -215,13 +211,12 @@ pub fn broker_stats(broker: &Broker) -> ext_php_rs::error::Result<Zval> {
 /// The reasons why callbacks wait: transient failures, paused subscriptions, the last exception.
 fn insert_outages(
     broker: &Broker,
-    consumer: Option<&Consumer>,
+    group: &GroupStats,
     all: &mut ZendHashTable,
 ) -> ext_php_rs::error::Result<()> {
-    let (count, waited) = consumer.map_or((0, Duration::ZERO), Consumer::transient_failures);
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let count = i64::try_from(group.transient).unwrap_or(i64::MAX);
     all.insert("transient_waiting", count)?;
-    let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+    let waited = i64::try_from(group.transient_wait.as_millis()).unwrap_or(i64::MAX);
     all.insert("transient_wait_ms", waited)?;
     let open_circuits = broker.subscriptions.borrow().open_circuits();
     all.insert("open_circuits", open_circuits)?;
@@ -250,7 +245,7 @@ fn assignment_list(
 pub fn update_group_stats(broker: &Broker, with_lag: bool) {
     let series = broker.series.borrow().clone();
     if let (Some(series), Some(consumer)) = (series, broker.running_consumer()) {
-        let mut stats = consumer.group_stats(with_lag);
+        let mut stats = consumer.assignment.stats(with_lag);
         let open = broker.subscriptions.try_borrow();
         stats.open_circuits = open.map_or(0, |all| all.open_circuits().len() as u64);
         series.update(stats);
@@ -268,7 +263,7 @@ pub fn loop_tick(broker: &Broker, now: u64) {
             .consumer
             .borrow()
             .as_ref()
-            .map_or(0, |consumer| consumer.partition_count() as u64);
+            .map_or(0, |consumer| consumer.assignment.count() as u64);
         // One interval more for every thousand partitions.
         broker
             .next_report_ms
@@ -283,13 +278,13 @@ fn status(broker: &Broker) -> String {
     let Some(consumer) = consumer else {
         return String::new();
     };
-    let waiting = consumer.waiting_for();
-    let state = if !consumer.is_connected() {
+    let waiting = consumer.subscription.missing();
+    let state = if !consumer.waiting.is_connected() {
         "Kafka does not respond".to_owned()
     } else if !waiting.is_empty() {
         format!("waiting for {} topic(s) that do not exist", waiting.len())
     } else {
-        format!("{} partition(s)", consumer.partition_count())
+        format!("{} partition(s)", consumer.assignment.count())
     };
     format!(
         "group {}: {state}, {} handled, {} failed",

@@ -17,7 +17,8 @@ use crate::dead_letter::{self, DeadLetter, FailedRecord};
 use crate::dispatch::Route;
 use crate::error::Error;
 use crate::kafka::consumer::records::Attempt;
-use crate::kafka::consumer::{Consumer, Record};
+use crate::kafka::consumer::{Consumer, FetchedMessage, Record};
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::loop_guard;
 use crate::message::{Message as Inner, Origin};
 use crate::metrics::number::SingleWriterCounter;
@@ -28,8 +29,18 @@ use crate::worker::{log_isolation, refused_dead_letter, Handler};
 /// Signal handlers run at this interval.
 const SLICE: Duration = Duration::from_millis(100);
 
+fn is_in_progress(consumer: &Consumer, (topic, partition, offset): &Place) -> bool {
+    consumer.assignment.records(|all| {
+        all.assigned
+            .is(topic, *partition, |one| one.is_in_progress(*offset))
+    })
+}
+
 pub fn is_isolated(consumer: &Consumer, (topic, partition, offset): &Place) -> bool {
-    consumer.is_isolated(topic, *partition, *offset)
+    consumer.assignment.records(|all| {
+        all.assigned
+            .is(topic, *partition, |one| one.is_isolated(*offset))
+    })
 }
 
 pub fn poll(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<Zval>, CallError> {
@@ -71,7 +82,7 @@ fn poll_until(broker: &Broker, this: &Zval, timeout: Duration) -> Result<Option<
         if let Some(error) = consumer.take_fatal_error() {
             return Err(error.into());
         }
-        isolate_refused(consumer.commit_if_due(round))?;
+        isolate_refused(consumer.commits.commit_if_due(round))?;
         let awaits_ack = awaits_ack(broker, &consumer);
         if !awaits_ack {
             if let Some(message) = next_message(&php, &consumer)? {
@@ -115,9 +126,7 @@ fn awaits_ack(broker: &Broker, consumer: &Consumer) -> bool {
     let open = polled
         .isolated
         .as_ref()
-        .is_some_and(|(topic, partition, offset)| {
-            consumer.is_in_progress(topic, *partition, *offset)
-        });
+        .is_some_and(|place| is_in_progress(consumer, place));
     if !open {
         polled.isolated = None;
     }
@@ -127,7 +136,9 @@ fn awaits_ack(broker: &Broker, consumer: &Consumer) -> bool {
 /// The next message to hand out. Results of messages before an isolated one are settled first.
 fn next_message(php: &PhpHandler<'_>, consumer: &Consumer) -> Result<Option<Rc<Inner>>, CallError> {
     loop {
-        let is_first = consumer.is_committed();
+        let is_first = consumer
+            .assignment
+            .records(|all| !all.assigned.has_uncommitted());
         let Some(record) = consumer.next() else {
             return Ok(None);
         };
@@ -138,7 +149,7 @@ fn next_message(php: &PhpHandler<'_>, consumer: &Consumer) -> Result<Option<Rc<I
             } else {
                 Duration::ZERO
             };
-            let requeue = || consumer.requeue(&record, Attempt::NotMade);
+            let requeue = || requeue(consumer, &record, Attempt::NotMade);
             match settle(consumer, wait, requeue)? {
                 Settled::Yes => is_settled = true,
                 Settled::NotYet if !record.isolated => {}
@@ -173,16 +184,23 @@ fn settle(
     wait: Duration,
     requeue: impl FnOnce(),
 ) -> Result<Settled, CallError> {
-    match Consumer::callback_results(Instant::now() + wait) {
+    match PRODUCERS.current().callback_results(Instant::now() + wait) {
         Ok(true) => Ok(Settled::Yes),
         Ok(false) => Ok(Settled::NotYet),
         Err(error) => {
             requeue();
-            consumer.read_again(error.is_permanent());
+            consumer.assignment.read_again(error.is_permanent());
             isolate_refused(Err(error))?;
             Ok(Settled::ReadAgain)
         }
     }
+}
+
+fn requeue(consumer: &Consumer, record: &Record, attempt: Attempt) {
+    let now = Instant::now();
+    consumer
+        .assignment
+        .records(|all| all.requeue(record.id, attempt, now));
 }
 
 /// The message of a record, unless it belongs to no subscription.
@@ -204,7 +222,8 @@ fn take(
             // With Kafka's timestamp: a dead letter has it.
             let origin = message::origin_of(record, None);
             let message = message::message_of(record, envelope.as_ref(), origin);
-            consumer.await_ack(record);
+            let records = &consumer.assignment;
+            records.records(|all| all.await_ack(record.id, Instant::now));
             return Ok(Some(message));
         }
         Route::Mismatch(_) => count(&counters.mismatched),
@@ -212,12 +231,13 @@ fn take(
         Route::NotAnEnvelope(reason) => {
             count(&counters.failures);
             if let Err(error) = php.dead_letter(record, &php.not_an_envelope(&reason)) {
-                consumer.requeue(record, Attempt::Counted);
+                requeue(consumer, record, Attempt::Counted);
                 return Err(error.into());
             }
         }
     }
-    consumer.complete(record);
+    let records = &consumer.assignment;
+    records.records(|all| all.complete(record.id, Instant::now));
     Ok(None)
 }
 
@@ -323,9 +343,11 @@ impl<'a> Call<'a> {
 
     /// It has no result yet, and does not wait for its redelivery.
     fn is_open(&self) -> bool {
-        let (topic, partition, offset) = &place(self.origin);
-        self.consumer.is_in_progress(topic, *partition, *offset)
-            && !self.consumer.waits_for_retry(topic, *partition, *offset)
+        let place = place(self.origin);
+        let (topic, partition, offset) = &place;
+        let records = &self.consumer.assignment;
+        is_in_progress(&self.consumer, &place)
+            && !records.records(|all| all.waits_for_retry(topic, *partition, *offset))
     }
 
     fn is_isolated(&self) -> bool {
@@ -335,10 +357,9 @@ impl<'a> Call<'a> {
     /// The results of a message that was handed out alone.
     fn results(&self) -> Result<Results, CallError> {
         let place = place(self.origin);
-        let (topic, partition, offset) = &place;
         let isolated = self.is_isolated();
         let alone = isolated || self.broker.polled.borrow().is_single(&place);
-        if !alone || !self.consumer.is_in_progress(topic, *partition, *offset) {
+        if !alone || !is_in_progress(&self.consumer, &place) {
             return Ok(Results::Accepted);
         }
         self.await_results((!isolated).then_some(TIMEOUT))
@@ -350,13 +371,14 @@ impl<'a> Call<'a> {
         let php = PhpHandler::new(self.broker, self.this);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match Consumer::callback_results(
-                Instant::now() + left.map_or(SLICE, |left| left.min(SLICE)),
-            ) {
+            match PRODUCERS
+                .current()
+                .callback_results(Instant::now() + left.map_or(SLICE, |left| left.min(SLICE)))
+            {
                 Ok(true) => return Ok(Results::Accepted),
                 Err(error) if error.is_permanent() => return Ok(Results::Refused(error)),
                 Err(error) => {
-                    self.consumer.read_again(false);
+                    self.consumer.assignment.read_again(false);
                     return Err(error.into());
                 }
                 Ok(false) if left.is_some_and(|left| left.is_zero()) => {
@@ -416,7 +438,10 @@ impl<'a> Call<'a> {
                 Attempt::Counted
             };
             broker.polled.borrow_mut().isolated = None;
-            self.consumer.reject(message, attempt, wait);
+            let rejected = FetchedMessage::Rejected(Rc::clone(message));
+            let now = Instant::now();
+            let records = &self.consumer.assignment;
+            records.records(|all| all.reject(rejected, attempt, now, wait));
             return Ok(());
         }
         self.dead_letter(why)
@@ -454,12 +479,21 @@ impl<'a> Call<'a> {
 
     fn complete(&self) -> Result<(), CallError> {
         let (topic, partition, offset) = &place(self.origin);
-        let was_handled = self.consumer.was_handled(topic, *partition, *offset);
-        if self.consumer.acknowledge(topic, *partition, *offset) {
+        let (was_handled, is_done) = self.consumer.assignment.records(|all| {
+            let was_handled = all
+                .assigned
+                .is(topic, *partition, |one| one.was_handled(*offset));
+            let now = Instant::now();
+            (
+                was_handled,
+                all.acknowledge(topic, *partition, *offset, now),
+            )
+        });
+        if is_done {
             if !was_handled {
                 self.broker.counters.handled.add(1);
             }
-            isolate_refused(self.consumer.commit_soon())?;
+            isolate_refused(self.consumer.commits.commit_soon())?;
         }
         Ok(())
     }

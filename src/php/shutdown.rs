@@ -29,9 +29,9 @@ pub fn end_after_fatal(broker: &Broker, consumer: &Rc<Consumer>) {
     on_fatal_error(broker, consumer);
     broker.end_transaction();
     let committed = if broker.config.delivery == Delivery::ExactlyOnce {
-        consumer.commit_crash_counts(Duration::from_secs(3))
+        consumer.commits.commit_crash_counts(Duration::from_secs(3))
     } else {
-        consumer.commit_now(Duration::from_secs(3))
+        consumer.commits.commit_now(Duration::from_secs(3))
     };
     if let Err(error) = committed {
         runtime::error(error.message());
@@ -55,17 +55,24 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
     if broker.config.delivery == Delivery::AtMostOnce {
         return;
     }
-    let in_flight = consumer.in_flight();
-    for record in &in_flight {
-        consumer.crashed(record);
-    }
+    let in_flight = consumer.assignment.records(|all| {
+        let in_flight = all.in_flight();
+        for record in &in_flight {
+            all.crashed(record.slot, record.offset, record.counted_attempt());
+        }
+        in_flight
+    });
     // In a list it is unknown which record crashed the callback; the next worker receives them one by one. In a
     // transaction all earlier results are aborted, so the dead letter has to wait for the next transaction.
     if let ([record], Delivery::AtLeastOnce) = (&*in_flight, broker.config.delivery) {
         let is_last = record.counted_attempt() > broker.config.max_retries;
+        let is_blocked = consumer.assignment.records(|all| {
+            let partition = all.assigned.at(record.slot);
+            partition.is_some_and(|partition| partition.waits_before(record.offset))
+        });
         // While an earlier record is waiting, this record is delivered again anyway and is dead-lettered then.
         if is_last
-            && !consumer.is_blocked(record)
+            && !is_blocked
             && broker.config.dlq
             && !dead_letter::is_topic(&broker.config, &record.topic)
         {
@@ -82,13 +89,16 @@ pub fn on_fatal_error(broker: &Broker, consumer: &Rc<Consumer>) {
                 Ok(()) => {
                     let counters = &broker.counters;
                     counters.dead_lettered.add(1);
-                    consumer.complete(record);
+                    let records = &consumer.assignment;
+                    records.records(|all| all.complete(record.id, Instant::now));
                 }
                 Err(error) => runtime::error(error.message()),
             }
         }
     }
-    consumer.requeue_all();
+    consumer
+        .assignment
+        .records(|all| all.requeue_all(Instant::now()));
 }
 
 /// `Broker::close()`. While consuming or polling it takes effect after the current record.

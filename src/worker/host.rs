@@ -10,8 +10,9 @@ use crate::dispatch::Subscription;
 use crate::envelope::Scanned;
 use crate::error::{Error, Result};
 use crate::kafka::consumer::rebalance::RebalanceListener;
-use crate::kafka::consumer::records::{Attempt, Handle};
+use crate::kafka::consumer::records::{AssignedRecords, Attempt, Handle};
 use crate::kafka::consumer::{Consumer, MessageId, PreCommit};
+use crate::kafka::producer::pool::PRODUCERS;
 use crate::runtime::clock;
 
 /// The result of a callback for its record.
@@ -157,7 +158,7 @@ impl Source for Consumer {
     }
 
     fn has_records(&self) -> bool {
-        self.has_records()
+        self.assignment.records(|all| all.has_records(Instant::now))
     }
 
     #[inline]
@@ -167,15 +168,18 @@ impl Source for Consumer {
 
     #[inline]
     fn complete(&self, item: &Handle<MessageId>) {
-        self.complete(item);
+        self.assignment
+            .records(|all| all.complete(item.id, Instant::now));
     }
 
     fn requeue(&self, item: &Handle<MessageId>, attempt: Attempt) {
-        self.requeue(item, attempt);
+        self.assignment
+            .records(|all| all.requeue(item.id, attempt, Instant::now()));
     }
 
     fn schedule_retry(&self, item: &Handle<MessageId>, attempt: Attempt, wait: Duration) {
-        self.schedule_retry(item, attempt, wait);
+        self.assignment
+            .records(|all| all.schedule_retry(item.id, attempt, Instant::now(), wait));
     }
 
     #[inline]
@@ -192,31 +196,31 @@ impl Source for Consumer {
     }
 
     fn commit_if_due(&self, now: u64) -> Result<()> {
-        self.commit_if_due(now)
+        self.commits.commit_if_due(now)
     }
 
     fn commit_now(&self, bound: Duration) -> Result<()> {
-        self.commit_now(bound)
+        self.commits.commit_now(bound)
     }
 
     fn results(&self, wait: Duration) -> Result<bool> {
-        Self::callback_results(Instant::now() + wait)
+        PRODUCERS.current().callback_results(Instant::now() + wait)
     }
 
     fn read_again(&self, isolated: bool) {
-        self.read_again(isolated);
+        self.assignment.read_again(isolated);
     }
 
     fn has_isolated(&self) -> bool {
-        self.has_isolated()
+        self.assignment.records(|all| all.assigned.has_isolated())
     }
 
     fn pre_commit(&self, bound: Duration) -> PreCommit {
-        self.pre_commit(bound)
+        self.commits.pre_commit(bound)
     }
 
     fn discard_fetched(&self) -> (u64, Vec<String>) {
-        self.discard_fetched()
+        self.assignment.records(AssignedRecords::discard_fetched)
     }
 
     fn take_fatal_error(&self) -> Option<Error> {

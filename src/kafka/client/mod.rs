@@ -57,7 +57,7 @@ pub(in crate::kafka) use mock::MockCluster;
 #[cfg(test)]
 pub(crate) use network::connectivity;
 pub(in crate::kafka) use partitions::entries;
-pub(crate) use partitions::{offsets_of, partitions_of, AssignedPartitions};
+pub(crate) use partitions::{offsets_of, partitions_of, AssignedPartitions, PartitionEntry};
 pub(crate) use queue::{ClientEvent, EventQueue};
 pub use reports::Reachability;
 pub(in crate::kafka) use reports::{OnAcknowledgement, ProducedMessage};

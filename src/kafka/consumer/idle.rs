@@ -1,16 +1,14 @@
-//! A consumer to which no record comes: it waits longer in Kafka, detects the ends of its partitions, and reports what
-//! it waits for.
+//! A consumer to which no record comes: it waits longer in Kafka, and detects the ends of its partitions.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::message::FetchedMessage;
 use super::partition::Partition;
-use super::State;
+use super::records::AssignedRecords;
 use crate::config::BrokerConfig;
 use crate::kafka::client::{self, Client};
-use crate::log::Level;
-use crate::runtime;
 use crate::runtime::clock::{bounded, coarse_ms};
 
 const PROPERTY: &str = "fetch.wait.max.ms";
@@ -26,8 +24,8 @@ const MANY_PARTITIONS: usize = 100;
 /// was assigned, resumed or moved is part of the next request only.
 pub(super) struct FetchWait {
     client: Client,
-    /// The value that the client was created with; `None` if it stays.
-    short: Option<String>,
+    /// The value that the client was created with; unset if it stays.
+    pub(super) short: OnceCell<String>,
     /// Number of steps in [`LONGER`].
     steps: Cell<usize>,
     /// Time of the last record, change of the partitions, or step.
@@ -44,9 +42,10 @@ impl FetchWait {
     ) -> Self {
         let stays = is_embedded || config.consumer_overrides.get(PROPERTY).is_some();
         let value = properties.iter().find(|(name, _)| name == PROPERTY);
+        let short = value.filter(|_| !stays).map(|(_, value)| value.clone());
         Self {
             client: client.clone(),
-            short: value.map(|(_, value)| value.clone()).filter(|_| !stays),
+            short: short.map_or_else(OnceCell::new, OnceCell::from),
             steps: Cell::new(0),
             since: Cell::new(coarse_ms()),
         }
@@ -77,10 +76,12 @@ impl FetchWait {
 
     #[cold]
     fn set(&self, steps: usize) {
-        let Some(short) = self.short.as_deref() else {
+        let Some(short) = self.short.get() else {
             return;
         };
-        let value = steps.checked_sub(1).map_or(short, |step| LONGER[step].1);
+        let value = steps
+            .checked_sub(1)
+            .map_or(short.as_str(), |step| LONGER[step].1);
         self.client.set_number(PROPERTY, value);
         self.steps.set(steps);
     }
@@ -138,17 +139,17 @@ impl EndDetector {
     }
 
     /// True where partitions are assigned and all of them are read to their ends.
-    pub fn is_at_end(&self, state: &RefCell<State>) -> bool {
+    pub fn is_at_end(&self, records: &RefCell<AssignedRecords<FetchedMessage>>) -> bool {
         {
-            let state = state.borrow();
-            let mut assigned = state.records.assigned.all().peekable();
-            let busy = !state.records.is_drained() || assigned.peek().is_none();
+            let records = records.borrow();
+            let mut assigned = records.assigned.all().peekable();
+            let busy = !records.is_drained() || assigned.peek().is_none();
             if busy || (self.reports_eof && !assigned.all(Partition::is_at_end)) {
                 return false;
             }
         }
         if self.reports_eof {
-            return self.confirm(state);
+            return self.confirm(records);
         }
         // This consumer was started by a consume() that does not stop at the end; a new one would have to rejoin the
         // group.
@@ -156,14 +157,14 @@ impl EndDetector {
             return false;
         }
         self.last_query.set(Instant::now());
-        self.last_fetch.get().elapsed() >= EVERY && self.all_at_end(state)
+        self.last_fetch.get().elapsed() >= EVERY && self.all_at_end(records)
     }
 
-    fn all_at_end(&self, state: &RefCell<State>) -> bool {
+    fn all_at_end(&self, records: &RefCell<AssignedRecords<FetchedMessage>>) -> bool {
         let quiet = self.last_fetch.get().elapsed() >= END_GRACE;
         let places: Vec<(Rc<str>, i32, Option<i64>, bool)> = {
-            let state = state.borrow();
-            let assigned = state.records.assigned.all();
+            let records = records.borrow();
+            let assigned = records.assigned.all();
             assigned
                 .map(|one| {
                     let next = one.next_offset();
@@ -187,13 +188,13 @@ impl EndDetector {
     }
 
     /// librdkafka reports an end once: ends from before this run may have moved since. Queries them once in a run.
-    fn confirm(&self, state: &RefCell<State>) -> bool {
+    fn confirm(&self, records: &RefCell<AssignedRecords<FetchedMessage>>) -> bool {
         if self.confirmed.get() {
             return true;
         }
         let ends: Vec<(Rc<str>, i32, i64)> = {
-            let state = state.borrow();
-            let assigned = state.records.assigned.all();
+            let records = records.borrow();
+            let assigned = records.assigned.all();
             assigned
                 .filter_map(|one| Some((Rc::clone(&one.topic), one.number, one.end()?)))
                 .collect()
@@ -205,8 +206,8 @@ impl EndDetector {
                 confirmed = false;
             }
             if queried.is_some_and(|(_, high)| high > end) {
-                let mut state = state.borrow_mut();
-                if let Some(partition) = state.records.assigned.find(&topic, number) {
+                let mut records = records.borrow_mut();
+                if let Some(partition) = records.assigned.find(&topic, number) {
                     partition.end_moved();
                 }
             }
@@ -218,51 +219,5 @@ impl EndDetector {
     /// The first offset of a partition and the one after its last record; `None` where Kafka does not answer in time.
     fn query(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
         client::query_watermarks(&self.client, topic, number, bounded(TIMEOUT))
-    }
-}
-
-/// A wait is reported after this time.
-const REPORT_AFTER: Duration = Duration::from_secs(10);
-
-/// Reports what a consumer without partitions is waiting for: a wait that lasts is logged, and shown as the last error.
-#[derive(Default)]
-pub(super) struct WaitReport {
-    /// Since when the consumer has no partitions, by [`coarse_ms`]; 0 while it has some.
-    since: Cell<u64>,
-    /// The reason of a reported wait.
-    reason: RefCell<Option<String>>,
-}
-
-impl WaitReport {
-    /// A new run begins, or partitions were assigned.
-    pub fn reset(&self) {
-        if self.since.replace(0) != 0 {
-            self.reason.take();
-        }
-    }
-
-    pub fn reason(&self) -> Option<String> {
-        self.reason.borrow().clone()
-    }
-
-    /// Called by each fetch without partitions: logs a warning once that has lasted for [`REPORT_AFTER`], and again if
-    /// the reason changes.
-    pub fn update(&self, now: u64, reason: impl FnOnce() -> String) {
-        let since = self.since.get();
-        if since == 0 {
-            self.since.set(now.max(1));
-            return;
-        }
-        let waited = now.saturating_sub(since);
-        if u128::from(waited) < REPORT_AFTER.as_millis() {
-            return;
-        }
-        let reason = reason();
-        if self.reason.borrow().as_ref() == Some(&reason) {
-            return;
-        }
-        let line = format!("{reason} (for {} s).", waited / 1000);
-        self.reason.replace(Some(reason));
-        runtime::current().log.write(Level::Warning, line);
     }
 }

@@ -29,7 +29,7 @@ pub trait Fetched {
 }
 
 #[derive(Debug)]
-pub(super) enum FetchedMessage {
+pub enum FetchedMessage {
     Kafka(KafkaMessage),
     /// Rejected by the caller of `poll()`. Librdkafka's message was destroyed when the caller got its content: each
     /// one keeps the whole response of a broker in memory, and callers may take many before they acknowledge any.

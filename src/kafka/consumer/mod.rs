@@ -5,120 +5,74 @@
 //! a client whose messages were not destroyed.
 #![allow(unsafe_code)]
 
-mod commit;
-mod fetch;
+pub mod assignment;
+pub mod commit;
 mod idle;
 mod message;
 pub(crate) mod partition;
 pub(crate) mod partitions;
-mod position;
 pub mod rebalance;
 pub(crate) mod records;
 mod retries;
 mod retry_queue;
 mod status;
+pub mod subscription;
 #[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaType;
-use rdkafka::TopicPartitionList;
 
-use self::commit::PendingPreCommit;
-use self::idle::{EndDetector, FetchWait, WaitReport};
-use self::message::FetchedMessage;
-use self::rebalance::{Event, Events};
-use self::records::AssignedRecords;
-use crate::config::BrokerConfig;
+use self::assignment::Assignment;
+use self::commit::Commits;
+use self::idle::{EndDetector, FetchWait};
+use self::rebalance::{Event, Events, RebalanceListener};
+use self::records::{AssignedRecords, Next};
+use self::status::Waiting;
+use self::subscription::Subscription;
+use crate::config::{BrokerConfig, Delivery};
 use crate::error::{Error, Result};
-use crate::kafka::client::Reachability;
-use crate::kafka::client::{self, Client, Conf, EventQueue};
-use crate::metrics::number::SingleWriterCounter;
+use crate::kafka::client::{
+    self, partitions_of, AssignedPartitions, Client, Conf, EventQueue, KafkaMessage,
+};
+use crate::kafka::embedded;
+use crate::kafka::oauth::TOKENS;
+use crate::runtime;
+use crate::runtime::clock::{bounded, coarse_ms};
 use crate::topic::TopicFilter;
 
-pub use commit::{CommitMetadata, PreCommit};
-pub use message::{MessageId, Record};
-pub use position::Position;
-pub use status::GroupStats;
+pub use assignment::Position;
+pub use commit::PreCommit;
+pub use message::{FetchedMessage, MessageId, Record};
+pub use partitions::CommitMetadata;
+pub use status::{GroupStats, Stats};
 
 /// Maximum wait for a broker on this machine, to detect an embedded broker.
 const LOCAL_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// An embedded broker lets a restarting group wait for the session of the previous member, even if that has left:
-/// sessions are short there, unless the application configures them. False where it does.
-fn shorten_session_timeout(config: &BrokerConfig, properties: &mut Vec<(String, String)>) -> bool {
-    let mut changed = false;
-    let by_broker = properties
-        .iter()
-        .any(|(name, value)| name == "group.protocol" && value == "consumer");
-    for (name, value) in [
-        ("session.timeout.ms", "1500"),
-        ("heartbeat.interval.ms", "500"),
-        ("fetch.wait.max.ms", "10"),
-    ] {
-        if by_broker && name != "fetch.wait.max.ms" {
-            // Set by the broker for this protocol; librdkafka refuses the properties.
-            continue;
-        }
-        if config.consumer_overrides.get(name).is_none() {
-            properties.retain(|(known, _)| known != name);
-            properties.push((name.to_owned(), value.to_owned()));
-            changed = true;
-        }
-    }
-    changed
-}
-
-/// Counters of one consumer; its thread writes them, any thread may read them.
-#[derive(Debug, Default)]
-pub struct Stats {
-    pub reachability: Arc<Reachability>,
-    /// Records taken from the fetch queue.
-    pub consumed: SingleWriterCounter,
-    /// Bytes of their keys and values.
-    pub bytes: SingleWriterCounter,
-    /// Commits that Kafka accepted.
-    pub commits: SingleWriterCounter,
-    /// Time of the last one, by [`crate::runtime::clock::coarse_ms`]; 0 for none.
-    pub committed_at: SingleWriterCounter,
-    /// Commits that failed.
-    pub commit_failures: SingleWriterCounter,
-    /// Group rebalances.
-    pub rebalances: SingleWriterCounter,
-}
-
-impl Stats {
-    /// Kafka accepted a commit.
-    pub(super) fn committed(&self) {
-        self.commits.add(1);
-        self.committed_at.set(crate::runtime::clock::coarse_ms());
-    }
-}
+/// A consumer whose callbacks take long still polls this often: otherwise the group revokes its partitions after
+/// `max.poll.interval.ms`, and a rebalance of other members waits for it.
+const POLL_INTERVAL_MS: u64 = 1000;
 
 pub struct Consumer {
     pub(super) client: Client,
+    config: Arc<BrokerConfig>,
     queue: EventQueue,
-    pub(super) commits: EventQueue,
-    pub(super) config: Arc<BrokerConfig>,
     events: Arc<Events>,
-    state: RefCell<State>,
+    pub assignment: Rc<Assignment>,
+    pub commits: Commits,
+    pub subscription: Subscription,
     pub stats: Arc<Stats>,
-    /// A missing topic is not found by the periodic refresh of metadata within a second.
-    refreshes_slowly: bool,
-    pub(super) last_commit: Cell<u64>,
-    refreshed: Cell<Instant>,
-    /// Time of the last rewind or attempt at one.
-    last_rewind: Cell<u64>,
+    fatal_error: RefCell<Option<Error>>,
+    /// Time of the last poll.
     polled: Cell<u64>,
-    connected_at: Cell<Option<Instant>>,
-    fetch_wait: FetchWait,
     ends: EndDetector,
-    wait: WaitReport,
+    pub waiting: Waiting,
     closed: Cell<bool>,
 }
 
@@ -136,18 +90,18 @@ impl Consumer {
         let mut properties = config.consumer_properties();
         properties.retain(|(name, _)| name != "enable.partition.eof");
         properties.push(("enable.partition.eof".to_owned(), reports_eof.to_string()));
-        crate::kafka::embedded::resolve(config, &mut properties)?;
+        embedded::resolve(config, &mut properties)?;
         let refresh = "topic.metadata.refresh.interval.ms";
-        let refreshes_slowly =
-            status::refreshes_slowly(filters) || config.consumer_overrides.get(refresh).is_some();
+        let refreshes_slowly = Subscription::refreshes_slowly(filters)
+            || config.consumer_overrides.get(refresh).is_some();
         if !refreshes_slowly {
             // A missing topic is queried every second.
             properties.retain(|(name, _)| name != refresh);
             properties.push((refresh.to_owned(), "1000".to_owned()));
         }
-        let here = super::embedded::local(&config.brokers).is_some();
+        let here = embedded::local(&config.brokers).is_some();
         if here {
-            shorten_session_timeout(config, &mut properties);
+            rebalance::shorten_session_timeout(config, &mut properties);
         }
         let reads_from_end = properties.iter().any(|(name, value)| {
             name == "auto.offset.reset" && matches!(value.as_str(), "latest" | "largest" | "end")
@@ -158,35 +112,32 @@ impl Consumer {
         let is_embedded = may_be_embedded
             && client::cluster_id_of_idle(&client, LOCAL_PROBE_TIMEOUT)
                 .is_some_and(|id| client::is_mock(&id));
-        if is_embedded && shorten_session_timeout(config, &mut properties) {
+        if is_embedded && rebalance::shorten_session_timeout(config, &mut properties) {
             client = Self::client_with(&properties, &events)?;
         }
-        let fetch_wait = FetchWait::new(&client, config, &properties, here || is_embedded);
-        let ends = EndDetector::new(&client, reports_eof, reads_from_end);
         let stats = Arc::<Stats>::default();
         if !client.report_responses(&stats.reachability) {
             return Err(Error::configuration(
                 "librdkafka does not report responses to this extension; its version is not compatible.",
             ));
         }
-        let (queue, commits) = (EventQueue::consumer(&client), EventQueue::new(&client));
+        let queue = EventQueue::consumer(&client);
+        let waiting = Waiting::new(&client, config, &stats);
+        let fetch_wait = FetchWait::new(&client, config, &properties, here || is_embedded);
+        let assignment = Rc::new(Assignment::new(&client, config, fetch_wait));
         Ok(Self {
+            commits: Commits::new(&assignment, &stats),
+            assignment,
+            subscription: Subscription::new(&client, reads_from_end, refreshes_slowly),
+            ends: EndDetector::new(&client, reports_eof, reads_from_end),
             client,
-            queue,
-            commits,
             config: Arc::clone(config),
+            queue,
             events,
-            state: RefCell::default(),
             stats,
-            refreshes_slowly,
-            last_commit: Cell::new(crate::runtime::clock::coarse_ms()),
-            refreshed: Cell::new(Instant::now()),
-            last_rewind: Cell::new(0),
+            fatal_error: RefCell::default(),
             polled: Cell::new(0),
-            connected_at: Cell::new(None),
-            fetch_wait,
-            ends,
-            wait: WaitReport::default(),
+            waiting,
             closed: Cell::new(false),
         })
     }
@@ -196,11 +147,6 @@ impl Consumer {
         conf.set_consumer_events(events);
         rebalance::watch::<Events>(properties, &mut conf)?;
         conf.into_client(RDKafkaType::RD_KAFKA_CONSUMER)
-    }
-
-    /// The client, for transactions.
-    pub(super) fn client(&self) -> &Client {
-        &self.client
     }
 
     #[must_use]
@@ -220,39 +166,286 @@ impl Consumer {
     /// # Errors
     /// Configuration: a topic name or pattern that librdkafka refuses.
     pub fn subscribe(&self, filters: Vec<TopicFilter>, subscriptions: String) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        for filter in &filters {
-            let (TopicFilter::Exact(name) | TopicFilter::Regex(name)) = filter;
-            list.add_topic_unassigned(name);
-        }
-        {
-            let mut state = self.state.borrow_mut();
-            state.subscriptions = subscriptions;
-            if state.filters == filters {
-                return Ok(());
-            }
-            // librdkafka reports a missing topic once, also if it is subscribed again.
-            let is_wanted = |topic: &String| filters.contains(&TopicFilter::Exact(topic.clone()));
-            state.waiting_for.retain(is_wanted);
-            state.filters = filters;
-        }
-        self.snapshot_topics();
-        self.client.subscribe(&list).map_err(|code| {
-            client::to_error(
-                code,
-                "Kafka's client cannot subscribe",
-                "",
-                &self.config.brokers,
-            )
+        self.commits.set_subscriptions(subscriptions);
+        self.subscription.replace(filters).map_err(|code| {
+            let action = "Kafka's client cannot subscribe";
+            client::to_error(code, action, "", &self.config.brokers)
         })
+    }
+
+    /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches
+    /// nothing while earlier records have not been handed out.
+    pub fn fetch(&self, wait: Duration, max: usize) -> usize {
+        self.retry_pending();
+        self.subscription.refresh_missing();
+        self.waiting.probe_broker();
+        self.assignment.resume_held_back();
+        self.report_wait(coarse_ms());
+        if self.assignment.records(|all| all.fetched_count()) > 0 {
+            return 0;
+        }
+        self.polled.set(coarse_ms());
+        let earlier = self.assignment.records(|all| all.begin_batch(max));
+        if earlier > 0 {
+            return earlier;
+        }
+        let wait = self.assignment.until_due(wait);
+        // Waiting for a whole batch would cost latency: wait for one record, then take what is there.
+        let Some(first) = self.client.poll_message(wait) else {
+            let fetch_wait = &self.assignment.fetch_wait;
+            fetch_wait.lengthen(|| self.assignment.count());
+            return 0;
+        };
+        self.ends.fetched();
+        self.assignment.fetch_wait.shorten();
+        self.assignment.records(|all| {
+            all.push_fetched(FetchedMessage::Kafka(first));
+            self.fetch_more(all, max);
+            all.fetched_records()
+        })
+    }
+
+    /// Messages that are there already, by librdkafka's batch call: a third of the cost of asking for each.
+    fn fetch_more(&self, records: &mut AssignedRecords<FetchedMessage>, max: usize) {
+        if self.ends.reports_eof {
+            // The batch call counts the report of an end as a record, and after a pause or a rebalance it would return
+            // one record too many.
+            while records.fetched_count() < max {
+                let Some(next) = self.client.poll_message(Duration::ZERO) else {
+                    break;
+                };
+                records.push_fetched(FetchedMessage::Kafka(next));
+            }
+            return;
+        }
+        self.events.in_batch.store(true, Ordering::Release);
+        let room = max.saturating_sub(records.fetched_count());
+        self.queue.consume_available(room, |next| {
+            records.push_fetched(FetchedMessage::Kafka(next));
+        });
+        self.events.in_batch.store(false, Ordering::Release);
+    }
+
+    /// Hands out the next record: a due retry first. Errors and ends of partitions are processed on the way.
+    pub fn next(&self) -> Option<Record> {
+        let mut records = self.assignment.records.borrow_mut();
+        loop {
+            let next = records.next(self.assignment.retry_bounds(), Instant::now);
+            let pauses = records.take_pauses();
+            if !pauses.is_empty() {
+                self.client.set_paused(partitions_of(&pauses), true);
+            }
+            match next {
+                Next::Empty => return None,
+                Next::Event(FetchedMessage::Kafka(message), slot) => {
+                    self.on_event(&mut records, &message, slot);
+                }
+                Next::Event(FetchedMessage::Rejected(_), _) => {}
+                Next::Record(handle) => {
+                    self.stats.consumed.set(records.consumed);
+                    self.stats.bytes.set(records.consumed_bytes);
+                    return Some(handle);
+                }
+            }
+        }
+    }
+
+    /// Polls if it has not for a while, although there are records to hand out; `now` is the time of `coarse_ms()`.
+    #[inline]
+    pub fn keep_alive(&self, now: u64) {
+        if now.saturating_sub(self.polled.get()) >= POLL_INTERVAL_MS {
+            self.poll_again(now);
+        }
+    }
+
+    #[cold]
+    fn poll_again(&self, now: u64) {
+        // No record joins a batch whose commit is pending.
+        if self.commits.has_pre_commit() {
+            return;
+        }
+        self.polled.set(now);
+        self.retry_pending();
+        if let Some(next) = self.client.poll_message(Duration::ZERO) {
+            let next = FetchedMessage::Kafka(next);
+            // No record joins a batch that is committed before it is handled.
+            self.assignment.records(|all| match self.config.delivery {
+                Delivery::AtMostOnce => all.push_next_batch(next),
+                _ => all.push_fetched(next),
+            });
+        }
+    }
+
+    /// Retries requests that Kafka did not answer: seeks, and reading commit metadata.
+    fn retry_pending(&self) {
+        if self.assignment.retry_seeks() {
+            self.commits.read_metadata_again();
+        }
+    }
+
+    /// Processes everything that librdkafka's callbacks noted.
+    ///
+    /// # Errors
+    /// The listener's.
+    pub fn serve_events<W: RebalanceListener>(&self, listener: &W) -> Result<(), W::Abort> {
+        while let Some(event) = self.events.next() {
+            match event {
+                Event::Assign(list) => self.assign(list, listener)?,
+                Event::Revoke(list) => self.revoke(&list, listener)?,
+                Event::Error(code, reason) => self.on_error(code, &reason, ""),
+            }
+        }
+        Ok(())
+    }
+
+    fn assign<W: RebalanceListener>(
+        &self,
+        mut list: AssignedPartitions,
+        listener: &W,
+    ) -> Result<(), W::Abort> {
+        self.assignment.fetch_wait.shorten();
+        self.stats.rebalances.add(1);
+        let names = list.names();
+        let committed = self.commits.of_group(&names);
+        self.assignment.begin();
+        for (place, (offset, metadata)) in names.iter().zip(&committed) {
+            self.subscription.on_assigned(&place.0);
+            let is_new = *offset < 0 && self.subscription.is_late(&place.0);
+            self.assignment
+                .add(place, *offset, &metadata.crashes, is_new);
+        }
+        self.ends.fetched();
+        let outcome = listener.assigned(&names);
+        if self.is_inherited() {
+            // A child forked in the hook: the client has no threads here, and would wait for them for ever.
+            return outcome;
+        }
+        let pauses = self.assignment.end(&mut list);
+        self.on_assign_error(self.client.assign(&list));
+        for (topic, number) in pauses {
+            self.assignment.set_paused(Some(&topic), Some(number), true);
+        }
+        outcome
+    }
+
+    fn revoke<W: RebalanceListener>(
+        &self,
+        list: &AssignedPartitions,
+        listener: &W,
+    ) -> Result<(), W::Abort> {
+        self.stats.rebalances.add(1);
+        let names = list.names();
+        let is_lost = self.client.has_lost_assignment();
+        if !is_lost {
+            // Records that are not acknowledged in time are read again by the new owner.
+            let _ = self.commits.commit_now(Duration::from_secs(3));
+        }
+        let outcome = listener.revoked(&names, is_lost);
+        if self.is_inherited() {
+            return outcome;
+        }
+        for (topic, number) in &names {
+            self.assignment.records(|all| all.remove(topic, *number));
+        }
+        self.waiting.restart();
+        self.on_assign_error(self.client.unassign(list));
+        outcome
+    }
+
+    fn on_assign_error(&self, refused: Option<String>) {
+        if let Some(reason) = refused {
+            let group = &self.config.consumer_group;
+            runtime::warn(format!("Kafka consumer group \"{group}\": {reason}"));
+            self.stats.set_last_error(reason);
+        }
+    }
+
+    /// An error or the end of a partition, delivered as a message.
+    fn on_event(
+        &self,
+        records: &mut AssignedRecords<FetchedMessage>,
+        message: &KafkaMessage,
+        slot: Option<usize>,
+    ) {
+        match message.code() {
+            Code::PartitionEOF => {
+                if let Some(partition) = slot.and_then(|slot| records.assigned.at(slot)) {
+                    partition.reached_end(message.offset());
+                }
+            }
+            Code::UnknownTopicOrPartition | Code::UnknownTopic => {
+                self.subscription.on_missing(message.topic());
+            }
+            code => self.on_error(code, &message.error_text(), &message.topic()),
+        }
+    }
+
+    fn on_error(&self, code: Code, reason: &str, topic: &str) {
+        self.stats.reachability.on_error(code);
+        if let Some(reason) = TOKENS.current().missing(&self.client) {
+            // Not refused by Kafka: the token is requested again.
+            let text = format!("no OAUTHBEARER token: {reason}");
+            return self.stats.set_last_error(text);
+        }
+        self.stats.set_last_error(reason.to_owned());
+        let (brokers, group) = (&self.config.brokers, &self.config.consumer_group);
+        let mut doing = format!("Kafka at {brokers} refuses consumer group \"{group}\"");
+        if !topic.is_empty() {
+            doing = format!("{doing}, topic \"{topic}\"");
+        }
+        if rebalance::is_unsupported(code, reason) {
+            let error = rebalance::unsupported(&doing);
+            self.stats.set_last_error(error.message().to_owned());
+            self.fatal_error.replace(Some(error));
+        } else if rebalance::is_refusal(code, reason) {
+            let error = client::to_error(code, &doing, reason, brokers);
+            self.fatal_error.replace(Some(error));
+        }
     }
 
     /// A permanent error that Kafka reported, once.
     pub fn take_fatal_error(&self) -> Option<Error> {
-        self.state.borrow_mut().fatal_error.take()
+        self.fatal_error.take()
     }
 
-    /// Commits nothing (see [`Consumer::commit_now`]), leaves the group and ends the threads, within about three
+    /// A new run begins: missing topics may exist by now, and the time to be assigned something starts again.
+    pub fn begin(&self) {
+        self.ends.begin();
+        self.waiting.reset();
+        self.waiting.restart();
+        self.subscription.begin();
+    }
+
+    /// True where a rebalance waits to be processed.
+    #[must_use]
+    pub fn is_rebalancing(&self) -> bool {
+        self.events.has_rebalance()
+    }
+
+    /// True where partitions are assigned and all of them are read to their ends.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.ends.is_at_end(&self.assignment.records)
+    }
+
+    /// Nothing is assigned and nothing will be: the topics do not exist, or the group has assigned every partition to
+    /// other members.
+    #[must_use]
+    pub fn has_no_more(&self) -> bool {
+        let is_late = self.waiting.is_late();
+        self.assignment.count() == 0 && (self.subscription.has_no_topic() || is_late)
+    }
+
+    /// Called by each fetch, see [`Waiting::update`].
+    fn report_wait(&self, now: u64) {
+        if self.assignment.count() == 0 {
+            self.waiting.update(now, || self.subscription.missing());
+        } else {
+            self.waiting.reset();
+        }
+    }
+
+    /// Commits nothing (see [`Commits::commit_now`]), leaves the group and ends the threads, within about three
     /// seconds. Idempotent; does nothing in a forked child.
     pub fn close(&self) {
         if self.is_inherited() || self.closed.replace(true) {
@@ -260,7 +453,7 @@ impl Consumer {
         }
         self.events.closing.store(true, Ordering::Release);
         // librdkafka waits for messages that were not destroyed.
-        self.state.borrow_mut().records.clear();
+        self.assignment.records(AssignedRecords::clear);
         let close_queue = EventQueue::new(&self.client);
         self.client.leave_group(&close_queue);
         while let Some(event) = self.events.next() {
@@ -270,7 +463,7 @@ impl Consumer {
                 self.client.unassign_all();
             }
         }
-        let until = Instant::now() + crate::runtime::clock::bounded(Duration::from_secs(3));
+        let until = Instant::now() + bounded(Duration::from_secs(3));
         let mut closed = false;
         while !closed && Instant::now() < until {
             // As messages: prefetched records cannot be served by callbacks.
@@ -287,7 +480,7 @@ impl Consumer {
         // SAFETY: its messages are gone, and a closed consumer does nothing.
         unsafe {
             self.queue.close();
-            self.commits.close();
+            self.commits.queue.close();
             self.client.end();
         }
     }
@@ -297,57 +490,8 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         if self.is_inherited() {
             // The messages belong to the parent's client: a child must not touch them.
-            std::mem::forget(std::mem::take(&mut self.state.get_mut().records));
+            std::mem::forget(self.assignment.records.take());
         }
         self.close();
-    }
-}
-
-/// State that changes while consuming. Borrowed briefly, never while a callback runs.
-#[derive(Default)]
-struct State {
-    records: AssignedRecords<FetchedMessage>,
-    /// Seeks from inside the `assigned` callback, which take effect with the assignment.
-    seeks: HashMap<(String, i32), i64>,
-    assigning: bool,
-    /// Partitions paused inside the `assigned` callback.
-    pauses: Vec<(String, i32)>,
-    waiting_for: BTreeSet<String>,
-    /// Topics that appeared after subscribing.
-    late: HashSet<String>,
-    /// Partitions whose commit metadata could not be read yet.
-    metadata_unread: Vec<(String, i32)>,
-    known_topics: Option<HashSet<String>>,
-    filters: Vec<TopicFilter>,
-    last_error: Option<String>,
-    fatal_error: Option<Error>,
-    /// The number of the commit whose response is pending.
-    pending_commit: Option<usize>,
-    pre_commit: Option<PendingPreCommit>,
-    subscriptions: String,
-    conflict: bool,
-}
-
-impl State {
-    /// True for a topic that did not exist when the consumer subscribed.
-    fn is_late(&self, topic: &str) -> bool {
-        let unknown = |known: &HashSet<String>| !known.contains(topic);
-        self.late.contains(topic) || self.known_topics.as_ref().is_some_and(unknown)
-    }
-
-    /// A commit response arrived.
-    fn on_commit_response(&mut self, number: usize, accepted: bool) {
-        if self.pending_commit == Some(number) {
-            self.pending_commit = None;
-        }
-        if let Some(pre_commit) = &mut self.pre_commit {
-            pre_commit.answer(number, accepted);
-        }
-    }
-
-    /// The pre-commit, if it is complete.
-    fn take_completed(&mut self) -> Option<PendingPreCommit> {
-        self.pre_commit
-            .take_if(|pre_commit| !pre_commit.is_pending())
     }
 }

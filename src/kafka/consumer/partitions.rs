@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::message::Fetched;
 use super::partition::Partition;
 
@@ -13,8 +15,35 @@ pub struct CommitOffset {
     pub partition: i32,
     /// The next record that the group has to read.
     pub offset: i64,
-    /// See [`super::commit::CommitMetadata`].
+    /// See [`CommitMetadata`].
     pub crashes: Vec<(i64, i64, u32)>,
+}
+
+/// The metadata that a member writes beside its committed offsets, JSON of a few bytes: its subscriptions, and crash
+/// counts of the records that follow the offset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitMetadata {
+    /// A hash of the member's subscriptions: members of one group that read a shared topic should have the same.
+    #[serde(rename = "s", default, skip_serializing_if = "String::is_empty")]
+    pub subscriptions: String,
+    /// Records at or after the committed offset whose callbacks ended the process by `exit` or a fatal error: first
+    /// offset, number of records in a row, attempts.
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub crashes: Vec<(i64, i64, u32)>,
+}
+
+impl CommitMetadata {
+    /// Reads the metadata of another member; anything of another format is empty metadata.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// The text for a commit.
+    #[must_use]
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
 #[derive(Default)]
@@ -112,6 +141,17 @@ impl PartitionTable {
         }
     }
 
+    /// True where records were taken since the last commit.
+    pub fn has_uncommitted(&self) -> bool {
+        self.all().any(Partition::has_uncommitted)
+    }
+
+    /// What is true for an assigned partition.
+    pub fn is(&self, topic: &str, number: i32, what: impl FnOnce(&Partition) -> bool) -> bool {
+        let slot = self.slot_of(topic, number);
+        slot.and_then(|slot| self.get(slot)).is_some_and(what)
+    }
+
     /// True where isolated records are still to be read.
     pub fn has_isolated(&self) -> bool {
         self.all().any(Partition::has_isolated)
@@ -139,5 +179,21 @@ impl PartitionTable {
     pub fn pending_rewinds(&self) -> Vec<(String, i32, i64)> {
         let pending = |one: &Partition| Some((one.topic.to_string(), one.number, one.rewind_to()?));
         self.all().filter_map(pending).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CommitMetadata;
+
+    #[test]
+    fn metadata_of_other_clients_is_ignored() {
+        let ours = CommitMetadata {
+            subscriptions: "ab".into(),
+            crashes: vec![(7, 2, 1)],
+        };
+        assert_eq!(CommitMetadata::read(ours.text().as_bytes()), ours);
+        assert_eq!(CommitMetadata::read(b"rdkafka"), CommitMetadata::default());
+        assert_eq!(CommitMetadata::default().text(), "{}");
     }
 }

@@ -3,21 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::commit::CommitMetadata;
-use super::Consumer;
-use super::State;
+use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::kafka::client::{
-    self, partitions_of, AssignedPartitions, Conf, ConsumerEvents, KafkaMessage, NativeClient,
-};
-use crate::log::Level;
-use crate::runtime;
-use crate::topic::TopicFilter;
+use crate::kafka::client::{self, AssignedPartitions, Conf, ConsumerEvents, NativeClient};
 
 /// A rebalance or an error.
 pub(super) enum Event {
@@ -116,267 +109,32 @@ pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum wait for metadata or committed offsets.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 
-impl Consumer {
-    /// Processes everything that librdkafka's callbacks noted.
-    ///
-    /// # Errors
-    /// The listener's.
-    pub fn serve_events<W: RebalanceListener>(&self, listener: &W) -> Result<(), W::Abort> {
-        while let Some(event) = self.events.next() {
-            match event {
-                Event::Assign(list) => self.assign(list, listener)?,
-                Event::Revoke(list) => self.revoke(&list, listener)?,
-                Event::Error(code, reason) => {
-                    self.on_error(&mut self.state.borrow_mut(), code, &reason, "");
-                }
-            }
+/// An embedded broker lets a restarting group wait for the session of the previous member, even if that has left:
+/// sessions are short there, unless the application configures them. False where it does.
+pub(super) fn shorten_session_timeout(
+    config: &BrokerConfig,
+    properties: &mut Vec<(String, String)>,
+) -> bool {
+    let mut changed = false;
+    let by_broker = properties
+        .iter()
+        .any(|(name, value)| name == "group.protocol" && value == "consumer");
+    for (name, value) in [
+        ("session.timeout.ms", "1500"),
+        ("heartbeat.interval.ms", "500"),
+        ("fetch.wait.max.ms", "10"),
+    ] {
+        if by_broker && name != "fetch.wait.max.ms" {
+            // Set by the broker for this protocol; librdkafka refuses the properties.
+            continue;
         }
-        Ok(())
-    }
-
-    fn assign<W: RebalanceListener>(
-        &self,
-        mut list: AssignedPartitions,
-        listener: &W,
-    ) -> Result<(), W::Abort> {
-        self.fetch_wait.shorten();
-        self.stats.rebalances.add(1);
-        let names = list.names();
-        let response = self.query_committed(&names, TIMEOUT);
-        if response.is_none() {
-            self.state
-                .borrow_mut()
-                .metadata_unread
-                .extend(names.iter().cloned());
-        }
-        let unknown = || vec![(-1, CommitMetadata::default()); names.len()];
-        let committed = response.unwrap_or_else(unknown);
-        {
-            let mut state = self.state.borrow_mut();
-            state.assigning = true;
-            state.seeks.clear();
-            state.pauses.clear();
-            for ((topic, number), (offset, metadata)) in names.iter().zip(&committed) {
-                state.waiting_for.remove(topic);
-                self.check_subscriptions(&mut state, metadata);
-                state
-                    .records
-                    .assigned
-                    .add(topic, *number, *offset)
-                    .restore_crash_counts(&metadata.crashes);
-                if *offset < 0 && self.ends.reads_from_end && state.is_late(topic) {
-                    // The topic appeared after subscribing: every record in it is new.
-                    let beginning = OFFSET_BEGINNING;
-                    state.seeks.insert((topic.clone(), *number), beginning);
-                }
-            }
-        }
-        self.ends.fetched();
-        let outcome = listener.assigned(&names);
-        if self.is_inherited() {
-            // A child forked in the hook: the client has no threads here, and would wait for them for ever.
-            return outcome;
-        }
-        {
-            let mut state = self.state.borrow_mut();
-            state.assigning = false;
-            for ((topic, number), offset) in state.seeks.drain() {
-                list.set_offset(&topic, number, offset);
-            }
-        }
-        self.on_assign_error(self.client.assign(&list));
-        let pauses = std::mem::take(&mut self.state.borrow_mut().pauses);
-        for (topic, number) in pauses {
-            self.set_paused(Some(&topic), Some(number), true);
-        }
-        outcome
-    }
-
-    fn revoke<W: RebalanceListener>(
-        &self,
-        list: &AssignedPartitions,
-        listener: &W,
-    ) -> Result<(), W::Abort> {
-        self.stats.rebalances.add(1);
-        let names = list.names();
-        let is_lost = self.client.has_lost_assignment();
-        if !is_lost {
-            // Records that are not acknowledged in time are read again by the new owner.
-            let _ = self.commit_now(Duration::from_secs(3));
-        }
-        let outcome = listener.revoked(&names, is_lost);
-        if self.is_inherited() {
-            return outcome;
-        }
-        {
-            let mut state = self.state.borrow_mut();
-            for (topic, number) in &names {
-                state.records.remove(topic, *number);
-            }
-        }
-        if self.connected_at.get().is_some() {
-            // The time to be assigned something starts again here.
-            self.connected_at.set(Some(Instant::now()));
-        }
-        self.on_assign_error(self.client.unassign(list));
-        outcome
-    }
-
-    fn on_assign_error(&self, refused: Option<String>) {
-        if let Some(reason) = refused {
-            runtime::current().log.write(
-                Level::Warning,
-                format!(
-                    "Kafka consumer group \"{}\": {reason}",
-                    self.config.consumer_group
-                ),
-            );
-            self.state.borrow_mut().last_error = Some(reason);
+        if config.consumer_overrides.get(name).is_none() {
+            properties.retain(|(known, _)| known != name);
+            properties.push((name.to_owned(), value.to_owned()));
+            changed = true;
         }
     }
-
-    /// Reads the commit metadata of previous owners again, where Kafka did not answer at the assignment.
-    pub(super) fn reread_metadata(&self) {
-        let metadata_unread: Vec<TopicPartition> = {
-            let state = self.state.borrow();
-            let ours = |(topic, number): &&TopicPartition| {
-                state.records.assigned.slot_of(topic, *number).is_some()
-            };
-            state.metadata_unread.iter().filter(ours).cloned().collect()
-        };
-        if metadata_unread.is_empty() {
-            self.state.borrow_mut().metadata_unread.clear();
-            return;
-        }
-        let Some(read) = self.query_committed(&metadata_unread, SHORT_TIMEOUT) else {
-            return;
-        };
-        let mut state = self.state.borrow_mut();
-        state.metadata_unread.clear();
-        for ((topic, number), (_, metadata)) in metadata_unread.iter().zip(&read) {
-            self.check_subscriptions(&mut state, metadata);
-            if let Some(partition) = state.records.assigned.find(topic, *number) {
-                partition.restore_crash_counts(&metadata.crashes);
-            }
-        }
-    }
-
-    /// The group's offsets (-1 where it has none) with their metadata; `None` where Kafka does not answer in time.
-    pub(super) fn query_committed(
-        &self,
-        partitions: &[TopicPartition],
-        bound: Duration,
-    ) -> Option<Vec<(i64, CommitMetadata)>> {
-        let bound = crate::runtime::clock::bounded(bound);
-        let entries = self
-            .client
-            .committed(partitions_of(partitions), bound)
-            .ok()?;
-        if entries.iter().any(|entry| entry.error != Code::NoError) {
-            return None;
-        }
-        let read = entries.iter().map(|entry| {
-            let metadata = CommitMetadata::read(&entry.metadata);
-            (entry.offset.max(-1), metadata)
-        });
-        Some(read.collect())
-    }
-
-    fn check_subscriptions(&self, state: &mut State, theirs: &CommitMetadata) {
-        if theirs.subscriptions.is_empty()
-            || theirs.subscriptions == state.subscriptions
-            || state.conflict
-        {
-            return;
-        }
-        state.conflict = true;
-        runtime::current().log.write(
-            Level::Warning,
-            format!(
-                "Consumer group \"{}\" has members that subscribe different channels on the same topic: a member skips \
-                 records of its partitions that it did not subscribe, and no other member reads them. Give every \
-                 member the same channels, or each set of channels its own group. (After a change of \
-                 channels this is logged once.)",
-                self.config.consumer_group
-            ),
-        );
-    }
-
-    /// True where a member with other subscriptions committed to a partition of this consumer.
-    #[must_use]
-    pub fn has_conflict(&self) -> bool {
-        self.state.borrow().conflict
-    }
-
-    /// An error or the end of a partition, delivered as a message.
-    pub(super) fn on_message_error(
-        &self,
-        state: &mut State,
-        message: &KafkaMessage,
-        slot: Option<usize>,
-    ) {
-        let topic = message.topic();
-        let reason = message.error_text();
-        match message.code() {
-            Code::PartitionEOF => {
-                if let Some(partition) = slot.and_then(|slot| state.records.assigned.at(slot)) {
-                    partition.reached_end(message.offset());
-                }
-            }
-            Code::UnknownTopicOrPartition | Code::UnknownTopic => {
-                if state.filters.contains(&TopicFilter::Exact(topic.clone())) {
-                    state.late.insert(topic.clone());
-                    state.waiting_for.insert(topic);
-                }
-            }
-            code => self.on_error(state, code, &reason, &topic),
-        }
-    }
-
-    fn on_error(&self, state: &mut State, code: Code, reason: &str, topic: &str) {
-        if let Some(reason) = crate::kafka::oauth::TOKENS.current().missing(&self.client) {
-            // Not refused by Kafka: the token is requested again.
-            state.last_error = Some(format!("no OAUTHBEARER token: {reason}"));
-            self.stats.reachability.on_error(code);
-            return;
-        }
-        state.last_error = Some(reason.to_owned());
-        self.stats.reachability.on_error(code);
-        let repeated = client::describe(Code::IllegalSASLState);
-        match code {
-            // Authenticated again within a second: the client reconnects.
-            Code::Authentication if reason.contains(&repeated) => {}
-            Code::Authentication
-            | Code::SaslAuthenticationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::TopicAuthorizationFailed
-            | Code::InvalidGroupId
-            | Code::InvalidSessionTimeout
-            | Code::InconsistentGroupProtocol
-            | Code::InvalidTopic
-            | Code::AutoOffsetReset
-            | Code::UnsupportedFeature
-            | Code::Fatal => {
-                let place = if topic.is_empty() {
-                    String::new()
-                } else {
-                    format!(", topic \"{topic}\"")
-                };
-                let doing = format!(
-                    "Kafka at {} refuses consumer group \"{}\"{place}",
-                    self.config.brokers, self.config.consumer_group
-                );
-                state.fatal_error = Some(if is_unsupported(code, reason) {
-                    let error = error(&doing);
-                    state.last_error = Some(error.message().to_owned());
-                    error
-                } else {
-                    client::to_error(code, &doing, reason, &self.config.brokers)
-                });
-            }
-            _ => {}
-        }
-    }
+    changed
 }
 
 /// The end of librdkafka's debug line.
@@ -411,8 +169,29 @@ fn detect(line: &str) -> Option<(Code, String)> {
     found.then(|| (Code::UnsupportedFeature, NOT_SUPPORTED.to_owned()))
 }
 
+/// True for an error that ends the consumer: the client does not try again, or in vain.
+pub(super) fn is_refusal(code: Code, reason: &str) -> bool {
+    match code {
+        // Authenticated again within a second: the client reconnects.
+        Code::Authentication => !reason.contains(&client::describe(Code::IllegalSASLState)),
+        _ => matches!(
+            code,
+            Code::SaslAuthenticationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::InvalidGroupId
+                | Code::InvalidSessionTimeout
+                | Code::InconsistentGroupProtocol
+                | Code::InvalidTopic
+                | Code::AutoOffsetReset
+                | Code::UnsupportedFeature
+                | Code::Fatal
+        ),
+    }
+}
+
 /// True if an error says that the brokers do not support the protocol.
-fn is_unsupported(code: Code, reason: &str) -> bool {
+pub(super) fn is_unsupported(code: Code, reason: &str) -> bool {
     match code {
         Code::UnsupportedFeature => reason == NOT_SUPPORTED,
         // Brokers that know the request, but have the protocol disabled.
@@ -425,7 +204,7 @@ fn is_unsupported(code: Code, reason: &str) -> bool {
 }
 
 /// The error for [`is_unsupported`]. `doing`: who refuses whom.
-fn error(doing: &str) -> Error {
+pub(super) fn unsupported(doing: &str) -> Error {
     Error::configuration(format!(
         "{doing}: the brokers do not support group.protocol=consumer (KIP-848), or have it disabled. Remove \
          \"group.protocol\" from consumer_config to use the classic protocol, or use Kafka 4.0 or later with \

@@ -1,29 +1,53 @@
-//! State of a consumer: assignment, lag, reachability.
+//! The state of a consumer, for the metrics and the log: counters, its share of the group, and what it waits for.
 
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::partition::Partition;
-use super::Consumer;
-use crate::kafka::client;
-use crate::topic::TopicFilter;
+use parking_lot::Mutex;
 
-/// A member that was assigned nothing for this long after joining has nothing to expect.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::config::BrokerConfig;
+use crate::kafka::client::{self, Client, Reachability};
+use crate::log::names;
+use crate::metrics::number::SingleWriterCounter;
+use crate::runtime::{self, clock};
 
-/// A list of so many topics each second takes a hundredth of a core and more.
-const MANY_TOPICS: usize = 100;
+/// Counters of one consumer; its thread writes them, any thread may read them.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub reachability: Arc<Reachability>,
+    /// Records taken from the fetch queue.
+    pub consumed: SingleWriterCounter,
+    /// Bytes of their keys and values.
+    pub bytes: SingleWriterCounter,
+    /// Commits that Kafka accepted.
+    pub commits: SingleWriterCounter,
+    /// Time of the last one, by [`clock::coarse_ms`]; 0 for none.
+    pub committed_at: SingleWriterCounter,
+    /// Commits that failed.
+    pub commit_failures: SingleWriterCounter,
+    /// Group rebalances.
+    pub rebalances: SingleWriterCounter,
+    /// The last error that Kafka reported.
+    last_error: Mutex<Option<String>>,
+}
 
-/// True where the periodic refresh of metadata is to be slow. A missing topic is looked up each second, but not every
-/// topic of the cluster because of a pattern, nor hundreds that are all there.
-pub(super) fn refreshes_slowly(filters: &[TopicFilter]) -> bool {
-    let is_pattern = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
-    filters.len() >= MANY_TOPICS || filters.iter().any(is_pattern)
+impl Stats {
+    /// Kafka accepted a commit.
+    pub(super) fn committed(&self) {
+        self.commits.add(1);
+        self.committed_at.set(clock::coarse_ms());
+    }
+
+    pub(super) fn set_last_error(&self, text: String) {
+        *self.last_error.lock() = Some(text);
+    }
 }
 
 /// The state of a consumer, updated by its loop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupStats {
-    /// Records waiting for a retry.
+    /// Records waiting for a retry, or behind one that does.
     pub queued_for_retry: u64,
     /// Partitions paused because they are too far ahead of the committed offset.
     pub held_back: u64,
@@ -39,213 +63,118 @@ pub struct GroupStats {
     pub lag: Option<Vec<(String, i32, u64)>>,
 }
 
-impl Consumer {
-    /// The assignment: topic, partition, the next offset and the lag (both negative while unknown).
-    #[must_use]
-    pub fn assignment(&self) -> Vec<(String, i32, i64, i64)> {
-        let state = self.state.borrow();
-        let assigned = state.records.assigned.all();
-        assigned
-            .map(|partition| {
-                let (low, high) = self.watermarks(&partition.topic, partition.number);
-                let next = match partition.next_offset() {
-                    Some(next) => next,
-                    None if partition.is_at_end() => high,
-                    None => -1,
-                };
-                let lag = match (next, high) {
-                    (_, high) if high < 0 => -1,
-                    (next, high) if next >= 0 => (high - next).max(0),
-                    (_, high) => (high - low).max(0),
-                };
-                (partition.topic.to_string(), partition.number, next, lag)
-            })
-            .collect()
-    }
+/// A wait is reported after this time.
+const REPORT_AFTER: Duration = Duration::from_secs(10);
+/// A member that was assigned nothing for this long after joining has nothing to expect.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// State for the metrics. The lag of each partition takes a look-up: only on request.
-    #[must_use]
-    pub fn group_stats(&self, with_lag: bool) -> GroupStats {
-        let uncommitted = {
-            let state = self.state.borrow();
-            let mut assigned = state.records.assigned.all();
-            assigned.any(Partition::has_uncommitted)
-        };
-        let (transient, transient_wait) = self.transient_failures();
-        GroupStats {
-            transient: transient as u64,
-            transient_wait,
-            open_circuits: 0,
-            queued_for_retry: self.queued_for_retry() as u64,
-            held_back: self.held_back() as u64,
-            assigned: self.partition_count() as u64,
-            uncommitted,
-            lag: with_lag.then(|| {
-                let known = self.assignment().into_iter();
-                known
-                    .filter_map(|(topic, partition, _, lag)| {
-                        Some((topic, partition, u64::try_from(lag).ok()?))
-                    })
-                    .collect()
-            }),
+/// What a consumer without partitions waits for: a broker, topics, or the group. A wait that lasts is logged, and shown
+/// as the last error.
+pub struct Waiting {
+    client: Client,
+    config: Arc<BrokerConfig>,
+    stats: Arc<Stats>,
+    /// When a broker responded first; later, when partitions were last revoked or a run began.
+    joining_since: Cell<Option<Instant>>,
+    /// Since when the consumer has no partitions, by [`clock::coarse_ms`]; 0 while it has some.
+    since: Cell<u64>,
+    /// The reason of a reported wait.
+    reason: RefCell<Option<String>>,
+}
+
+impl Waiting {
+    pub(super) fn new(client: &Client, config: &Arc<BrokerConfig>, stats: &Arc<Stats>) -> Self {
+        Self {
+            client: client.clone(),
+            config: Arc::clone(config),
+            stats: Arc::clone(stats),
+            joining_since: Cell::new(None),
+            since: Cell::new(0),
+            reason: RefCell::default(),
         }
     }
 
-    fn watermarks(&self, topic: &str, number: i32) -> (i64, i64) {
-        client::known_watermarks(&self.client, topic, number).unwrap_or((-1, -1))
-    }
-
-    /// Number of assigned partitions.
-    #[must_use]
-    pub fn partition_count(&self) -> usize {
-        self.state.borrow().records.assigned.all().count()
-    }
-
-    /// True where nothing is assigned.
-    fn is_unassigned(&self) -> bool {
-        self.partition_count() == 0
-    }
-
-    /// True where every subscribed topic is missing.
-    fn no_topic_exists(&self) -> bool {
-        let state = self.state.borrow();
-        !state.filters.is_empty()
-            && state.filters.iter().all(|filter| match filter {
-                TopicFilter::Exact(name) => state.waiting_for.contains(name),
-                TopicFilter::Regex(_) => false,
-            })
-    }
-
-    /// The topics that exist already, before patterns are subscribed. A consumer that reads from the end reads later
-    /// topics from their beginning. It also waits for a broker: librdkafka, which lists the topics for a pattern,
-    /// tries again after two seconds if only the coordinator is connected.
-    pub(super) fn snapshot_topics(&self) {
-        let patterns = |filter: &TopicFilter| matches!(filter, TopicFilter::Regex(_));
-        if !self.state.borrow().filters.iter().any(patterns) {
-            return;
-        }
-        let bound = if self.ends.reads_from_end { 2000 } else { 500 };
-        let topics = client::topic_names(&self.client, Duration::from_millis(bound));
-        if self.ends.reads_from_end {
-            self.state.borrow_mut().known_topics = topics;
-        }
-    }
-
-    /// True if a broker has responded recently, see [`Reachability`](client::Reachability).
+    /// True if a broker has responded recently, see [`Reachability`].
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.stats.reachability.is_reachable()
     }
 
+    /// The reason of a reported wait; otherwise the last error that Kafka reported.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        let reason = self.reason.borrow().clone();
+        reason.or_else(|| self.stats.last_error.lock().clone())
+    }
+
     /// Sends a request if no broker has responded for a while: without records nothing else shows that Kafka can be
     /// reached.
     pub(super) fn probe_broker(&self) {
-        if self.connected_at.get().is_none() && self.is_connected() {
-            self.connected_at.set(Some(Instant::now()));
+        if self.joining_since.get().is_none() && self.is_connected() {
+            self.joining_since.set(Some(Instant::now()));
         }
         if self.stats.reachability.probe_due(&self.client, false) {
             client::request_metadata(&self.client, None, Duration::from_millis(50));
         }
     }
 
-    /// A new run begins: missing topics may exist by now, and the time to be assigned something starts again.
-    pub fn begin(&self) {
-        self.ends.begin();
-        self.wait.reset();
-        if self.connected_at.get().is_some() {
-            self.connected_at.set(Some(Instant::now()));
+    /// The time to be assigned something starts again: partitions were revoked, or a run begins.
+    pub(super) fn restart(&self) {
+        if self.joining_since.get().is_some() {
+            self.joining_since.set(Some(Instant::now()));
         }
-        if self.state.borrow().waiting_for.is_empty() {
+    }
+
+    /// True where the group has had the time to assign something.
+    pub(super) fn is_late(&self) -> bool {
+        let since = self.joining_since.get();
+        since.is_some_and(|since| since.elapsed() >= JOIN_TIMEOUT)
+    }
+
+    /// A new run begins, or partitions were assigned.
+    pub(super) fn reset(&self) {
+        if self.since.replace(0) != 0 {
+            self.reason.take();
+        }
+    }
+
+    /// Called by each fetch without partitions: logs a warning once that has lasted for [`REPORT_AFTER`], and again if
+    /// the reason changes. `missing`: subscribed topics that do not exist.
+    pub(super) fn update(&self, now: u64, missing: impl FnOnce() -> Vec<String>) {
+        let since = self.since.get();
+        if since == 0 {
+            self.since.set(now.max(1));
             return;
         }
-        if let Some(topics) = client::topic_names(&self.client, Duration::from_secs(1)) {
-            self.state
-                .borrow_mut()
-                .waiting_for
-                .retain(|topic| !topics.contains(topic));
-        }
-    }
-
-    /// Nothing is assigned and nothing will be: the topics do not exist, or the group has assigned every partition to
-    /// other members.
-    #[must_use]
-    pub fn has_no_more(&self) -> bool {
-        let since = self.connected_at.get();
-        let is_late = since.is_some_and(|since| since.elapsed() >= JOIN_TIMEOUT);
-        self.is_unassigned() && (self.no_topic_exists() || is_late)
-    }
-
-    /// True where a rebalance waits to be processed.
-    #[must_use]
-    pub fn is_rebalancing(&self) -> bool {
-        self.events.has_rebalance()
-    }
-
-    /// What the consumer is waiting for, while a wait is reported; otherwise the last error that Kafka reported.
-    #[must_use]
-    pub fn last_error(&self) -> Option<String> {
-        let last = || self.state.borrow().last_error.clone();
-        self.wait.reason().or_else(last)
-    }
-
-    /// Subscribed topics that do not exist yet.
-    #[must_use]
-    pub fn waiting_for(&self) -> Vec<String> {
-        self.state.borrow().waiting_for.iter().cloned().collect()
-    }
-
-    /// Where the periodic refresh is slow ([`refreshes_slowly`], or an interval of the application), a missing exact
-    /// topic is still queried every second.
-    pub(super) fn refresh_missing(&self) {
-        let due = self.refreshed.get().elapsed() >= Duration::from_secs(1);
-        if !due {
+        let waited = now.saturating_sub(since);
+        if u128::from(waited) < REPORT_AFTER.as_millis() {
             return;
         }
-        self.refreshed.set(Instant::now());
-        if self.refreshes_slowly && !self.state.borrow().waiting_for.is_empty() {
-            // A full list makes librdkafka evaluate its subscription again.
-            drop(client::topic_names(
-                &self.client,
-                Duration::from_millis(200),
-            ));
+        let reason = self.reason_for(&missing());
+        if self.reason.borrow().as_ref() == Some(&reason) {
+            return;
         }
+        runtime::warn(format!("{reason} (for {} s).", waited / 1000));
+        self.reason.replace(Some(reason));
     }
 
-    /// True where partitions are assigned and all of them are read to their ends.
-    #[must_use]
-    pub fn is_at_end(&self) -> bool {
-        self.ends.is_at_end(&self.state)
-    }
-
-    /// Called by each fetch, see [`WaitReport`](super::idle::WaitReport).
-    pub(super) fn report_wait(&self, now: u64) {
-        if self.is_unassigned() {
-            self.wait.update(now, || self.wait_reason());
-        } else {
-            self.wait.reset();
-        }
-    }
-
-    pub(super) fn wait_reason(&self) -> String {
-        let group = &self.config.consumer_group;
-        let brokers = &self.config.brokers;
-        let state = self.state.borrow();
-        let detail = state.last_error.as_ref();
+    pub(super) fn reason_for(&self, missing: &[String]) -> String {
+        let detail = self.stats.last_error.lock();
+        let detail = detail.as_ref();
         let detail = detail.map_or_else(String::new, |error| format!("; last error: {error}"));
-        if !self.is_connected() {
-            return format!(
-                "Consumer group \"{group}\" is waiting for Kafka at {brokers}, which does not answer{detail}"
-            );
-        }
-        if !state.waiting_for.is_empty() {
-            return format!(
-                "Consumer group \"{group}\" is waiting for topics that do not exist: {}",
-                crate::log::names(state.waiting_for.iter())
-            );
-        }
-        format!(
-            "Consumer group \"{group}\" is waiting for partitions: no subscribed topic exists, the group has more \
-             members than partitions, or its coordinator does not answer{detail}"
-        )
+        let what = if !self.is_connected() {
+            let brokers = &self.config.brokers;
+            format!("Kafka at {brokers}, which does not answer{detail}")
+        } else if missing.is_empty() {
+            format!(
+                "partitions: no subscribed topic exists, the group has more members than partitions, or its \
+                 coordinator does not answer{detail}"
+            )
+        } else {
+            let names = names(missing.iter());
+            format!("topics that do not exist: {names}")
+        };
+        let group = &self.config.consumer_group;
+        format!("Consumer group \"{group}\" is waiting for {what}")
     }
 }

@@ -55,7 +55,7 @@ fn fatal_error(consumer: &Consumer) -> Error {
             return error;
         }
     }
-    panic!("no error: {:?}", consumer.last_error());
+    panic!("no error: {:?}", consumer.waiting.last_error());
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn a_wait_is_logged_after_ten_seconds_and_shown_as_the_last_error() {
     let consumer = consumer("127.0.0.1:1", &[], "unreachable");
     consumer.report_wait(1_000);
     consumer.report_wait(10_999);
-    assert_eq!(consumer.last_error(), None);
+    assert_eq!(consumer.waiting.last_error(), None);
     consumer.report_wait(11_000);
-    let reason = consumer.last_error().expect("a reason");
+    let reason = consumer.waiting.last_error().expect("a reason");
     assert!(
         reason.contains("\"unreachable\" is waiting for Kafka at 127.0.0.1:1"),
         "{reason}"
@@ -114,19 +114,21 @@ fn a_wait_is_logged_after_ten_seconds_and_shown_as_the_last_error() {
         "{logged:?}"
     );
     consumer.begin();
-    assert_eq!(consumer.last_error(), None);
+    assert_eq!(consumer.waiting.last_error(), None);
 }
 
 #[test]
 fn a_wait_for_many_missing_topics_names_the_first_ten() {
     let consumer = consumer("127.0.0.1:1", &[], "missing");
     consumer.stats.reachability.on_response(3, false);
-    let missing = |count: usize| (0..count).map(|number| format!("topic{number:02}"));
-    consumer.state.borrow_mut().waiting_for.extend(missing(10));
-    let all = consumer.wait_reason();
+    let missing = |count: usize| -> Vec<String> {
+        (0..count)
+            .map(|number| format!("topic{number:02}"))
+            .collect()
+    };
+    let all = consumer.waiting.reason_for(&missing(10));
     assert!(all.ends_with("topic08, topic09"), "{all}");
-    consumer.state.borrow_mut().waiting_for.extend(missing(300));
-    let first = consumer.wait_reason();
+    let first = consumer.waiting.reason_for(&missing(300));
     assert!(first.ends_with("topic00, topic01, topic02, topic03, topic04, topic05, topic06, topic07, topic08, topic09 \
          and 290 more"), "{first}");
 }
@@ -135,25 +137,27 @@ fn a_wait_for_many_missing_topics_names_the_first_ten() {
 fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_comes() {
     let kafka = EmbeddedCluster::start("127.0.0.1", 0).expect("a cluster");
     kafka.create_topic("idle", 120).expect("a topic");
-    let mut consumer = consumer(kafka.address(), &[], "idle");
-    let short = consumer.fetch_wait.ms();
+    let consumer = consumer(kafka.address(), &[], "idle");
+    let fetch_wait = &consumer.assignment.fetch_wait;
+    let short = fetch_wait.ms();
     // As with Apache Kafka.
-    let properties = [("fetch.wait.max.ms".to_owned(), short.clone())];
-    consumer.fetch_wait =
-        super::FetchWait::new(&consumer.client, &consumer.config, &properties, false);
+    fetch_wait.short.set(short.clone()).expect("unset");
     let run_until = |wanted: &dyn Fn() -> bool| {
         let until = Instant::now() + Duration::from_secs(30);
         while !wanted() && Instant::now() < until {
             consumer.fetch(Duration::from_millis(50), 10);
             consumer.serve_events(&Listener).expect("no abort");
             while let Some(record) = consumer.next() {
-                consumer.complete(&record);
+                let done = Instant::now;
+                consumer
+                    .assignment
+                    .records(|all| all.complete(record.id, done));
             }
         }
-        assert!(wanted(), "{}", consumer.fetch_wait.ms());
+        assert!(wanted(), "{}", fetch_wait.ms());
     };
-    run_until(&|| consumer.fetch_wait.ms() == "500");
-    run_until(&|| consumer.fetch_wait.ms() == "1000");
+    run_until(&|| fetch_wait.ms() == "500");
+    run_until(&|| fetch_wait.ms() == "1000");
     let producer = crate::kafka::producer::Producer::start(testing::config(&[(
         "brokers",
         Value::from(kafka.address()),
@@ -170,7 +174,7 @@ fn an_idle_consumer_of_many_partitions_waits_longer_in_kafka_until_a_record_come
             timestamp_ms: 0,
         })
         .expect("queued");
-    run_until(&|| consumer.fetch_wait.ms() == short);
+    run_until(&|| fetch_wait.ms() == short);
     producer.close(Instant::now() + Duration::from_secs(1));
 }
 
@@ -181,7 +185,7 @@ fn the_metadata_of_many_topics_is_not_read_each_second() {
     let interval = |filters: &[TopicFilter]| {
         let consumer = Consumer::start(&config, filters, false).expect("a consumer");
         consumer
-            .client()
+            .client
             .property("topic.metadata.refresh.interval.ms")
     };
     let topics = |count: usize| -> Vec<TopicFilter> {

@@ -74,6 +74,36 @@ pub struct ProducerPool {
 }
 
 impl ProducerPool {
+    /// Waits until everything that callbacks sent is acknowledged; false if that takes longer.
+    ///
+    /// # Errors
+    /// Delivery, naming the messages that were not delivered.
+    pub fn callback_results(&self, until: Instant) -> Result<bool> {
+        let mut clients = self.all();
+        clients.retain(|client| client.tracks_callback_sends());
+        let mut delivered = true;
+        for client in &clients {
+            delivered &= client.wait_for_delivery(until);
+        }
+        let (failed, count) = self.callback_failures.take();
+        if count == 0 && !delivered {
+            return Ok(false);
+        }
+        for client in clients {
+            for message in &failed {
+                client.failures.remove(&message.id);
+            }
+            client.clear_callback_sends();
+        }
+        if count == 0 {
+            return Ok(true);
+        }
+        Err(Error::undelivered(
+            "A message sent by a callback was not delivered: its records are not committed and are read again.",
+            failed,
+        ))
+    }
+
     /// The client for `config`, created on first use. Does not connect by itself.
     ///
     /// # Errors

@@ -49,7 +49,9 @@ fn values(address: &str, topic: &str, expected: usize) -> Vec<String> {
         let _ = consumer.serve_events(&NoopListener);
         while let Some(record) = consumer.next() {
             all.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
-            consumer.complete(&record);
+            consumer
+                .assignment
+                .records(|all| all.complete(record.id, Instant::now));
         }
     }
     all
@@ -264,7 +266,9 @@ fn a_record_without_headers_is_recognised_in_the_message_of_librdkafka() {
         let _ = consumer.serve_events(&NoopListener);
         while let Some(record) = consumer.next() {
             found.push((record.is_without_headers(), record.headers().len()));
-            consumer.complete(&record);
+            consumer
+                .assignment
+                .records(|all| all.complete(record.id, Instant::now));
         }
     }
     assert_eq!(found, [(true, 0), (false, 1), (false, 0)]);

@@ -80,7 +80,7 @@ impl TransactionalConsumer<'_> {
     /// those of a client outside the group, without any check: a worker that was evicted has lost its member id, and
     /// must not send them.
     fn membership(&self) -> Option<GroupMetadata> {
-        let client = self.consumer.client();
+        let client = &self.consumer.client;
         let member = GroupMetadata::of(client)?;
         // Checked last: if the assignment is lost after this, the generation is stale and Kafka rejects it.
         (!client.has_lost_assignment()).then_some(member)
@@ -91,7 +91,7 @@ impl TransactionalConsumer<'_> {
         producer: &Arc<Producer>,
         until: Instant,
     ) -> std::result::Result<Option<Arc<TransactionOffsets>>, CommitError> {
-        let offsets = self.consumer.offsets();
+        let offsets = self.consumer.commits.offsets();
         if offsets.count() == 0 {
             return Ok(None);
         }
@@ -117,7 +117,7 @@ impl TransactionalConsumer<'_> {
             }
             CommitError::Refused(error) if error.requires_new_client() => {
                 current::end(&self.transaction.producer());
-                self.consumer.rewind();
+                self.consumer.assignment.rewind();
                 self.transaction
                     .abandon_client("Kafka did not commit transaction", error)?;
                 &error.reason
@@ -172,7 +172,7 @@ impl Transactions for TransactionalConsumer<'_> {
         // the id, the committed offsets of the group are final and tell which.
         let mut uncertain = transaction.uncertain_commit.borrow_mut();
         if let Some(sent) = &*uncertain {
-            let outcome = self.consumer.seek_to_committed(sent);
+            let outcome = self.consumer.assignment.seek_to_committed(sent);
             if outcome.is_none() {
                 return Ok(false);
             }
@@ -240,7 +240,7 @@ impl Transactions for TransactionalConsumer<'_> {
                 )));
             }
             if error.is_permanent() {
-                self.consumer.isolate();
+                self.consumer.assignment.isolate();
                 self.abort()?;
                 return Ok(TransactionOutcome::Aborted(error));
             }
@@ -272,7 +272,7 @@ impl Transactions for TransactionalConsumer<'_> {
         }
         transaction.on_committed();
         if let Some(sent) = offsets {
-            self.consumer.committed_with(&sent.0);
+            self.consumer.commits.committed_with(&sent.0);
         }
         Ok(TransactionOutcome::Committed)
     }
@@ -292,7 +292,7 @@ impl Transactions for TransactionalConsumer<'_> {
         if clock::is_signalled() {
             clock::begin_shutdown();
         }
-        self.consumer.rewind();
+        self.consumer.assignment.rewind();
         let until = Instant::now() + clock::bounded(ABORT_TIMEOUT);
         self.transaction.try_abort(until).map(drop)
     }
