@@ -21,7 +21,7 @@ if (!\function_exists(__NAMESPACE__ . '\broadcast')) {
      * @param string|array<int, string> $channel a channel, or a list of them
      * @param mixed $data anything json_encode() takes
      * @param string|null $key the record key; null: the channel
-     * @param array<string, string> $headers record headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers record headers; a list: several of this name
      * @param string|null $except socket id of the browser to exclude
      *
      * @return string the message id

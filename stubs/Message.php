@@ -89,7 +89,7 @@ final class Message implements JsonSerializable
     /**
      * Returns a copy with these record headers instead of the current ones.
      *
-     * @param array<string, string> $headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers
      */
     public function withHeaders(array $headers): static
     {

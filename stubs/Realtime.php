@@ -55,7 +55,7 @@ final class Realtime
      * @param string $event name of the event, as pusher-js and laravel-echo listen for it
      * @param mixed $data any value json_encode() supports, encoded with its default flags; null: no data
      * @param string|null $key record key; null: the channel, which preserves the order within the channel
-     * @param array<string, string> $headers record headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers record headers; a list: several of this name
      * @param string|null $except socket id of the browser to leave out (Pusher's `socket_id`, Echo's `X-Socket-ID`)
      *
      * @return string the message id (UUIDv7: unique, sortable by time)

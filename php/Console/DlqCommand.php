@@ -79,20 +79,15 @@ abstract class DlqCommand extends Command
 
     /**
      * Calls the closure with the letters of the chosen broker, then closes the connection. Reports if there are no
-     * dead-letter topics.
+     * dead-letter topics. Letters of other applications are taken only if they or their topics are named in full.
      *
      * @param Closure(Letters, Cluster): int $work returns the exit code
-     * @param bool $ownOnly take letters of other applications only if they or their topics are named in full
      */
-    protected function withLetters(
-        OutputInterface $output,
-        TopicNames $names,
-        Closure $work,
-        bool $ownOnly = false
-    ): int {
+    protected function withLetters(OutputInterface $output, TopicNames $names, Closure $work): int
+    {
         $cluster = $this->cluster;
         try {
-            $ownership = !$ownOnly ? null : new Ownership(
+            $ownership = new Ownership(
                 new TopicPlan($cluster->configuration()),
                 $names,
                 array_map('strval', array_keys($cluster->topics('**')))
@@ -124,8 +119,8 @@ abstract class DlqCommand extends Command
         $this->write($this->errors($output), [
             'Only letters of this application (topic_prefix ' . $cluster->configuration()['topic_prefix'] . '). '
             . 'Skipped: ' . implode(', ', array_slice($topics, 0, self::SKIPPED_SHOWN))
-            . ($more > 0 ? ' and ' . Text::number($more) . ' more' : '') . '. Use --topic with a full name to '
-            . 'select one.',
+            . ($more > 0 ? ' and ' . Text::number($more) . ' more' : '') . '. Their letters are selected by '
+            . '--topic with the full name, or by letter id.',
         ]);
     }
 

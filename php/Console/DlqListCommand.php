@@ -8,6 +8,7 @@ use Symfony\Component\Console\Attribute\AsCommand;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\Letters;
 use Toporia\Realtime\Dlq\LetterTable;
@@ -49,7 +50,7 @@ final class DlqListCommand extends DlqCommand
         $newest = new NewestLetters(OptionValue::int('--limit', $input->getOption('limit'), 0));
         $all = (bool) $input->getOption('all');
 
-        $list = function (Letters $letters) use ($input, $output, $selection, $newest, $all): int {
+        $list = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection, $newest, $all): int {
             $hidden = 0;
             $take = static function (Letter $letter, ?int $replayedAt) use ($newest, $all, &$hidden): void {
                 if ($replayedAt !== null && !$all) {
@@ -62,6 +63,7 @@ final class DlqListCommand extends DlqCommand
             if ($letters->topics() === []) {
                 return self::DONE;
             }
+            $this->writeSkipped($output, $cluster, $letters->skipped($selection));
             $input->getOption('json')
                 ? array_map(fn (array $letter) => $this->writeJson($output, $letter), $newest->take())
                 : $this->table($output, $newest, $hidden);

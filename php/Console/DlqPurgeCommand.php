@@ -67,7 +67,7 @@ final class DlqPurgeCommand extends DlqCommand
             return $this->purge($input, $output, $plan);
         };
 
-        return $this->withLetters($output, $names, $purge, true);
+        return $this->withLetters($output, $names, $purge);
     }
 
     private function purge(InputInterface $input, OutputInterface $output, PurgePlan $plan): int

@@ -79,7 +79,7 @@ final class DlqReplayCommand extends DlqCommand
             return $this->work($input, $output, $replayer, $plan);
         };
 
-        return $this->withLetters($output, $names, $work, true);
+        return $this->withLetters($output, $names, $work);
     }
 
     private function work(InputInterface $input, OutputInterface $output, Replayer $replayer, ReplayPlan $plan): int

@@ -9,6 +9,7 @@ use Symfony\Component\Console\Input\InputArgument;
 use Symfony\Component\Console\Input\InputInterface;
 use Symfony\Component\Console\Input\InputOption;
 use Symfony\Component\Console\Output\OutputInterface;
+use Toporia\Realtime\Dlq\Cluster;
 use Toporia\Realtime\Dlq\Letter;
 use Toporia\Realtime\Dlq\LetterDetails;
 use Toporia\Realtime\Dlq\Letters;
@@ -52,7 +53,7 @@ final class DlqShowCommand extends DlqCommand
         $id = (string) $input->getArgument('letter');
         $selection = Selection::of($names, [], [$id], time());
 
-        $show = function (Letters $letters) use ($input, $output, $selection, $id): int {
+        $show = function (Letters $letters, Cluster $cluster) use ($input, $output, $selection, $id): int {
             $found = [];
             $letters->each($selection, static function (Letter $letter, ?int $at) use (&$found): bool {
                 $found[] = [$letter, $at];
@@ -63,6 +64,7 @@ final class DlqShowCommand extends DlqCommand
                 throw new UsageError(self::ambiguous($id, array_column($found, 0)));
             }
             if ($found === []) {
+                $this->writeSkipped($output, $cluster, $letters->skipped($selection));
                 $this->write($this->errors($output), [
                     'Error: there is no dead letter ' . Text::printable($id) . '. It may have been purged or '
                         . 'removed by retention; realtime:dlq:list --all shows the existing letters.',

@@ -24,7 +24,7 @@ final class AfterCommit
      * Like Realtime::broadcast(), after the commit. The data is encoded now.
      *
      * @param string|array<int, string> $channel
-     * @param array<string, string> $headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers
      *
      * @throws RealtimeException an invalid channel or data: rejected now, not after the commit
      */

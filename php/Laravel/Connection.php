@@ -38,7 +38,7 @@ final class Connection
      * Sends an event.
      *
      * @param non-empty-list<string> $channels
-     * @param array<string, string> $headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers
      * @param string|null $except socket id to exclude
      *
      * @return list<string> the message ids

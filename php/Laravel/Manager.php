@@ -27,7 +27,7 @@ final class Manager
      * Sends an event to a channel; see Toporia\Realtime\Realtime::broadcast().
      *
      * @param string|array<int, string> $channel
-     * @param array<string, string> $headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers
      */
     public function broadcast(
         string|array $channel,

@@ -53,7 +53,7 @@ final class NativeStub
      * Realtime::broadcast() through the fake.
      *
      * @param string|array<int, string> $channel
-     * @param array<string, string> $headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers
      */
     public static function broadcast(
         string|array $channel,

@@ -37,7 +37,7 @@ trait ReceivesMessages
     /**
      * Adds a message for the next consume() or poll().
      *
-     * @param array<string, string> $headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers
      */
     public function receive(
         string $channel,

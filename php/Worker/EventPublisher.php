@@ -21,7 +21,7 @@ final class EventPublisher
     public int $sent = 0;
 
     /**
-     * @param array<string, string> $headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers
      * @param Closure(): void $flush waits until Kafka has acknowledged everything
      */
     public function __construct(

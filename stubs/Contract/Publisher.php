@@ -33,7 +33,8 @@ interface Publisher
      *        sent byte for byte
      * @param string|null $key record key, which selects the partition; null: the key of the message or else the
      *        channel, which preserves the order within the channel
-     * @param array<string, string> $headers record headers, added to the message's own
+     * @param array<string, scalar|list<scalar|null>|null> $headers
+     *        added to the message's own record headers; a list: several of this name
      *
      * @return string the message id
      *
@@ -74,7 +75,7 @@ interface Publisher
      * @param string $topic full name of the topic; no prefix is added
      * @param mixed $value a string is sent unchanged, null is a tombstone (for compacted topics), other values as JSON
      * @param string|null $key the record key
-     * @param array<string, string> $headers record headers
+     * @param array<string, scalar|list<scalar|null>|null> $headers record headers; a list: several of this name
      * @param int|null $partition target partition; null: selected by the key (murmur2, as in Java and KafkaJS)
      *
      * @return string id of this record in errors and logs

@@ -25,7 +25,8 @@ final class StoredMessage
         $envelope = $message->toJson();
         if ($message->getType() !== 'raw' && Message::fromJson($envelope)->getId() !== $message->getId()) {
             // An envelope without an id would get another one at every attempt of the job.
-            $envelope = substr(rtrim($envelope), 0, -1) . ',"id":' . json_encode($message->getId()) . '}';
+            $members = trim(substr(trim($envelope), 1, -1));
+            $envelope = '{' . ($members === '' ? '' : "$members,") . '"id":' . json_encode($message->getId()) . '}';
         }
         $encoded = preg_match('//u', $envelope) !== 1;
 

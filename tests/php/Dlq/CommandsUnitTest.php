@@ -126,6 +126,27 @@ final class CommandsUnitTest extends TestCase
         self::assertStringContainsString('dlq.orders/0/1, dlq.orders/0/2', $this->output);
     }
 
+    public function testListAndShowKeepToTheTopicsOfThisApplication(): void
+    {
+        $this->cluster->foreign = ['theirs', 'dlq.theirs'];
+        $this->letters(1);
+        $secret = '{"id":"secret","type":"event","channel":"x","event":"card","data":"4111","timestamp":1}';
+        $this->cluster->letter('theirs', $secret);
+
+        foreach ([[], ['--all' => true], ['--topic' => 'th*'], ['--topic' => '**']] as $options) {
+            self::assertSame(0, $this->execute('list', $options));
+            self::assertStringNotContainsString('card', $this->output);
+            self::assertStringContainsString('Skipped: dlq.theirs.', $this->output);
+        }
+        self::assertSame(1, $this->execute('show', ['letter' => 'secret']));
+        self::assertStringContainsString('Skipped: dlq.theirs.', $this->output);
+
+        self::assertSame(0, $this->execute('list', ['--topic' => 'theirs']));
+        self::assertStringContainsString('card', $this->output);
+        self::assertSame(0, $this->execute('show', ['letter' => 'theirs/0/0']));
+        self::assertStringContainsString('4111', $this->output);
+    }
+
     public function testChangesKeepToTheTopicsOfThisApplication(): void
     {
         $this->cluster->foreign = ['theirs', 'dlq.theirs'];
