@@ -202,11 +202,11 @@ fn unknown_broker(name: &str, entries: &[(String, Value)]) -> Error {
             "Addresses go into 'brokers' or KAFKA_BROKERS.".to_owned()
         }
         None if entries.is_empty() => {
-            "Without realtime.brokers there is only 'kafka'. Check realtime.default_broker \
+            "Without realtime.brokers there is only 'kafka'. Check --broker, realtime.default_broker \
             and REALTIME_BROKER."
                 .to_owned()
         }
-        None => format!("{}. Check realtime.default_broker and REALTIME_BROKER.", {
+        None => format!("{}. Check --broker (by default 'kafka'), realtime.default_broker and REALTIME_BROKER.", {
             let names = kafka_names(entries);
             names[..1].to_uppercase() + &names[1..]
         }),
