@@ -3,7 +3,7 @@
 /**
  * Prints the licence notices of all code that is linked into the extension; fails if a text is missing.
  *
- *     cargo metadata --locked --format-version 1 --filter-platform … | php packaging/licences.php
+ *     cargo metadata --locked --format-version 1 --filter-platform PLATFORM | php packaging/licences.php PLATFORM
  *
  * cargo-about is not used: it would have to be built first (five minutes, and a newer Rust than the extension needs),
  * and it does not find the C libraries inside the crates.
@@ -35,6 +35,7 @@ function texts(array $package): array
     return $texts;
 }
 
+$bundled = bundled($argv[1] ?? stop('the platform is missing.'));
 [$crate, $packages, $linked] = read_metadata();
 
 $owners = [];
@@ -57,8 +58,8 @@ foreach ($linked as $package) {
     foreach ($texts as $text) {
         $owners[$text][] = $title;
     }
-    if (isset(BUNDLED[$package['name']])) {
-        [$library, $file] = BUNDLED[$package['name']];
+    if (isset($bundled[$package['name']])) {
+        [$library, $file] = $bundled[$package['name']];
         $path = dirname($package['manifest_path']) . "/$file";
         if (!is_file($path)) {
             stop("$library, inside the crate $title, no longer contains $file; see packaging/licences.php.");
@@ -66,15 +67,17 @@ foreach ($linked as $package) {
         $libraries["$library, inside $package[name] $package[version]"] = trim((string) file_get_contents($path));
     }
 }
-if (count($libraries) !== count(BUNDLED)) {
-    stop('of the C libraries ' . implode(', ', array_keys(BUNDLED)) . ' not all are linked; see packaging/licences.php.');
+if (count($libraries) !== count($bundled)) {
+    stop('of the C libraries ' . implode(', ', array_keys($bundled)) . ' not all are linked; see packaging/licences.php.');
 }
 $libraries["Rust's standard library"] = trim((string) file_get_contents(__DIR__ . '/licences/rust-std.txt'));
 
 $rule = str_repeat('=', 100);
 echo "Licences of the software that is linked into toporia_realtime $crate[version]\n\n";
-echo "The extension itself is under the licence in the file LICENSE. OpenSSL (Apache-2.0) and glibc (LGPL-2.1-or-later) are\n";
-echo "used as the system's shared libraries and are not part of it.\n\nCrates:\n\n";
+$system = isset($bundled['zstd-sys'])
+    ? 'OpenSSL (Apache-2.0) and the C library'
+    : 'OpenSSL (Apache-2.0), zstd (BSD-3-Clause) and glibc (LGPL-2.1-or-later)';
+echo "The extension itself is under the licence in the file LICENSE. $system are\nthe system's shared libraries and not part of it.\n\nCrates:\n\n";
 foreach ($linked as $package) {
     echo "  $package[name] $package[version] ($package[license])\n";
 }

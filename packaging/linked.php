@@ -13,6 +13,17 @@ const BUNDLED = [
     'libz-sys' => ['zlib', 'src/zlib/LICENSE'],
 ];
 
+/**
+ * The libraries of BUNDLED for a platform: with glibc, zstd is the system's (Cargo.toml). What cargo says about features is
+ * the same for all platforms.
+ *
+ * @return array<string, array{string, string}>
+ */
+function bundled(string $platform): array
+{
+    return array_diff_key(BUNDLED, str_ends_with($platform, '-gnu') ? ['zstd-sys' => true] : []);
+}
+
 /** @return never */
 function stop(string $why): void
 {

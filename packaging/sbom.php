@@ -3,9 +3,10 @@
 /**
  * Prints the bill of materials of the extension, CycloneDX 1.5 as JSON: every crate and C library that is linked into it.
  *
- *     cargo metadata --locked --format-version 1 --filter-platform … | SOURCE_DATE_EPOCH=… php packaging/sbom.php 1.95.0
+ *     cargo metadata --locked --format-version 1 --filter-platform PLATFORM \
+ *         | SOURCE_DATE_EPOCH=… php packaging/sbom.php PLATFORM 1.95.0
  *
- * The argument is the version of Rust, whose standard library is part of every binary. The same input gives the same
+ * The last argument is the version of Rust, whose standard library is part of every binary. The same input gives the same
  * output.
  */
 
@@ -40,7 +41,7 @@ function bundled_version(array $package): string
     return $match[1];
 }
 
-$rust = $argv[1] ?? stop('the version of Rust is missing.');
+[$bundled, $rust] = [bundled($argv[1] ?? ''), $argv[2] ?? stop('platform and version of Rust are missing.')];
 [$crate, , $linked, $nodes] = read_metadata();
 $checksums = checksums();
 $reference = static fn (array $package): string => "pkg:cargo/$package[name]@$package[version]";
@@ -62,9 +63,9 @@ foreach ([$crate['id'] => $crate] + $linked as $id => $package) {
             'hashes' => [['alg' => 'SHA-256', 'content' => $checksums["$package[name] $package[version]"]]],
         ];
     }
-    if (isset(BUNDLED[$package['name']])) {
+    if (isset($bundled[$package['name']])) {
         $version = bundled_version($package);
-        $library = BUNDLED[$package['name']][0];
+        $library = $bundled[$package['name']][0];
         $components[] = [
             'type' => 'library',
             'bom-ref' => "pkg:generic/$library@$version",

@@ -56,8 +56,13 @@ export_release_flags() {
     export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$ROOT=. --remap-path-prefix=$target=target --remap-path-prefix=$crates=crates"
     # A library that PHP loads uses the C library of PHP's process.
     if [[ "$(target_platform)" == *-musl ]]; then RUSTFLAGS+=" -C target-feature=-crt-static"; fi
-    local c="-ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
+    # Smaller, and as fast: calls are replaced by the callee only where it is short or marked #[inline], and C has no
+    # tables for exceptions. Kafka never used the formats of zstd before 1.0.
+    RUSTFLAGS+=" -C llvm-args=-inline-threshold=50"
+    local c="-fno-asynchronous-unwind-tables -fno-unwind-tables -g1 -DZSTD_LEGACY_SUPPORT=0"
+    c+=" -ffile-prefix-map=$target=target -ffile-prefix-map=$crates=crates"
     export CFLAGS="${CFLAGS:-} $c" CXXFLAGS="${CXXFLAGS:-} $c"
+    export CMAKE_C_COMPILER_LAUNCHER="$ROOT/tools/small-c.sh"
 }
 
 need_extension() {

@@ -69,8 +69,8 @@ make_arm64() {
     ln -s usr/lib "$root/lib"
     write_apt_configuration arm64 deb
     (
-        apt-get install -q -y -d php-cli php-mbstring php-xml php-symfony-console libc6-dev libssl-dev libcurl4-openssl-dev \
-            libpcre2-dev "libgcc-$(aarch64-linux-gnu-gcc -dumpversion)-dev"
+        apt-get install -q -y -d php-cli php-mbstring php-sqlite3 php-xml php-symfony-console \
+            libc6-dev libssl-dev libcurl4-openssl-dev libzstd-dev libpcre2-dev "libgcc-$(aarch64-linux-gnu-gcc -dumpversion)-dev"
         cd "$CROSS/apt/cache/archives"
         # Without what php-dev depends on: autoconf and a compiler.
         apt-get download "$(php_package)-dev"

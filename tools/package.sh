@@ -122,8 +122,9 @@ rm -rf "$OUTPUT"
 mkdir -p "$OUTPUT"
 say "Licence notices and bill of materials"
 cargo metadata --locked --format-version 1 --filter-platform "$(target_platform)" >"$WORK/metadata"
-"$PHP" -n "$ROOT/packaging/licences.php" <"$WORK/metadata" >"$WORK/THIRD-PARTY-LICENSES.txt"
-"$PHP" -n "$ROOT/packaging/sbom.php" "$(rustc --version | cut -d' ' -f2)" <"$WORK/metadata" >"$OUTPUT/toporia_realtime-$VERSION.cdx.json"
+"$PHP" -n "$ROOT/packaging/licences.php" "$(target_platform)" <"$WORK/metadata" >"$WORK/THIRD-PARTY-LICENSES.txt"
+"$PHP" -n "$ROOT/packaging/sbom.php" "$(target_platform)" "$(rustc --version | cut -d' ' -f2)" <"$WORK/metadata" \
+    >"$OUTPUT/toporia_realtime-$VERSION.cdx.json"
 
 every_php >"$WORK/phps"
 [ -s "$WORK/phps" ] || fail "no PHP with its headers (php-config) is installed." "Install them: make setup"

@@ -60,6 +60,7 @@ check_build_packages() {
     want libclang-dev any_file '/usr/lib/llvm-*/lib/libclang*.so*'
     want libssl-dev header openssl/ssl.h
     want zlib1g-dev header zlib.h
+    want libzstd-dev header zstd.h
     # librdkafka's sources include curl's header even with OIDC off; nothing is linked with it.
     want libcurl4-openssl-dev header curl/curl.h
     want "$(php_package cli)" have "$PHP"

@@ -37,6 +37,9 @@ if test "$PHP_TOPORIA_REALTIME" != "no"; then
   fi
   AC_CHECK_HEADER([openssl/ssl.h], [], [AC_MSG_ERROR([OpenSSL's headers are missing. On Debian: apt install libssl-dev, on Alpine: apk add openssl-dev])])
   AC_CHECK_HEADER([curl/curl.h], [], [AC_MSG_ERROR([curl's headers are missing; librdkafka's sources include them. On Debian: apt install libcurl4-openssl-dev, on Alpine: apk add curl-dev])])
+  case $host_os in
+    linux-gnu*) AC_CHECK_HEADER([zstd.h], [], [AC_MSG_ERROR([zstd's headers are missing. On Debian: apt install libzstd-dev])]) ;;
+  esac
 
   dnl In the source package the crate is in the directory of this file, in the repository two directories above it.
   TOPORIA_REALTIME_CRATE="$abs_srcdir"

@@ -62,6 +62,7 @@ impl Callback {
     }
 
     /// Calls it and runs a returned generator to its end. `false`: an exception is pending, which may be `exit`.
+    #[inline]
     pub fn call(&self, arguments: &mut [Zval]) -> bool {
         self.call_for_result(arguments).is_some()
     }

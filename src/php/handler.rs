@@ -51,6 +51,7 @@ impl<'a> PhpHandler<'a> {
     }
 
     /// The error of a child that was forked in a callback and returned from it into the parent's loop.
+    #[inline]
     fn fork_error(&self) -> Option<Abort> {
         if runtime::generation() == self.generation {
             return None;
@@ -67,6 +68,7 @@ impl<'a> PhpHandler<'a> {
 
     /// The Fiber that consumes was dropped while a callback or hook had suspended it. Its code unwinds, unless a
     /// `finally` has discarded that: the loop must not continue, as no later callback could suspend.
+    #[inline]
     fn fiber_dropped(&self) -> Option<Abort> {
         if self.in_destroyed_fiber || !zend::is_fiber_destroyed() {
             return None;
@@ -234,6 +236,7 @@ impl<'a> PhpHandler<'a> {
         })
     }
 
+    #[inline]
     fn mark_handling(&self, messages: &[Rc<Inner>]) -> HandlingGuard {
         match messages {
             // Marked also without the loop guard: sends of the callback belong to these records.

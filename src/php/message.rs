@@ -429,6 +429,7 @@ pub fn message_of(record: &Record, envelope: Option<&Scanned<'_>>, origin: Origi
 }
 
 /// The origin of a record.
+#[inline]
 pub fn origin_of(record: &Record, envelope: Option<&Scanned<'_>>) -> Origin {
     Origin {
         topic: Rc::clone(&record.topic),

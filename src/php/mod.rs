@@ -87,6 +87,7 @@ const fn setting(name: &'static CStr) -> IniEntryDef {
 }
 
 /// A PHP string of any bytes.
+#[inline]
 fn binary(bytes: &[u8]) -> Zval {
     let mut value = Zval::new();
     value.set_zend_string(ZendStr::new(bytes, false));

@@ -211,6 +211,7 @@ impl Source for Consumer {
         self.assignment.read_again(isolated);
     }
 
+    #[inline]
     fn has_isolated(&self) -> bool {
         self.assignment.records(|all| all.assigned.has_isolated())
     }

@@ -252,6 +252,7 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
     }
 
     /// Runs the host's interrupts and records a loop tick; the current time.
+    #[inline]
     fn poll_interrupts(&self) -> Result<u64, H::Abort> {
         let now = coarse_ms();
         self.counters.timing.liveness.loop_tick(now);

@@ -195,6 +195,7 @@ impl Record {
         matches!(self.content(), Content::Kafka(message) if unsafe { message.is_without_headers() })
     }
 
+    #[inline]
     #[must_use]
     pub fn headers(&self) -> Vec<Header> {
         match self.content() {

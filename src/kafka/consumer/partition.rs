@@ -160,6 +160,7 @@ impl Partition {
     }
 
     /// True where isolated records are still to be read.
+    #[inline]
     #[must_use]
     pub fn has_isolated(&self) -> bool {
         !self.paused

@@ -153,6 +153,7 @@ impl PartitionTable {
     }
 
     /// True where isolated records are still to be read.
+    #[inline]
     pub fn has_isolated(&self) -> bool {
         self.all().any(Partition::has_isolated)
     }

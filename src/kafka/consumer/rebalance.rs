@@ -52,6 +52,7 @@ impl Events {
     }
 
     /// The oldest event.
+    #[inline]
     pub fn next(&self) -> Option<Event> {
         self.waiting.lock().pop_front()
     }

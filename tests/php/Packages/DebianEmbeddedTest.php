@@ -40,6 +40,7 @@ final class DebianEmbeddedTest extends PackagesTestCase
         self::assertMatchesRegularExpression("/(^|, )phpapi-$api(,|$)/", $depends);
         self::assertMatchesRegularExpression('/(^|, )libc6 \(>= 2\.[0-9]+\)/', $depends);
         self::assertMatchesRegularExpression('/(^|, )libssl3\S* \(>= 3/', $depends);
+        self::assertMatchesRegularExpression('/(^|, )libzstd1( |$)/', $depends);
         $expected = [
             'etc/php/' . self::phpVersion() . '/mods-available/toporia_realtime.ini',
             "usr/lib/php/$api/toporia_realtime.so",
