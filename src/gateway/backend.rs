@@ -48,15 +48,16 @@ pub enum SocketEvent {
     CacheMiss { channel: String },
 }
 
+/// The other gateways. Without any, most calls have nothing to do.
 pub trait Cluster: Send + Sync {
     /// A socket of this gateway joined a presence channel.
-    fn joined(&self, channel: &str, socket: SocketId, member: &Member);
+    fn joined(&self, _channel: &str, _socket: SocketId, _member: &Member) {}
     /// A socket of this gateway left a presence channel.
-    fn left(&self, channel: &str, socket: SocketId);
-    /// The number of this gateway's sockets on a channel became `sockets`. Called for 0 → 1 and 1 → 0 only.
-    fn occupied(&self, channel: &str, sockets: usize);
+    fn left(&self, _channel: &str, _socket: SocketId) {}
+    /// The number of this gateway's sockets on a channel changed. Called for 0 → 1 and 1 → 0 only.
+    fn occupied(&self, _channel: &str, _sockets: usize) {}
     /// Sends a client event to the sockets of other gateways.
-    fn client_event(&self, channel: &str, event: &str, data: &RawValue, user_id: Option<&str>);
+    fn client_event(&self, _channel: &str, _event: &str, _data: &RawValue, _user: Option<&str>) {}
     /// An event of a socket of this gateway, for webhooks.
     fn socket_event(&self, _event: SocketEvent) {}
     /// True once the members of all known gateways are known.
@@ -116,33 +117,6 @@ pub trait History: Send + Sync {
         user: Option<String>,
         may_scan: bool,
     ) -> BoxFuture<Replay>;
-}
-
-/// A history without positions: nothing is recovered.
-pub struct NoHistory;
-
-impl History for NoHistory {
-    fn position(&self, _: &str) -> Position {
-        Position::new()
-    }
-
-    fn token(&self, _: &TokenSubject, _: &Position) -> Option<String> {
-        None
-    }
-
-    fn previous_socket(&self, _: &str, _: &str) -> Option<SocketId> {
-        None
-    }
-
-    fn replay(
-        self: Arc<Self>,
-        _: String,
-        _: String,
-        _: Option<String>,
-        _: bool,
-    ) -> BoxFuture<Replay> {
-        Box::pin(async { Replay::default() })
-    }
 }
 
 /// Selects connections; all given conditions must match.

@@ -4,20 +4,15 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use super::backend::{
-    AdminRequest, AdminResponse, ApiEvent, BoxFuture, Cluster, History, NoHistory,
-};
+use super::backend::{AdminRequest, AdminResponse, ApiEvent, BoxFuture, Cluster, History};
 use super::broadcast::Broadcast;
 use super::cluster::KafkaCluster;
 use super::feed::positions::{PartitionState, Positions};
 use super::feed::{Feed, FeedSink, RawControlRecord};
 use super::hub::{Channels, Delivery, Hub};
 use super::limits::TokenBucket;
-use super::protocol::incoming::Member;
-use super::protocol::SocketId;
 use super::replay::replay_buffer::ReplayBuffer;
 use super::replay::Recovery;
 use super::{Backends, Gateway};
@@ -89,7 +84,7 @@ pub struct KafkaBackend {
     pub(super) replay_buffer: Option<Arc<ReplayBuffer>>,
     #[cfg(test)]
     pub(super) positions: Arc<Positions>,
-    history: Arc<dyn History>,
+    history: Option<Arc<dyn History>>,
 }
 
 impl KafkaBackend {
@@ -108,12 +103,9 @@ impl KafkaBackend {
             ))
         });
         let cluster = KafkaCluster::new(config);
-        let history: Arc<dyn History> = match &replay_buffer {
-            Some(replay_buffer) => {
-                Arc::new(Recovery::new(config, settings, &positions, replay_buffer))
-            }
-            None => Arc::new(NoHistory),
-        };
+        let history = replay_buffer.as_ref().map(|replay_buffer| {
+            Arc::new(Recovery::new(config, settings, &positions, replay_buffer)) as Arc<dyn History>
+        });
         // The control topics first, so that the feed finds them in its first refresh.
         cluster.start(hub, &positions)?;
         let dispatcher = FeedDispatcher {
@@ -147,10 +139,10 @@ impl KafkaBackend {
         Arc::clone(&self.cluster) as _
     }
 
-    /// The history, for the hub.
+    /// The history, for the hub; `None` without `recovery`.
     #[must_use]
-    pub fn history(&self) -> Arc<dyn History> {
-        Arc::clone(&self.history)
+    pub fn history(&self) -> Option<Arc<dyn History>> {
+        self.history.clone()
     }
 
     /// Waits until the replay buffer is filled, at most `bound`; false if it takes longer (filling continues).
@@ -225,7 +217,7 @@ pub fn single_node(settings: Settings) -> Result<Gateway> {
     Gateway::start_with(settings, |hub, _| {
         Ok(Backends {
             cluster: Arc::new(SingleNode::new(hub)),
-            history: Arc::new(NoHistory),
+            history: None,
             stop: None,
         })
     })
@@ -249,11 +241,6 @@ impl SingleNode {
 }
 
 impl Cluster for SingleNode {
-    fn joined(&self, _: &str, _: SocketId, _: &Member) {}
-    fn left(&self, _: &str, _: SocketId) {}
-    fn occupied(&self, _: &str, _: usize) {}
-    fn client_event(&self, _: &str, _: &str, _: &RawValue, _: Option<&str>) {}
-
     fn presence_ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }

@@ -65,7 +65,8 @@ const ADMIN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The services behind the sockets.
 pub struct Backends {
     pub cluster: Arc<dyn Cluster>,
-    pub history: Arc<dyn History>,
+    /// Without it nothing is recovered.
+    pub history: Option<Arc<dyn History>>,
     /// Called once when the gateway stops, after the last socket is closed.
     pub stop: Option<Box<dyn FnOnce() + Send>>,
 }

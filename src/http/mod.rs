@@ -4,8 +4,11 @@
 
 pub mod request;
 
+use std::io;
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{timeout, Duration};
 
 /// Maximum length of the line with a chunk's size, extensions included.
@@ -59,6 +62,23 @@ impl Response {
             is_head: false,
         }
     }
+}
+
+/// Binds a port, also while old connections are in TIME_WAIT; a port with a listener is refused, unless both are
+/// `shared` (`SO_REUSEPORT`). Must be called within a runtime.
+///
+/// # Errors
+/// The system's.
+pub fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 fn reason(status: u16) -> &'static str {

@@ -11,12 +11,12 @@ use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{watch, Semaphore};
 
 use crate::error::{Error, Result};
 use crate::http::request as http_request;
-use crate::http::{respond, RequestError, Response};
+use crate::http::{self, respond, RequestError, Response};
 use crate::metrics::handle_request;
 use crate::runtime;
 
@@ -128,24 +128,12 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
 fn first_free(candidates: &[SocketAddr]) -> io::Result<TcpListener> {
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in candidates {
-        match bind(*address) {
+        match http::bind(*address, false).and_then(|socket| socket.listen(BACKLOG)) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = error,
             other => return other,
         }
     }
     Err(last_error)
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    // Allows a restart while old connections are in TIME_WAIT; a port with a listener is still refused.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 fn bind_error(address: &str, error: &io::Error) -> Error {

@@ -23,7 +23,6 @@ use crate::gateway::feed::positions::Positions;
 use crate::gateway::feed::TopicRole;
 use crate::gateway::hub::presence::Membership;
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::incoming::Member;
 use crate::gateway::protocol::SocketId;
 use crate::gateway::replay::token::Keys;
 use crate::ids::unix_ms;
@@ -293,11 +292,7 @@ impl Actor {
     fn handle_command(&mut self, command: Command) -> bool {
         self.detect_suspension();
         match command {
-            Command::Joined {
-                channel,
-                socket,
-                member,
-            } => self.joined(channel, socket, member),
+            Command::Joined(member) => self.joined(member),
             Command::Left { channel, socket } => self.left(channel, socket),
             // They are announced with the next tick, if that is due.
             Command::ChannelsChanged => {}
@@ -344,19 +339,18 @@ impl Actor {
         true
     }
 
-    fn joined(&mut self, channel: String, socket: SocketId, member: Member) {
-        self.announcements.join(&channel, socket, member.clone());
+    fn joined(&mut self, member: Membership) {
+        self.announcements.join(&member);
         if self.is_active() {
             // Webhooks report a channel before its members.
             self.take_changed_channels();
-            if let Some((c, n)) = self.announcements.take_first(&channel, Instant::now()) {
+            if let Some((c, n)) = self
+                .announcements
+                .take_first(&member.channel, Instant::now())
+            {
                 self.producer.send(Body::Occupied { c, n });
             }
-            self.producer.send(Body::Join(Membership {
-                channel,
-                socket,
-                member,
-            }));
+            self.producer.send(Body::Join(member));
         }
     }
 

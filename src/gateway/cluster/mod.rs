@@ -133,11 +133,7 @@ pub enum Effect {
 
 /// A command to the actor.
 enum Command {
-    Joined {
-        channel: String,
-        socket: SocketId,
-        member: Member,
-    },
+    Joined(Membership),
     Left {
         channel: String,
         socket: SocketId,
@@ -278,11 +274,11 @@ impl Drop for KafkaCluster {
 
 impl Cluster for KafkaCluster {
     fn joined(&self, channel: &str, socket: SocketId, member: &Member) {
-        self.send_command(Command::Joined {
+        self.send_command(Command::Joined(Membership {
             channel: channel.to_owned(),
             socket,
             member: member.clone(),
-        });
+        }));
     }
 
     fn left(&self, channel: &str, socket: SocketId) {

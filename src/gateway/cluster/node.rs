@@ -168,8 +168,7 @@ type Part = (Vec<Membership>, Vec<(String, usize)>);
 
 /// Members and occupied channels of this node, and the channels that were announced.
 pub(super) struct Announcements {
-    members: HashMap<String, HashMap<SocketId, Member>>,
-    occupied: HashMap<String, usize>,
+    own: Node,
     announced: HashMap<String, usize>,
     /// Channels whose state differs from the announced one.
     waiting: HashSet<String>,
@@ -180,8 +179,7 @@ pub(super) struct Announcements {
 impl Announcements {
     pub fn new(now: Instant) -> Self {
         Self {
-            members: HashMap::new(),
-            occupied: HashMap::new(),
+            own: Node::default(),
             announced: HashMap::new(),
             waiting: HashSet::new(),
             rate: TokenBucket::new(RATE, BURST, now),
@@ -189,27 +187,17 @@ impl Announcements {
         }
     }
 
-    pub fn join(&mut self, channel: &str, socket: SocketId, member: Member) {
-        let channel_members = self.members.entry(channel.to_owned()).or_default();
-        channel_members.insert(socket, member);
+    pub fn join(&mut self, member: &Membership) {
+        self.own.join(member);
     }
 
     pub fn leave(&mut self, channel: &str, socket: SocketId) {
-        if let Some(channel_members) = self.members.get_mut(channel) {
-            channel_members.remove(&socket);
-            if channel_members.is_empty() {
-                self.members.remove(channel);
-            }
-        }
+        self.own.leave(channel, socket);
     }
 
     /// The sockets of a channel became `sockets`.
     pub fn set(&mut self, channel: String, sockets: usize) {
-        if sockets == 0 {
-            self.occupied.remove(&channel);
-        } else {
-            self.occupied.insert(channel.clone(), sockets);
-        }
+        self.own.occupy(&channel, sockets);
         if self.announced.get(&channel).copied().unwrap_or(0) == sockets {
             self.waiting.remove(&channel);
         } else {
@@ -259,17 +247,21 @@ impl Announcements {
     /// All members and occupied channels, for a node that announces them for the first time.
     pub fn announce_all(&mut self) -> Vec<Body> {
         self.waiting.clear();
-        self.announced.clone_from(&self.occupied);
-        let members = self.members.iter().flat_map(|(channel, channel_members)| {
-            channel_members.iter().map(|(socket, member)| {
-                Body::Join(Membership {
-                    channel: channel.clone(),
-                    socket: *socket,
-                    member: member.clone(),
+        self.announced.clone_from(&self.own.channels);
+        let members = self
+            .own
+            .members
+            .iter()
+            .flat_map(|(channel, channel_members)| {
+                channel_members.iter().map(|(socket, member)| {
+                    Body::Join(Membership {
+                        channel: channel.clone(),
+                        socket: *socket,
+                        member: member.clone(),
+                    })
                 })
-            })
-        });
-        let channels = self.occupied.iter().map(|(c, n)| Body::Occupied {
+            });
+        let channels = self.own.channels.iter().map(|(c, n)| Body::Occupied {
             c: c.clone(),
             n: *n,
         });
@@ -279,7 +271,7 @@ impl Announcements {
     /// The numbers of members and of channels that the other nodes know.
     pub fn heartbeat(&self) -> Body {
         Body::Heartbeat {
-            m: self.members.values().map(HashMap::len).sum(),
+            m: self.own.members.values().map(HashMap::len).sum(),
             c: self.announced.len(),
         }
     }
@@ -288,7 +280,7 @@ impl Announcements {
     pub fn snapshot(&self) -> Vec<Body> {
         let mut all: Vec<Part> = vec![Default::default()];
         let mut bytes = 0;
-        for (channel, channel_members) in &self.members {
+        for (channel, channel_members) in &self.own.members {
             for (socket, member) in channel_members {
                 let is_full =
                     |part: &Part| part.0.len() >= MAX_PART_ENTRIES || bytes >= MAX_PART_BYTES;
@@ -325,7 +317,7 @@ impl Announcements {
     }
 
     fn announce(&mut self, channel: String) -> Announcement {
-        let sockets = self.occupied.get(&channel).copied().unwrap_or(0);
+        let sockets = self.own.channels.get(&channel).copied().unwrap_or(0);
         if sockets == 0 {
             self.announced.remove(&channel);
         } else {
@@ -360,7 +352,7 @@ mod tests {
             now += Duration::from_secs(1);
             channels.take_due(now);
         }
-        assert_eq!(channels.announced, channels.occupied);
+        assert_eq!(channels.announced, channels.own.channels);
     }
 
     #[test]

@@ -309,12 +309,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::gateway::tests::test_brokers::{brokers, config, unique, until, Recording, Sender};
+    use crate::gateway::tests::test_brokers::{
+        brokers, config, configs, unique, until, Recording, Sender,
+    };
 
     #[test]
     fn reading_starts_at_the_end_and_recent_records_fill_the_buffer() {
-        for brokers in brokers() {
-            let config = config(&brokers, &unique("feed"));
+        for config in configs("feed") {
             let sender = Sender::start(&config);
             let before: Vec<String> = (0..5).map(|_| sender.send("user.1", "e", "1")).collect();
             sender.flush();
@@ -332,16 +333,15 @@ mod tests {
                 sum == 10
             });
             // The embedded broker has no topic ids.
-            let is_real = std::env::var("REALTIME_TEST_BROKERS").is_ok_and(|real| real == brokers);
-            assert_eq!(topic.id() != 0, is_real, "{brokers}");
-            run.feed.stop();
+            let is_real =
+                std::env::var("REALTIME_TEST_BROKERS").is_ok_and(|real| real == config.brokers);
+            assert_eq!(topic.id() != 0, is_real, "{}", config.brokers);
         }
     }
 
     #[test]
     fn a_new_topic_is_read_completely_and_old_records_are_not_delivered() {
-        for brokers in brokers() {
-            let config = config(&brokers, &unique("late"));
+        for config in configs("late") {
             let sender = Sender::start(&config);
             let run = Recording::start(&config, |_| {});
             std::thread::sleep(Duration::from_millis(1500));
@@ -357,14 +357,12 @@ mod tests {
             until("the fresh one", || run.ids(true).contains(&fresh));
             std::thread::sleep(Duration::from_millis(300));
             assert_eq!(run.ids(true).len(), 4);
-            run.feed.stop();
         }
     }
 
     #[test]
     fn invalid_records_are_counted_and_skipped() {
-        for brokers in brokers() {
-            let config = config(&brokers, &unique("skips"));
+        for config in configs("skips") {
             let sender = Sender::start(&config);
             sender.send("user.1", "e", "1");
             sender.flush();
@@ -394,7 +392,6 @@ mod tests {
             assert_eq!(counters.topic_mismatch.get(), 1);
             assert_eq!(counters.reserved_events.get(), 1);
             assert_eq!(counters.oversized_events.get(), 1);
-            run.feed.stop();
         }
     }
 
@@ -416,7 +413,6 @@ mod tests {
             until("the topic that was made again", || {
                 run.ids(true).contains(&sent)
             });
-            run.feed.stop();
         }
     }
 

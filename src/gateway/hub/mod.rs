@@ -71,9 +71,11 @@ impl Hub {
     }
 
     /// Sets the connection to the other gateways and the history; only the first call has an effect.
-    pub fn attach(&self, cluster: Arc<dyn Cluster>, history: Arc<dyn History>) {
+    pub fn attach(&self, cluster: Arc<dyn Cluster>, history: Option<Arc<dyn History>>) {
         self.channels.attach(cluster);
-        let _ = self.history.set(history);
+        if let Some(history) = history {
+            let _ = self.history.set(history);
+        }
     }
 
     /// Counts a presence subscription; returns the time for which its socket must not be read.
@@ -116,7 +118,7 @@ impl Hub {
         self.channels.cluster()
     }
 
-    /// `None` before [`Self::attach`].
+    /// `None` before [`Self::attach`], and if nothing can be recovered.
     #[must_use]
     pub fn history(&self) -> Option<&Arc<dyn History>> {
         self.history.get()

@@ -177,6 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_fits_into_a_close_frame() {
+        let source = include_str!("mod.rs").lines();
+        let arms = source.filter(|line| line.trim_start().starts_with("Self::"));
+        let reasons: Vec<_> = arms.filter_map(|line| line.split('"').nth(1)).collect();
+        assert!(reasons.contains(&Close::OverCapacity.reason()) && reasons.len() > 10);
+        for reason in reasons {
+            assert_eq!(frame::close(4200, reason).len(), 4 + reason.len());
+        }
+        let long = frame::close(4200, &"é".repeat(100));
+        assert_eq!(std::str::from_utf8(&long[4..]), Ok("é".repeat(61).as_str()));
+    }
+
+    #[test]
     fn only_two_canonical_numbers_are_a_socket_id() {
         assert!("1234.1234".parse::<SocketId>().is_ok());
         assert!("0.0".parse::<SocketId>().is_ok());

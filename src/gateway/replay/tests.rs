@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::gateway::backend::TokenSubject;
-use crate::gateway::tests::test_brokers::{brokers, config, runtime, unique, until, Node, Sender};
+use crate::gateway::tests::test_brokers::{configs, runtime, until, Node, Sender};
 use crate::topic::ChannelPattern;
 
 fn holder(channel: &str, user: Option<&str>) -> TokenSubject {
@@ -17,7 +17,7 @@ fn holder(channel: &str, user: Option<&str>) -> TokenSubject {
 }
 
 fn token(node: &Node, channel: &str, user: Option<&str>) -> String {
-    let history = node.kafka.history();
+    let history = node.kafka.history().expect("it recovers");
     let position = history.position(channel);
     history
         .token(&holder(channel, user), &position)
@@ -25,7 +25,7 @@ fn token(node: &Node, channel: &str, user: Option<&str>) -> String {
 }
 
 fn replay(node: &Node, token: &str, channel: &str, user: Option<&str>) -> Replay {
-    let history = node.kafka.history();
+    let history = node.kafka.history().expect("it recovers");
     let user = user.map(str::to_owned);
     let replay = history.replay(token.to_owned(), channel.to_owned(), user, true);
     runtime().block_on(replay)
@@ -42,8 +42,7 @@ fn records(node: &Node) -> u64 {
 
 #[test]
 fn missed_events_are_replayed_in_order_and_once() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("replay"));
+    for config in configs("replay") {
         let sender = Sender::start(&config);
         sender.send("user.1", "before", "1");
         sender.flush();
@@ -61,7 +60,7 @@ fn missed_events_are_replayed_in_order_and_once() {
         // One of the four topics may not have been found yet.
         until("all were read", || records(&node) >= before + 53);
         let found = replay(&node, &mark, "private-user.1", Some("7"));
-        assert!(found.recovered && !found.scanned, "on {brokers}");
+        assert!(found.recovered && !found.scanned, "on {}", config.brokers);
         let mut expected = sent.clone();
         expected.push(direct);
         let mut got = ids(&found);
@@ -90,35 +89,30 @@ fn missed_events_are_replayed_in_order_and_once() {
         until("one more", || records(&node) >= before + 54);
         let found = replay(&node, &public, "user.1", None);
         assert!(found.recovered && found.events.is_empty());
-        node.kafka.stop();
     }
 }
 
 #[test]
 fn tokens_are_valid_on_other_and_restarted_gateways() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("again"));
+    for config in configs("again") {
         let sender = Sender::start(&config);
         sender.send("user.1", "before", "1");
         sender.flush();
         let node = Node::start(&config);
         let mark = token(&node, "private-user.1", None);
-        node.kafka.stop();
         drop(node);
         let sent: Vec<String> = (0..20).map(|_| sender.send("user.1", "e", "1")).collect();
         sender.flush();
         let node = Node::start(&config);
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(found.recovered && !found.scanned);
-        assert_eq!(ids(&found), sent, "on {brokers}");
-        node.kafka.stop();
+        assert_eq!(ids(&found), sent, "on {}", config.brokers);
     }
 }
 
 #[test]
 fn evicted_events_are_scanned_from_kafka_within_limits() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("scan"));
+    for config in configs("scan") {
         let sender = Sender::start(&config);
         sender.send("user.1", "before", "1");
         sender.flush();
@@ -129,12 +123,12 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
         sender.flush();
         until("all were read", || records(&node) >= before + 100);
         assert!(buffered(&node) < 20);
-        let history = node.kafka.history();
+        let history = node.kafka.history().expect("it recovers");
         let not =
             Arc::clone(&history).replay(mark.clone(), "private-user.1".to_owned(), None, false);
         assert!(!runtime().block_on(not).recovered);
         let found = replay(&node, &mark, "private-user.1", None);
-        assert!(found.recovered && found.scanned, "on {brokers}");
+        assert!(found.recovered && found.scanned, "on {}", config.brokers);
         assert_eq!(ids(&found), sent);
         // Many clients with the same position share one scan.
         let runtime = runtime();
@@ -149,7 +143,7 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
             let found = runtime.block_on(one).expect("no panic");
             assert!(found.recovered && found.events.len() == 100);
         }
-        node.kafka.stop();
+        drop(node);
         // Over the limits: not recovered.
         let node = Node::start_with(&config, |settings| {
             settings.replay_memory = 1_000;
@@ -157,14 +151,12 @@ fn evicted_events_are_scanned_from_kafka_within_limits() {
         });
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(!found.recovered && found.events.is_empty());
-        node.kafka.stop();
     }
 }
 
 #[test]
 fn topics_created_after_the_token_are_replayed() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("appears"));
+    for config in configs("appears") {
         let sender = Sender::start(&config);
         let node = Node::start(&config);
         let mark = token(&node, "private-new.1", None);
@@ -172,16 +164,14 @@ fn topics_created_after_the_token_are_replayed() {
         sender.flush();
         until("they were read", || buffered(&node) == 3);
         let found = replay(&node, &mark, "private-new.1", None);
-        assert!(found.recovered, "on {brokers}");
+        assert!(found.recovered, "on {}", config.brokers);
         assert_eq!(ids(&found), sent);
-        node.kafka.stop();
     }
 }
 
 #[test]
 fn a_replay_waits_for_a_topic_known_to_another_gateway() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("first"));
+    for config in configs("first") {
         let sender = Sender::start(&config);
         let quick = Node::start(&config);
         let slow = Node::start_with(&config, |settings| {
@@ -195,7 +185,7 @@ fn a_replay_waits_for_a_topic_known_to_another_gateway() {
         sender.flush();
         assert_eq!(records(&slow), 0);
         let found = replay(&slow, &mark, "private-new.1", None);
-        assert!(found.recovered, "on {brokers}");
+        assert!(found.recovered, "on {}", config.brokers);
         // Records that the client already has are skipped by their offsets.
         let topic = slow
             .kafka
@@ -207,15 +197,12 @@ fn a_replay_waits_for_a_topic_known_to_another_gateway() {
             .iter()
             .any(|(number, _, next)| *number == topic && *next >= 3));
         assert!(found.events.iter().all(|event| event.id() == missed));
-        quick.kafka.stop();
-        slow.kafka.stop();
     }
 }
 
 #[test]
 fn an_unread_topic_is_awaited_only_while_it_may_be_new() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("gone"));
+    for config in configs("gone") {
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
         sender.flush();
@@ -249,16 +236,13 @@ fn an_unread_topic_is_awaited_only_while_it_may_be_new() {
                 started.elapsed()
             );
         }
-        node.kafka.stop();
-        other.kafka.stop();
     }
 }
 
 #[test]
 fn a_recreated_topic_is_not_recovered() {
     // Deleting needs an admin API: real Kafka only.
-    for brokers in brokers().into_iter().skip(1) {
-        let config = config(&brokers, &unique("deleted"));
+    for config in configs("deleted").skip(1) {
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
         sender.flush();
@@ -276,14 +260,12 @@ fn a_recreated_topic_is_not_recovered() {
         let node = Node::start(&config);
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(!found.recovered && found.events.is_empty());
-        node.kafka.stop();
     }
 }
 
 #[test]
 fn deleted_offsets_are_not_recovered() {
-    for brokers in brokers().into_iter().skip(1) {
-        let config = config(&brokers, &unique("expired"));
+    for config in configs("expired").skip(1) {
         let sender = Sender::start(&config);
         sender.send("user.1", "e", "1");
         sender.flush();
@@ -301,7 +283,6 @@ fn deleted_offsets_are_not_recovered() {
             .expect("deleted");
         let found = replay(&node, &mark, "private-user.1", None);
         assert!(!found.recovered && found.events.is_empty());
-        node.kafka.stop();
     }
 }
 

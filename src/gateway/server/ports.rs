@@ -7,12 +7,13 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::limits::network;
 use super::{write_log, Role};
 use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
+use crate::http;
 use crate::log::Level;
 
 /// Interval of the attempts to bind the operations port while another process has it.
@@ -296,26 +297,14 @@ fn handed_over() -> io::Result<Option<TcpListener>> {
 /// # Errors
 /// The system's.
 fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    bound(address, shared)?.listen(4096)
+    http::bind(address, shared)?.listen(4096)
 }
 
 /// True if another process already listens on the address. `SO_REUSEPORT` lets [`bind`] share it with that process; a
 /// socket without the option cannot be bound there, which tells the two cases apart.
 fn is_in_use(address: SocketAddr) -> bool {
     address.port() != 0
-        && bound(address, false).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
-}
-
-fn bound(address: SocketAddr, shared: bool) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(shared)?;
-    socket.bind(address)?;
-    Ok(socket)
+        && http::bind(address, false).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// Bounds what the kernel keeps of a connection: unsent output, which otherwise grows to megabytes for each client that

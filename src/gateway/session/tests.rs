@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::noop_waker;
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
 use super::client::Session;
@@ -21,7 +20,7 @@ use crate::gateway::backend::{
 };
 use crate::gateway::broadcast::{Broadcast, Position};
 use crate::gateway::hub::Hub;
-use crate::gateway::protocol::incoming::{Member, Subscribe};
+use crate::gateway::protocol::incoming::Subscribe;
 use crate::gateway::protocol::{auth, SocketId};
 
 const SECRET: &str = "4f9c1d7a20b86e35f1a7c9d2e4b60837";
@@ -31,10 +30,6 @@ const CHANNEL_DATA: &str = r#"{"user_id":"7"}"#;
 struct ScriptedCluster(watch::Sender<bool>);
 
 impl Cluster for ScriptedCluster {
-    fn joined(&self, _: &str, _: SocketId, _: &Member) {}
-    fn left(&self, _: &str, _: SocketId) {}
-    fn occupied(&self, _: &str, _: usize) {}
-    fn client_event(&self, _: &str, _: &str, _: &RawValue, _: Option<&str>) {}
     fn presence_ready(&self) -> watch::Receiver<bool> {
         self.0.subscribe()
     }
@@ -112,7 +107,7 @@ impl<'a> Scenario<'a> {
         let hub = Hub::new(Arc::clone(settings), Arc::default());
         let cluster = Arc::new(ScriptedCluster(watch::Sender::new(false)));
         let history = Arc::<ScriptedHistory>::default();
-        hub.attach(Arc::clone(&cluster) as _, Arc::clone(&history) as _);
+        hub.attach(Arc::clone(&cluster) as _, Some(Arc::clone(&history) as _));
         let id: SocketId = "1.2".parse().expect("an id");
         let socket = Arc::new(Socket::new(id, IpAddr::V4(Ipv4Addr::LOCALHOST), 1 << 20));
         let session = Session::new(Arc::clone(&hub), socket, Instant::now());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::{json, Value};
 
-use super::test_brokers::{brokers, config, unique, until, Sender};
+use super::test_brokers::{brokers, config, configs, unique, until, Sender};
 use super::{settings, Frame, TestClient};
 use crate::config::BrokerConfig;
 use crate::gateway::Gateway;
@@ -22,8 +22,7 @@ fn start(config: &Arc<BrokerConfig>) -> Gateway {
 
 #[test]
 fn a_broadcast_reaches_sockets_through_kafka() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("through"));
+    for config in configs("through") {
         let sender = Sender::start(&config);
         sender.send("user.1", "before", "0");
         sender.flush();
@@ -37,7 +36,8 @@ fn a_broadcast_reaches_sockets_through_kafka() {
         assert_eq!(
             client.expect("order.created", CHANNEL),
             json!({"id": 7}),
-            "{brokers}"
+            "{}",
+            config.brokers
         );
         // The excluded socket.
         let except = |id: String| [("x-realtime-socket".to_owned(), Some(id.into_bytes()))];
@@ -212,7 +212,7 @@ fn restarted(brokers: &str, messages: u64, restarts: u64, in_order: bool) {
         most.store(messages, Ordering::Release);
         let reader = reading.join().expect("the client");
         let right: Vec<u64> = (0..messages).collect();
-        assert_eq!(reader.got, right, "on {brokers}");
+        assert_eq!(reader.got, right, "on {}", config.brokers);
         let line = format!(
             "{messages} messages, {restarts} restarts ({}), {} connections on {brokers}: none lost, none twice, none \
             out of order, {:.1?}\n",
@@ -242,8 +242,7 @@ fn a_client_recovers_across_gateway_restarts() {
 /// the other.
 #[test]
 fn events_of_a_new_topic_are_not_duplicated_by_a_later_gateway() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("later"));
+    for config in configs("later") {
         let sender = Sender::start(&config);
         let quick = start(&config);
         let mut slow = settings();
@@ -281,7 +280,7 @@ fn events_of_a_new_topic_are_not_duplicated_by_a_later_gateway() {
             let event = frame["event"].as_str().unwrap_or_default();
             match event {
                 "realtime:recovered" => {
-                    assert_eq!(frame["data"]["recovered"], true, "on {brokers}");
+                    assert_eq!(frame["data"]["recovered"], true, "on {}", config.brokers);
                     came.push(event.to_owned());
                     sender.send("user.1", "last", "4");
                 }
@@ -293,7 +292,8 @@ fn events_of_a_new_topic_are_not_duplicated_by_a_later_gateway() {
         assert_eq!(
             came,
             ["e \"3\"", "realtime:recovered", "last"],
-            "on {brokers}"
+            "on {}",
+            config.brokers
         );
         drop(client);
         quick.stop(Duration::from_millis(100));

@@ -30,6 +30,12 @@ pub(crate) fn brokers() -> Vec<String> {
     all
 }
 
+/// A configuration with a prefix of its own for each of [`brokers`].
+pub(crate) fn configs(name: &str) -> impl Iterator<Item = Arc<BrokerConfig>> + '_ {
+    let all = brokers().into_iter();
+    all.map(move |brokers| config(&brokers, &unique(name)))
+}
+
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let builder = builder.worker_threads(2).enable_all();
@@ -155,10 +161,7 @@ impl Node {
         let hub = Hub::new(Arc::new(settings), Arc::default());
         let kafka = KafkaBackend::start(config, &hub).expect("the Kafka side");
         hub.attach(kafka.cluster(), kafka.history());
-        assert!(
-            kafka.wait_filled(Duration::from_secs(20)),
-            "it did not fill"
-        );
+        assert!(kafka.wait(), "it did not fill");
         Self { hub, kafka }
     }
 
@@ -203,7 +206,8 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A feed, and everything that it passed on.
 pub(crate) struct Recording {
-    pub(crate) feed: Feed,
+    /// Reads until it is dropped.
+    _feed: Feed,
     pub(crate) counters: Arc<Counters>,
     pub(crate) positions: Arc<Positions>,
     sink: Arc<RecordingSink>,
@@ -245,7 +249,7 @@ impl Recording {
         .expect("a feed");
         assert!(feed.wait_filled(Duration::from_secs(20)), "it did not fill");
         Self {
-            feed,
+            _feed: feed,
             counters,
             positions,
             sink,

@@ -12,14 +12,13 @@ use crate::gateway::broadcast::Broadcast;
 use crate::gateway::feed::ControlTopics;
 use crate::gateway::replay::token::Keys;
 use crate::gateway::tests::test_brokers::{
-    brokers, config, runtime, unique, until, Node, Recording, Sender,
+    config, configs, runtime, unique, until, Node, Recording, Sender,
 };
 use crate::ids::unix_ms;
 
 #[test]
 fn presence_is_consistent_on_all_gateways() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("presence"));
+    for config in configs("presence") {
         let a = Node::start(&config);
         a.wait_for_presence();
         a.join("presence-x", "1.1", "ann");
@@ -27,7 +26,7 @@ fn presence_is_consistent_on_all_gateways() {
         let b = Node::start(&config);
         b.wait_for_presence();
         assert!(began.elapsed() < Duration::from_secs(10));
-        assert_eq!(b.members("presence-x"), ["ann"], "on {brokers}");
+        assert_eq!(b.members("presence-x"), ["ann"], "on {}", config.brokers);
         let c = Node::start(&config);
         c.wait_for_presence();
         let began = Instant::now();
@@ -49,16 +48,12 @@ fn presence_is_consistent_on_all_gateways() {
         assert_eq!(c.members("presence-x"), ["ann"]);
         until("ann is gone", || c.members("presence-x").is_empty());
         assert_eq!(c.hub.counters().nodes.get(), 1);
-        for node in [a, b, c] {
-            node.kafka.stop();
-        }
     }
 }
 
 #[test]
 fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("client"));
+    for config in configs("client") {
         let (a, b) = (Node::start(&config), Node::start(&config));
         a.wait_for_presence();
         b.wait_for_presence();
@@ -95,9 +90,6 @@ fn client_events_need_remote_subscribers_and_webhooks_are_written_once() {
                 "private-x channel_occupied"
             ]
         );
-        a.kafka.stop();
-        b.kafka.stop();
-        recording.feed.stop();
     }
 }
 
@@ -119,8 +111,7 @@ fn channels_that_are_vacated_before_kafka_is_reached_are_forgotten() {
 
 #[test]
 fn records_with_a_wrong_signature_are_ignored() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("forged"));
+    for config in configs("forged") {
         let a = Node::start(&config);
         a.wait_for_presence();
         let keys = Keys::new(
@@ -143,14 +134,12 @@ fn records_with_a_wrong_signature_are_ignored() {
             a.hub.counters().forged_control.get() == 3
         });
         assert_eq!(a.hub.counters().nodes.get(), 0);
-        a.kafka.stop();
     }
 }
 
 #[test]
 fn captured_records_that_are_written_again_are_ignored() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("captured"));
+    for config in configs("captured") {
         let a = Node::start(&config);
         a.wait_for_presence();
         let secrets = &a.hub.settings().secrets;
@@ -177,14 +166,12 @@ fn captured_records_that_are_written_again_are_ignored() {
         until("a fresh record is accepted", || {
             a.hub.counters().nodes.get() == 1
         });
-        a.kafka.stop();
     }
 }
 
 #[test]
 fn events_of_the_http_api_go_through_kafka() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("api"));
+    for config in configs("api") {
         let a = Node::start(&config);
         let recording = Recording::start(&config, |_| {});
         let runtime = runtime();
@@ -202,7 +189,7 @@ fn events_of_the_http_api_go_through_kafka() {
         };
         let events = vec![event("private-user.1"), text];
         let sent = runtime.block_on(a.kafka.cluster().publish(events));
-        assert_eq!(sent, Ok(()), "on {brokers}");
+        assert_eq!(sent, Ok(()), "on {}", config.brokers);
         until("both", || recording.broadcasts().len() == 2);
         let all = recording.broadcasts();
         let text = |one: &Arc<Broadcast>| {
@@ -243,7 +230,7 @@ fn events_of_the_http_api_go_through_kafka() {
                 let found = client
                     .offsets(&keys, which, Duration::from_secs(5))
                     .expect("ends");
-                assert_eq!(found.values().sum::<i64>(), n + 1, "on {brokers}");
+                assert_eq!(found.values().sum::<i64>(), n + 1, "on {}", config.brokers);
             }
         }
         until("the gateway has read them", || ends("private-user.1") == 21);
@@ -252,8 +239,6 @@ fn events_of_the_http_api_go_through_kafka() {
         let refused = runtime.block_on(a.kafka.cluster().publish(events));
         let kind = refused.expect_err("the name is empty").kind();
         assert_eq!(kind, crate::error::Kind::InvalidChannel);
-        a.kafka.stop();
-        recording.feed.stop();
     }
 }
 
@@ -280,8 +265,7 @@ fn an_api_event_without_kafka_is_an_error() {
 
 #[test]
 fn admin_requests_reach_all_gateways() {
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("ask"));
+    for config in configs("ask") {
         let (a, b) = (Node::start(&config), Node::start(&config));
         a.wait_for_presence();
         b.wait_for_presence();
@@ -297,8 +281,6 @@ fn admin_requests_reach_all_gateways() {
         // Both answered, or it would have waited for the whole time.
         assert!(began.elapsed() < Duration::from_millis(1500));
         assert_eq!(response, AdminResponse::default());
-        b.kafka.stop();
-        a.kafka.stop();
     }
 }
 
@@ -316,8 +298,7 @@ const NEW_SECRET: &str = "new-8d0b7f6a51e24c9383f5b1d06e7a2c94";
 #[test]
 fn secrets_are_changed_without_an_outage_in_three_steps() {
     use crate::gateway::protocol::auth;
-    for brokers in brokers() {
-        let config = config(&brokers, &unique("roll"));
+    for config in configs("roll") {
         let start = |number: usize, secrets: &[&str]| {
             let node = Node::start_with(&config, |settings| {
                 settings.secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
@@ -354,9 +335,6 @@ fn secrets_are_changed_without_an_outage_in_three_steps() {
                     }
                 }
             }
-        }
-        for node in nodes {
-            node.kafka.stop();
         }
     }
 }

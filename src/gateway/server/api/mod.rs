@@ -23,6 +23,10 @@ const MAX_DEPTH: usize = 16;
 /// Status and text of an error response.
 type ApiError = (u16, String);
 
+fn bad_request(why: impl Into<String>) -> ApiError {
+    (400, why.into())
+}
+
 #[derive(Deserialize)]
 struct TargetParameters {
     #[serde(default)]
@@ -51,7 +55,7 @@ pub struct SignedQuery(Vec<(String, String)>);
 pub fn authenticate(hub: &Hub, request: &Request) -> Result<SignedQuery, Response> {
     let now = crate::ids::unix_ms() / 1000;
     let checked = request::query_pairs(&request.query)
-        .map_err(|why| (400, format!("Invalid query: {why}.")))
+        .map_err(|why| bad_request(format!("Invalid query: {why}.")))
         .and_then(|pairs| {
             check_signature(hub.settings(), request, &pairs, now)
                 .map_err(|why| (401, format!("Not authorized: {why}.")))?;
@@ -94,7 +98,7 @@ async fn route(
         .split('/')
         .map(decode)
         .collect::<Option<Vec<String>>>()
-        .ok_or_else(|| (400, "The path is not UTF-8.".to_owned()))?;
+        .ok_or_else(|| bad_request("The path is not UTF-8."))?;
     let path: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
     // The signature is valid only for the application of this key.
     if path.get(1) != Some(&settings.app_id.as_str()) {
@@ -124,13 +128,10 @@ async fn route(
         ("POST", ["batch_events"]) => {
             let Batch { batch } = parse(body)?;
             if batch.len() > settings.max_api_batch {
-                return Err((
-                    400,
-                    format!(
-                        "Batch too large: it may have at most {} events.",
-                        settings.max_api_batch
-                    ),
-                ));
+                return Err(bad_request(format!(
+                    "Batch too large: it may have at most {} events.",
+                    settings.max_api_batch
+                )));
             }
             let events = batch.into_iter().map(|event| event.0).collect();
             trigger_batch(hub, cluster, events).await
@@ -168,10 +169,9 @@ async fn route(
         ("POST", ["unsubscribe"]) => {
             let parameters: TargetParameters = parse(body)?;
             let target = parameters.required_target()?;
-            let channel = parameters.from.ok_or((
-                400,
-                "from is required: the channel to unsubscribe.".to_owned(),
-            ))?;
+            let channel = parameters
+                .from
+                .ok_or(bad_request("from is required: the channel to unsubscribe."))?;
             Ok(sockets_response(
                 cluster
                     .send_admin_request(AdminRequest::Unsubscribe { target, channel })
@@ -187,11 +187,11 @@ async fn route(
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    let text = std::str::from_utf8(body).map_err(|_| (400, "The body is not UTF-8.".to_owned()))?;
+    let text = std::str::from_utf8(body).map_err(|_| bad_request("The body is not UTF-8."))?;
     if incoming::depth(text) > MAX_DEPTH {
-        return Err((400, "The body is nested too deeply.".into()));
+        return Err(bad_request("The body is nested too deeply."));
     }
-    incoming::object(text).map_err(|e| (400, format!("Invalid body: {e}.")))
+    incoming::object(text).map_err(|e| bad_request(format!("Invalid body: {e}.")))
 }
 
 fn sockets_response(sockets: usize) -> Response {
@@ -204,11 +204,11 @@ impl TargetParameters {
             None => None,
             Some(id) => Some(
                 id.parse()
-                    .map_err(|_| (400, "socket is not a valid socket id.".to_owned()))?,
+                    .map_err(|_| bad_request("socket is not a valid socket id."))?,
             ),
         };
         if self.user.as_deref().is_some_and(|user| !is_user_id(user)) {
-            return Err((400, "user is not a valid user id.".into()));
+            return Err(bad_request("user is not a valid user id."));
         }
         Ok(Target {
             user: self.user.clone(),
@@ -221,7 +221,7 @@ impl TargetParameters {
     fn required_target(&self) -> Result<Target, ApiError> {
         let target = self.target()?;
         if target.is_empty() {
-            return Err((400, "One of user, socket or channel is required.".into()));
+            return Err(bad_request("One of user, socket or channel is required."));
         }
         Ok(target)
     }

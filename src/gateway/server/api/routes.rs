@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::ApiError;
+use super::{bad_request, ApiError};
 use crate::encryption;
 use crate::envelope::MAX_DEPTH;
 use crate::error::Kind;
@@ -137,19 +137,16 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
     let channels = match (event.channel, event.channels) {
         (Some(one), None) => vec![one],
         (None, Some(many)) => many,
-        _ => return Err((400, "Either channel or channels is required.".into())),
+        _ => return Err(bad_request("Either channel or channels is required.")),
     };
     let (Some(event_name), Some(event_data)) = (event.name, event.data) else {
-        return Err((400, "name and data are required.".into()));
+        return Err(bad_request("name and data are required."));
     };
     if channels.is_empty() || channels.len() > settings.max_api_channels {
-        return Err((
-            400,
-            format!(
-                "channels must have 1 to {} entries.",
-                settings.max_api_channels
-            ),
-        ));
+        return Err(bad_request(format!(
+            "channels must have 1 to {} entries.",
+            settings.max_api_channels
+        )));
     }
     // Gateways skip events above max_event.
     let max_data = settings.max_api_data.min(settings.max_event);
@@ -165,41 +162,33 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
         }
         Some(_) => {
             hub.counters().reserved_events.add_one();
-            return Err((
-                400,
-                "Event names that begin with pusher:, pusher_internal: or realtime: are reserved."
-                    .into(),
+            return Err(bad_request(
+                "Event names that begin with pusher:, pusher_internal: or realtime: are reserved.",
             ));
         }
         None => {}
     }
     if event_name.is_empty() || event_name.chars().count() > MAX_EVENT_NAME {
-        return Err((
-            400,
-            format!("name must have 1 to {MAX_EVENT_NAME} characters."),
-        ));
+        return Err(bad_request(format!(
+            "name must have 1 to {MAX_EVENT_NAME} characters."
+        )));
     }
     let except = match event.socket_id.as_deref() {
         None => None,
         Some(id) => Some(
             id.parse::<SocketId>()
-                .map_err(|_| (400, "socket_id is not a valid socket id.".to_owned()))?,
+                .map_err(|_| bad_request("socket_id is not a valid socket id."))?,
         ),
     };
-    let (data, is_text) =
-        json_of(&event_data).ok_or((400, "data cannot be encoded.".to_owned()))?;
+    let (data, is_text) = json_of(&event_data).ok_or(bad_request("data cannot be encoded."))?;
     for channel in &channels {
         if Name::parse(channel).is_none() {
-            return Err((
-                400,
-                "Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed.".into(),
-            ));
+            return Err(bad_request("Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed."));
         }
         if !encryption::is_acceptable(channel, &event_data) {
-            return Err((
-                400,
-                format!("{channel} is an encrypted channel: data must be {{nonce, ciphertext}}."),
-            ));
+            return Err(bad_request(format!(
+                "{channel} is an encrypted channel: data must be {{nonce, ciphertext}}."
+            )));
         }
         all.push(ApiEvent {
             event: event_name.clone(),
@@ -226,17 +215,6 @@ fn json_of(data: &str) -> Option<(Box<RawValue>, bool)> {
         .map(|quoted| (quoted, true))
 }
 
-#[derive(Serialize)]
-struct Row {
-    socket_id: SocketId,
-    user: Option<String>,
-    channels: Vec<String>,
-    address: String,
-    node: String,
-    seconds: u64,
-    queued: usize,
-}
-
 /// The attributes of `info`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Info {
@@ -256,12 +234,9 @@ impl Info {
                 // Part of every answer that has it.
                 "occupied" => {}
                 other => {
-                    return Err((
-                        400,
-                        format!(
+                    return Err(bad_request(format!(
                         "info may contain user_count, subscription_count and cache, not {other:?}."
-                    ),
-                    ))
+                    )))
                 }
             }
         }
@@ -329,7 +304,7 @@ pub(super) async fn channels(
     let prefix = prefix.unwrap_or_default().to_owned();
     let info = Info::parse(info.unwrap_or_default())?;
     if info.users && !prefix.starts_with("presence-") {
-        return Err((400, "user_count needs filter_by_prefix=presence-.".into()));
+        return Err(bad_request("user_count needs filter_by_prefix=presence-."));
     }
     let response = cluster
         .send_admin_request(AdminRequest::Channels { prefix })
@@ -350,12 +325,11 @@ pub(super) async fn channel(
     name: &str,
     info: Option<&str>,
 ) -> Result<Response, ApiError> {
-    let parsed = Name::parse(name).ok_or((400, "Invalid channel name.".to_owned()))?;
+    let parsed = Name::parse(name).ok_or(bad_request("Invalid channel name."))?;
     let info = Info::parse(info.unwrap_or_default())?;
     if info.users && parsed.kind != ChannelKind::Presence {
-        return Err((
-            400,
-            "user_count is available for presence channels only.".into(),
+        return Err(bad_request(
+            "user_count is available for presence channels only.",
         ));
     }
     let response = cluster
@@ -371,7 +345,7 @@ pub(super) async fn channel(
 
 pub(super) fn users(hub: &Hub, name: &str) -> Result<Response, ApiError> {
     if Name::parse(name).map(|n| n.kind) != Some(ChannelKind::Presence) {
-        return Err((400, "Only presence channels have users.".into()));
+        return Err(bad_request("Only presence channels have users."));
     }
     let users: Vec<_> = hub
         .presence()
@@ -391,17 +365,14 @@ pub(super) async fn connections(
     let response = cluster
         .send_admin_request(AdminRequest::Connections { target })
         .await;
-    let rows: Vec<Row> = response
+    let rows: Vec<Value> = response
         .connections
         .into_iter()
-        .map(|c| Row {
-            socket_id: c.socket,
-            user: c.user,
-            channels: c.channels,
-            address: c.address,
-            node: c.node,
-            seconds: c.seconds,
-            queued: c.queued,
+        .map(|c| {
+            serde_json::json!({
+                "socket_id": c.socket, "user": c.user, "channels": c.channels, "address": c.address,
+                "node": c.node, "seconds": c.seconds, "queued": c.queued,
+            })
         })
         .collect();
     Ok(Response::json(
