@@ -209,7 +209,8 @@ impl BacklogPacer {
     }
 }
 
-/// For tests and benchmarks: starts a gateway without Kafka. Its events come from [`Gateway::broadcast_locally`] and its HTTP API only.
+/// For tests and benchmarks: starts a gateway without Kafka. Its events come from [`Gateway::broadcast_locally`] and
+/// its HTTP API only.
 ///
 /// # Errors
 /// As [`Gateway::start_with`].

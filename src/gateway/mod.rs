@@ -53,7 +53,6 @@ use self::server::{Acceptor, Role};
 use crate::config::gateway_settings::Settings;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
-use crate::log::Level;
 use crate::metrics::catalog::{self as c, gateway_name, Counters};
 use crate::metrics::snapshot::Snapshot;
 use crate::metrics::Collector;
@@ -110,14 +109,11 @@ impl Gateway {
         Self::start_with(settings, move |hub, _| {
             let kafka = KafkaBackend::start(&config, hub)?;
             if !kafka.wait() {
-                runtime::current().log.write(
-                    Level::Warning,
-                    format!(
+                runtime::warn(format!(
                         "The gateway opens its port before it has read the recent events from Kafka at {}: clients \
                         that reconnect may not be recovered.",
                         config.brokers
-                    ),
-                );
+                    ));
             }
             Ok(Backends {
                 cluster: kafka.cluster(),

@@ -168,8 +168,7 @@ impl Actor {
                 Effect::AdminResponse { from, id, last, response } => {
                     self.requests.add_response(&from, id, last, response, now);
                 }
-                Effect::Isolated => runtime::current().log.write(
-                    Level::Error,
+                Effect::Isolated => runtime::error(
                     "The gateway receives no records from any gateway over Kafka, not even its own: presence is frozen \
                     and the gateway is not ready.",
                 ),
@@ -433,7 +432,7 @@ impl Actor {
                     hub.counters().forged_control.add_one();
                 }
                 let text = format!("A record of topic \"{topic}\" was ignored: {reason}");
-                runtime::current().log.write(Level::Warning, text);
+                runtime::warn(text);
                 return;
             }
         };

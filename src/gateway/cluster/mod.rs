@@ -252,10 +252,7 @@ impl KafkaCluster {
         self.send_command(Command::Stop);
         if let Some(thread) = self.thread.lock().take() {
             if thread.join().is_err() {
-                runtime::current().log.write(
-                    crate::log::Level::Error,
-                    "The thread that connects to the other gateways panicked.",
-                );
+                runtime::error("The thread that connects to the other gateways panicked.");
             }
         }
     }

@@ -83,7 +83,7 @@ impl ControlProducer {
         let admin = match Admin::start(&self.config) {
             Ok(admin) => admin,
             Err(error) => {
-                runtime::current().log.write(Level::Error, error.message());
+                runtime::error(error.message());
                 return true;
             }
         };
@@ -276,10 +276,7 @@ impl EventPublisher {
         };
         drop(requests);
         if thread.join().is_err() {
-            runtime::current().log.write(
-                Level::Error,
-                "The thread that publishes events of the HTTP API panicked.",
-            );
+            runtime::error("The thread that publishes events of the HTTP API panicked.");
         }
     }
 }

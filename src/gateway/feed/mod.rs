@@ -191,10 +191,7 @@ impl Feed {
         self.shared.positions.refresh_request.notify();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
-                runtime::current().log.write(
-                    crate::log::Level::Error,
-                    "A thread of the gateway's Kafka feed panicked.",
-                );
+                runtime::error("A thread of the gateway's Kafka feed panicked.");
             }
         }
     }

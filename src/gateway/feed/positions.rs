@@ -262,8 +262,11 @@ pub(super) struct StartOffset {
 }
 
 impl StartOffset {
-    /// For a broker that cannot look up offsets by time: the reader skips records before `ms`.
-    pub fn not_before(self, ms: i64) -> Self {
+    /// The embedded broker cannot look up offsets by time: the reader skips records before `ms`.
+    pub fn for_mock(self, is_mock: bool, ms: i64) -> Self {
+        if !is_mock {
+            return self;
+        }
         Self {
             not_before_ms: ms,
             since_ms: ms,

@@ -9,7 +9,6 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use super::positions::{initial_start, late_start_offsets, StartOffset};
 use super::{Key, OffsetSpec, PartitionReader, Shared, TopicRole};
 use crate::kafka::client::TopicInfo;
-use crate::log::Level;
 use crate::runtime;
 
 /// Timeout of one request to Kafka.
@@ -200,11 +199,7 @@ impl TopicDiscovery {
             };
             let since = since.get(key).copied();
             let start = initial_start(*role, end, since, requested_ms, history_ms);
-            let start = if self.is_mock {
-                start.not_before(requested_ms - history_ms.min(i64::MAX / 2))
-            } else {
-                start
-            };
+            let start = start.for_mock(self.is_mock, requested_ms - history_ms.min(i64::MAX / 2));
             self.open(shared, key, *role, start);
         }
         true
@@ -262,11 +257,7 @@ impl TopicDiscovery {
                     not_before_ms: i64::MIN,
                     since_ms: ms,
                 };
-                let start = if self.is_mock {
-                    start.not_before(ms)
-                } else {
-                    start
-                };
+                let start = start.for_mock(self.is_mock, ms);
                 self.open(shared, &key, role, start);
             }
         }
@@ -294,10 +285,16 @@ impl TopicDiscovery {
                 self.active.insert(key.clone(), role);
             }
             Err(error) => {
-                runtime::current().log.write(Level::Error, error.message());
+                runtime::error(error.message());
                 self.pending.insert(key.clone(), (role, start.since_ms));
             }
         }
+    }
+
+    /// The partitions of a topic that are read.
+    fn active_keys(&self, topic: &str) -> Vec<Key> {
+        let keys = self.active.keys();
+        keys.filter(|key| key.0 == topic).cloned().collect()
     }
 
     pub fn close(&mut self, shared: &Shared, key: &Key) -> Option<TopicRole> {
@@ -353,13 +350,7 @@ impl TopicDiscovery {
             if before == 0 || before == id {
                 continue;
             }
-            let keys: Vec<Key> = self
-                .active
-                .keys()
-                .filter(|k| k.0 == name)
-                .cloned()
-                .collect();
-            for key in keys {
+            for key in self.active_keys(&name) {
                 self.restart_from(shared, &key, ms);
             }
             // The positions belong to the deleted topic.
@@ -387,13 +378,7 @@ impl TopicDiscovery {
             if *times < MISSING_BEFORE_CLOSE {
                 continue;
             }
-            let keys: Vec<Key> = self
-                .active
-                .keys()
-                .filter(|k| k.0 == topic)
-                .cloned()
-                .collect();
-            for key in keys {
+            for key in self.active_keys(&topic) {
                 self.close(shared, &key);
             }
             if let Some(topic) = shared.positions.find(&topic) {

@@ -107,26 +107,6 @@ struct RawUser<'a> {
     id: std::borrow::Cow<'a, str>,
 }
 
-/// Why a message is invalid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Malformed {
-    /// Exceeds the maximum nesting.
-    TooDeep,
-    /// Not JSON, without an event, or with a duplicate field.
-    NotAMessage,
-}
-
-/// Parses a client's message. The nesting is checked before parsing, because the parser is recursive.
-///
-/// # Errors
-/// [`Malformed`]; the connection receives an error and stays open.
-pub fn read(text: &str, max_depth: usize) -> Result<Incoming<'_>, Malformed> {
-    if depth(text) > max_depth {
-        return Err(Malformed::TooDeep);
-    }
-    object(text).map_err(|_| Malformed::NotAMessage)
-}
-
 /// The nesting of brackets outside of strings, counted in constant memory.
 pub(in crate::gateway) fn depth(text: &str) -> usize {
     let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
@@ -210,12 +190,6 @@ pub fn user_info(user_data: &str, max: usize) -> Option<String> {
     (info != "null" && info.len() <= max).then(|| info.to_owned())
 }
 
-/// The tokens of `realtime:resume`, by channel.
-#[must_use]
-pub fn resume(incoming: &Incoming<'_>) -> Option<BTreeMap<String, String>> {
-    data(incoming)
-}
-
 /// Maximum length of a client event's name, in bytes.
 pub const MAX_EVENT_NAME: usize = 200;
 
@@ -247,14 +221,14 @@ pub enum Action<'a> {
 /// Parses a text message. No side effects, so the fuzz test can run it on any input.
 #[must_use]
 pub fn action(text: &str, max_depth: usize) -> Action<'_> {
-    let incoming = match read(text, max_depth) {
-        Ok(incoming) => incoming,
-        Err(Malformed::TooDeep) => return Action::Invalid("The message is nested too deeply."),
-        Err(Malformed::NotAMessage) => {
-            return Action::Invalid(
-                "A message must be a JSON object with an event and without duplicate fields.",
-            )
-        }
+    // Before parsing, because the parser is recursive.
+    if depth(text) > max_depth {
+        return Action::Invalid("The message is nested too deeply.");
+    }
+    let Ok(incoming) = object::<Incoming<'_>>(text) else {
+        return Action::Invalid(
+            "A message must be a JSON object with an event and without duplicate fields.",
+        );
     };
     match incoming.event.as_ref() {
         "pusher:ping" => Action::Ping,
@@ -273,7 +247,7 @@ pub fn action(text: &str, max_depth: usize) -> Action<'_> {
             Action::Invalid("pusher:signin needs data with auth and user_data."),
             Action::SignIn,
         ),
-        "realtime:resume" => resume(&incoming).map_or(
+        "realtime:resume" => data(&incoming).map_or(
             Action::Invalid("realtime:resume needs data with a token for each channel."),
             Action::Resume,
         ),
@@ -307,17 +281,14 @@ mod tests {
     #[test]
     fn brackets_in_strings_do_not_count_as_nesting() {
         assert_eq!(depth(r#"{"a":[1,{"b":"[[[[\"{{"}]}"#), 3);
-        assert!(matches!(
-            read(&"[".repeat(16_000), 32),
-            Err(Malformed::TooDeep)
-        ));
+        let is_too_deep = |text: &str, max| matches!(action(text, max), Action::Invalid(why) if why.contains("nested"));
+        assert!(is_too_deep(&"[".repeat(16_000), 32));
         let nested = format!(
             "{{\"event\":\"x\",\"data\":{}1{}}}",
             "[".repeat(31),
             "]".repeat(31)
         );
-        assert!(read(&nested, 32).is_ok());
-        assert!(matches!(read(&nested, 31), Err(Malformed::TooDeep)));
+        assert!(!is_too_deep(&nested, 32) && is_too_deep(&nested, 31));
     }
 
     #[test]

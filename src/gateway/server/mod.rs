@@ -162,10 +162,9 @@ impl Acceptor {
             return;
         }
         self.hub.counters().descriptors_short.add_one();
-        write_log(
-            Level::Warning,
-            &format!("The gateway cannot accept connections at the moment: {error}."),
-        );
+        crate::runtime::warn(format!(
+            "The gateway cannot accept connections at the moment: {error}."
+        ));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
@@ -456,9 +455,4 @@ impl Acceptor {
 async fn send(stream: &mut TcpStream, request: &Request, mut response: Response) {
     response.is_head = request.method == "HEAD";
     respond(stream, &response).await;
-}
-
-/// Writes to the log.
-pub(super) fn write_log(level: Level, text: &str) {
-    crate::runtime::current().log.write(level, text);
 }

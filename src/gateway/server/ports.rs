@@ -10,11 +10,12 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::limits::network;
-use super::{write_log, Role};
+use super::Role;
 use crate::config::gateway_settings::Settings;
 use crate::error::{Error, Result};
 use crate::http;
 use crate::log::Level;
+use crate::runtime;
 
 /// Interval of the attempts to bind the operations port while another process has it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -88,25 +89,19 @@ fn check_distinct(settings: &Settings) -> Result<()> {
 pub(in crate::gateway) fn warn(settings: &Settings) {
     // Encoded as a string, data can have twice its size.
     if settings.max_queue < 2 * settings.max_event {
-        write_log(
-            Level::Warning,
-            &format!(
+        runtime::warn(format!(
                 "realtime.gateway.max_queue ({}) is less than twice max_event ({}): a large event can close all \
                 subscribers of its channel with 4100. Raise max_queue, or lower max_event.",
                 settings.max_queue, settings.max_event
-            ),
-        );
+            ));
     }
     let local = matches!(settings.host.as_str(), "127.0.0.1" | "::1" | "localhost");
     if !local && settings.allowed_origins.is_empty() {
-        write_log(
-            Level::Warning,
-            &format!(
-                "The gateway listens on {} and accepts pages of every origin. List yours in \
+        runtime::warn(format!(
+            "The gateway listens on {} and accepts pages of every origin. List yours in \
                 realtime.gateway.allowed_origins (REALTIME_ALLOWED_ORIGINS).",
-                settings.host
-            ),
-        );
+            settings.host
+        ));
     }
 }
 
@@ -139,19 +134,16 @@ pub(in crate::gateway) fn ports(settings: &Settings) -> Result<Ports> {
             // With a second gateway on this machine, connections matter more than metrics.
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
                 busy_ops = Some(resolved);
-                write_log(
-                    Level::Warning,
-                    &format!(
+                runtime::warn(format!(
                         "No /metrics and /ready yet: another process has {address}. During a restart the gateway \
                         takes the port when its predecessor exits. Otherwise give each gateway its own \
                         (REALTIME_OPS_LISTEN). To find the other process: ss -ltnp."
-                    ),
-                );
+                    ));
             }
-            Err(e) => write_log(
-                Level::Warning,
-                &format!("No /metrics and /ready: {}", bind_error(address, &e)),
-            ),
+            Err(e) => runtime::warn(format!(
+                "No /metrics and /ready: {}",
+                bind_error(address, &e)
+            )),
         }
     }
     let bound: Result<_> = ports
@@ -176,9 +168,9 @@ pub(in crate::gateway) async fn bind_when_free(address: SocketAddr) -> TcpListen
     loop {
         tokio::time::sleep(RETRY_INTERVAL).await;
         if let Ok(listener) = bind(address, false) {
-            write_log(
+            runtime::current().log.write(
                 Level::Notice,
-                &format!("/metrics and /ready listen on {address} now."),
+                format!("/metrics and /ready listen on {address} now."),
             );
             return listener;
         }
@@ -226,14 +218,11 @@ fn listen_shared(address: &str, setting: &str) -> Result<TcpListener> {
     let is_shared = is_in_use(resolved);
     let bound = bind(resolved, true).map_err(|e| Error::connection(bind_error(address, &e)))?;
     if is_shared {
-        write_log(
-            Level::Warning,
-            &format!(
+        runtime::warn(format!(
                 "Another gateway already listens on {address}, and connections are spread over both until one stops. \
                 During a restart that is intended: stop the old one now. Otherwise give this one a port of \
                 its own ({setting}). To find the other: ss -ltnp."
-            ),
-        );
+            ));
     }
     Ok(bound)
 }

@@ -167,28 +167,19 @@ impl Session {
 
     fn client_event(&mut self, event: &str, channel: &str, data: &RawValue, now: Instant) {
         let refused = if !self.hub.settings().client_events {
-            Some((
-                Close::ClientEventRate,
-                "Client events are disabled (realtime.gateway.client_events).",
-            ))
+            Some("Client events are disabled (realtime.gateway.client_events).")
         } else if !Name::parse(channel).is_some_and(|name| name.takes_client_events()) {
-            Some((
-                Close::ClientEventRate,
-                "Client events are allowed on private and presence channels only.",
-            ))
+            Some("Client events are allowed on private and presence channels only.")
         } else if self.socket.channel(channel).is_none() {
-            Some((
-                Close::ClientEventRate,
-                "Client events are allowed on subscribed channels only.",
-            ))
+            Some("Client events are allowed on subscribed channels only.")
         } else if !self.client_event_rate.take(now) {
-            Some((Close::ClientEventRate, Close::ClientEventRate.reason()))
+            Some(Close::ClientEventRate.reason())
         } else {
             None
         };
-        if let Some((close, why)) = refused {
+        if let Some(why) = refused {
             self.hub.counters().client_events_refused.add_one();
-            self.send_error(close, why);
+            self.send_error(Close::ClientEventRate, why);
             return;
         }
         if let Some(found) = self.socket.channel(channel) {

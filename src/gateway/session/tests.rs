@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::noop_waker;
 use parking_lot::Mutex;
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
 use super::client::Session;
@@ -217,12 +218,14 @@ fn settings() -> Arc<Settings> {
     })
 }
 
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().expect("a runtime")
+}
+
 /// All sequences of `length` steps.
 fn check_all(channels: [&str; 2], length: u32) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
+    let runtime = runtime();
     let _context = runtime.enter();
     let settings = settings();
     for mut number in 0..STEPS.len().pow(length) {
@@ -256,10 +259,7 @@ fn no_order_of_events_leaves_two_private_channels_silent() {
 
 #[test]
 fn a_presence_subscription_that_is_refused_after_its_wait_is_counted() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
+    let runtime = runtime();
     let _context = runtime.enter();
     let settings = Settings {
         max_channels: 1,
@@ -275,10 +275,7 @@ fn a_presence_subscription_that_is_refused_after_its_wait_is_counted() {
 
 #[test]
 fn a_replay_that_never_finishes_goes_live_at_its_deadline() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
+    let runtime = runtime();
     let channels = ["private-a", "private-b"];
     runtime.block_on(async {
         let mut scenario = Scenario::new(channels, &settings());

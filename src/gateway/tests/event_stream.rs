@@ -34,6 +34,14 @@ impl EventClient {
         client
     }
 
+    /// Subscribes to `public.a`; `more` parameters.
+    fn subscribed(gateway: &Gateway, more: &str) -> Self {
+        let mut client = Self::get(gateway, &format!("/sse?channels=public.a{more}"), "");
+        client.event();
+        client.expect("pusher_internal:subscription_succeeded", "public.a");
+        client
+    }
+
     fn until(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some(at) = self.buffer.find(end) {
@@ -243,9 +251,7 @@ fn requests_that_cannot_be_streamed_are_refused() {
 #[test]
 fn a_client_that_is_kicked_does_not_reconnect_and_a_restart_ends_the_stream() {
     let gateway = gateway(|_| {});
-    let mut client = EventClient::get(&gateway, "/sse?channels=public.a", "");
-    client.event();
-    client.expect("pusher_internal:subscription_succeeded", "public.a");
+    let mut client = EventClient::subscribed(&gateway, "");
     let target = Target {
         channel: Some("public.a".into()),
         ..Target::default()
@@ -256,18 +262,14 @@ fn a_client_that_is_kicked_does_not_reconnect_and_a_restart_ends_the_stream() {
     assert_eq!(client.block(), None);
     // The application knows the id of the ticket.
     let (query, id) = ticket(&gateway);
-    let mut client = EventClient::get(&gateway, &format!("/sse?channels=public.a&{query}"), "");
-    client.event();
-    client.expect("pusher_internal:subscription_succeeded", "public.a");
+    let mut client = EventClient::subscribed(&gateway, &format!("&{query}"));
     let target = Target {
         socket: Some(id),
         ..Target::default()
     };
     assert_eq!(gateway.hub().kick(&target), 1);
     assert_eq!(client.event()["event"], "pusher:error");
-    let mut client = EventClient::get(&gateway, "/sse?channels=public.a", "");
-    client.event();
-    client.expect("pusher_internal:subscription_succeeded", "public.a");
+    let mut client = EventClient::subscribed(&gateway, "");
     drop(gateway);
     while let Some(block) = client.block() {
         assert!(!block.contains("id: closed"), "{block}");
@@ -291,9 +293,7 @@ fn streams_count_as_connections_and_are_told_to_come_back_later() {
 #[test]
 fn a_client_that_does_not_read_is_closed_at_the_bound_of_its_queue() {
     let gateway = gateway(|settings| settings.max_queue = 64 << 10);
-    let mut client = EventClient::get(&gateway, "/sse?channels=public.a", "");
-    client.event();
-    client.expect("pusher_internal:subscription_succeeded", "public.a");
+    let _client = EventClient::subscribed(&gateway, "");
     let data = format!("\"{}\"", "x".repeat(4000));
     eventually("it is closed", || {
         for _ in 0..50 {

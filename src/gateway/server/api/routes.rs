@@ -183,7 +183,9 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
     let (data, is_text) = json_of(&event_data).ok_or(bad_request("data cannot be encoded."))?;
     for channel in &channels {
         if Name::parse(channel).is_none() {
-            return Err(bad_request("Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed."));
+            return Err(bad_request(
+                "Invalid channel name: at most 164 characters of A-Z a-z 0-9 _ - = @ , . ; are allowed.",
+            ));
         }
         if !encryption::is_acceptable(channel, &event_data) {
             return Err(bad_request(format!(
