@@ -164,10 +164,12 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
                     return self.abort_transaction(transactions, &item, outcome, paused);
                 }
             }
-            self.poll_interrupts().inspect_err(|_| {
+            let now = self.poll_interrupts().inspect_err(|_| {
                 drop(transactions.abort());
                 count(&self.counters.aborted);
             })?;
+            // Rebalances wait: the partitions are released after the transaction.
+            self.source.keep_alive(now);
             stop_reason = self.stop_reason(*handled + done);
             if stop_reason.is_some()
                 || isolated.is_some()
@@ -376,7 +378,9 @@ impl<S: Source, H: Handler<S::Id>> Worker<'_, S, H> {
             if let Step::Handled(count) = self.step(&item, self.limits.remaining(*handled))? {
                 *handled += count;
                 add(&self.counters.handled, count);
-                self.poll_interrupts()?;
+                let now = self.poll_interrupts()?;
+                // Rebalances wait: no other member reads these records.
+                self.source.keep_alive(now);
             }
         }
         Ok(None)

@@ -268,10 +268,10 @@ impl Consumer {
         self.retry_pending();
         if let Some(next) = self.client.poll_message(Duration::ZERO) {
             let next = FetchedMessage::Kafka(next);
-            // No record joins a batch that is committed before it is handled.
+            // No record joins a batch that is committed before it is handled, or prolongs a transaction.
             self.assignment.records(|all| match self.config.delivery {
-                Delivery::AtMostOnce => all.push_next_batch(next),
-                _ => all.push_fetched(next),
+                Delivery::AtLeastOnce => all.push_fetched(next),
+                _ => all.push_next_batch(next),
             });
         }
     }

@@ -9,6 +9,8 @@ declare(strict_types=1);
 
 namespace Toporia\Realtime\Tests\Delivery;
 
+use PHPUnit\Framework\Attributes\DataProvider;
+use Throwable;
 use Toporia\Realtime\Message;
 use Toporia\Realtime\Tests\Support\ChildProcess;
 
@@ -92,6 +94,36 @@ final class RebalanceBrokerTest extends DeliveryTestCase
             self::assertSame($expected, $this->done);
             $this->done = [];
             $run === 0 && $this->produce(['C1']);
+        }
+    }
+
+    /** @return array<string, array{string}> */
+    public static function deliveries(): array
+    {
+        return ['at-least-once' => ['at-least-once'], 'at-most-once' => ['at-most-once'], 'exactly-once' => ['exactly-once']];
+    }
+
+    /** @dataProvider deliveries */
+    #[DataProvider('deliveries')]
+    public function testABatchThatTakesLongerThanMaxPollIntervalKeepsItsMembership(string $delivery): void
+    {
+        $records = array_map(static fn (int $i) => "A$i", range(1, 8));
+        $this->produce($records);
+        $slow = function () use (&$broker): ?Throwable {
+            usleep($this->sessionMs * 300);
+            count($this->tries) > 8 && $broker->stopConsuming();
+
+            return null;
+        };
+        $limit = ['max.poll.interval.ms' => $this->sessionMs];
+        $broker = $this->consumer($slow, ['delivery' => $delivery, 'consumer_config' => $limit]);
+        self::assertSame(8, $broker->consume(maxMessages: 8));
+        self::assertSame(1, $broker->stats()['rebalances']);
+        $broker->close();
+        self::assertSame($records, $this->done, 'each once');
+        if (self::isReal() || $delivery !== 'exactly-once') {
+            // The embedded broker does not commit the offsets of transactions.
+            self::assertSame([], $this->left());
         }
     }
 

@@ -217,6 +217,23 @@ impl<'w> Process<'w> {
         (done, outcome)
     }
 
+    /// Records that the client delivers.
+    fn poll(&self, partition: i32, most: usize) -> Vec<Message> {
+        let mut positions = self.positions.borrow_mut();
+        let is_paused = self.paused.borrow().contains(&partition);
+        let Some(position) = positions.get_mut(&partition).filter(|_| !is_paused) else {
+            return Vec::new();
+        };
+        let log = &self.world.log[usize::try_from(partition).expect("a partition")];
+        let next = log.iter().filter(|record| record.offset >= *position);
+        let mut next: Vec<_> = next.take(most).cloned().collect();
+        for message in &mut next {
+            *position = message.offset + 1;
+            message.id = self.ids.replace(self.ids.get() + 1);
+        }
+        next
+    }
+
     pub(super) fn pause_and_resume(&self, partition: i32) {
         let first = self.records.borrow_mut().first_fetched(TOPIC, partition);
         let place = first.map(|offset| (TOPIC.to_owned(), partition, offset));
@@ -263,22 +280,12 @@ impl Source for Process<'_> {
         if self.records.borrow().fetched_count() > 0 {
             return 0;
         }
-        let mut count = 0;
+        let mut count = self.records.borrow_mut().begin_batch(most);
         let mut partitions: Vec<i32> = self.positions.borrow().keys().copied().collect();
         while count < most && !partitions.is_empty() {
             let partition = partitions.remove(self.world.choose(partitions.len()));
-            if self.paused.borrow().contains(&partition) {
-                continue;
-            }
-            let mut positions = self.positions.borrow_mut();
-            let position = positions.get_mut(&partition).expect("assigned");
-            let log = &self.world.log[usize::try_from(partition).expect("a partition")];
-            let next = log.iter().filter(|record| record.offset >= *position);
             let few = [usize::MAX, 1, 2][self.world.choose(3)].min(most - count);
-            let next: Vec<_> = next.take(few).cloned().collect();
-            for mut message in next {
-                *position = message.offset + 1;
-                message.id = self.ids.replace(self.ids.get() + 1);
+            for message in self.poll(partition, few) {
                 self.records.borrow_mut().push_fetched(message);
                 count += 1;
             }
@@ -354,7 +361,16 @@ impl Source for Process<'_> {
         self.clock.set(self.clock.get() + STEP);
     }
 
-    fn keep_alive(&self, _: u64) {}
+    fn keep_alive(&self, _: u64) {
+        for message in self.poll(0, self.world.choose(2)) {
+            let mut records = self.records.borrow_mut();
+            if self.world.delivery == Delivery::AtLeastOnce {
+                records.push_fetched(message);
+            } else {
+                records.push_next_batch(message);
+            }
+        }
+    }
 
     fn is_rebalancing(&self) -> bool {
         self.world.choose(4) == 3

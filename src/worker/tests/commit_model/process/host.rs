@@ -71,9 +71,7 @@ impl Transactions for Process<'_> {
         if let Some(is_executed) = self.unsure.take() {
             self.late_outcome.set(Some(is_executed));
             // The consumer stays a member of the group, and polls for that.
-            if self.world.choose(2) == 1 {
-                self.fetch(Duration::ZERO, 1);
-            }
+            self.keep_alive(0);
             let committed = self.world.committed.borrow().clone();
             let mut places = Vec::new();
             for partition in 0..3 {
