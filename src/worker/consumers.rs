@@ -127,7 +127,6 @@ struct ConsumerTable {
     ended: BTreeMap<String, Totals>,
 }
 
-/// All consumers of one process.
 /// The consumers of this process.
 pub static CONSUMERS: PerProcess<Consumers> = PerProcess::new();
 
