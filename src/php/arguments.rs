@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use ext_php_rs::exception::{PhpException, PhpResult};
 use ext_php_rs::flags::DataType;
-use ext_php_rs::types::{ZendClassObject, ZendHashTable, Zval};
+use ext_php_rs::types::{ZendHashTable, Zval};
 use ext_php_rs::zend::ce;
 
 use super::json::EncodeError;
-use super::message::Message;
 use super::zend;
 use crate::envelope::headers;
 use crate::error::Error;
@@ -249,15 +248,6 @@ pub fn boolean(value: Option<&Zval>, default: bool, place: &str) -> PhpResult<bo
         .or_else(|| value.long().map(|number| number != 0))
         .or_else(|| value.double().map(|number| number != 0.0));
     truth.ok_or_else(|| type_error(place, "bool", value))
-}
-
-pub fn message<'a>(value: &'a Zval, place: &str) -> PhpResult<&'a Message> {
-    let value = value.dereference();
-    value
-        .object()
-        .and_then(ZendClassObject::<Message>::from_zend_obj)
-        .map(|message| &**message)
-        .ok_or_else(|| type_error(place, "Toporia\\Realtime\\Message", value))
 }
 
 /// Record headers: name to text, number, bool, null, or a list of these for a repeated name.

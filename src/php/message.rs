@@ -34,6 +34,19 @@ impl Message {
         }
     }
 
+    /// The message that an argument is.
+    ///
+    /// # Errors
+    /// TypeError: another type. `place` names the argument.
+    pub(super) fn of<'a>(value: &'a Zval, place: &str) -> PhpResult<&'a Self> {
+        let value = value.dereference();
+        let object = value.object();
+        let message = object.and_then(ZendClassObject::<Self>::from_zend_obj);
+        message
+            .map(|message| &**message)
+            .ok_or_else(|| arguments::type_error(place, "Toporia\\Realtime\\Message", value))
+    }
+
     /// The content, where nothing else refers to it. The caller replaces it by that of another record.
     pub(super) fn unshared(&mut self) -> Option<&mut Inner> {
         Rc::get_mut(&mut self.inner)

@@ -9,6 +9,7 @@ use crate::dispatch::{self, Style};
 use crate::error::Error;
 use crate::php::arguments::{self, finish, fluent};
 use crate::php::callback::Hooks;
+use crate::php::message::Message;
 use crate::php::{
     binary, configuration, consume, fakes, int, json, logging, metrics, poll, publish, retry,
     shutdown, state, zend,
@@ -62,7 +63,7 @@ impl Broker {
         key: Option<&Zval>,
         headers: Option<&Zval>,
     ) -> PhpResult<Zval> {
-        let inner = arguments::message(message, "Broker::publish(): Argument #2 ($message)")?;
+        let inner = Message::of(message, "Broker::publish(): Argument #2 ($message)")?;
         if let Some(publisher) = fakes::publisher() {
             return fakes::call(
                 &publisher,
@@ -92,7 +93,7 @@ impl Broker {
 
     /// True while a callback is handling a message with the same channel, event and data.
     pub fn repeats(&self, channel: &Zval, message: &Zval) -> PhpResult<bool> {
-        let inner = arguments::message(message, "Broker::repeats(): Argument #2 ($message)")?;
+        let inner = Message::of(message, "Broker::repeats(): Argument #2 ($message)")?;
         if let Some(fake) = fakes::fake() {
             return fakes::call(&fake, "repeats", &[Some(channel), Some(message)])
                 .map(|result| result.is_true());
@@ -388,7 +389,7 @@ impl Broker {
 
     /// Acknowledges a message: its offset is committed once all messages before it are acknowledged too.
     pub fn ack(self_: &ZendClassObject<Self>, message: &Zval) -> PhpResult<()> {
-        let received = arguments::message(message, "Broker::ack(): Argument #1 ($message)")?;
+        let received = Message::of(message, "Broker::ack(): Argument #1 ($message)")?;
         if let Some(fake) = fakes::consumer() {
             return fakes::call(&fake, "ack", &[Some(message)]).map(drop);
         }
@@ -402,7 +403,7 @@ impl Broker {
         message: &Zval,
         why: Option<&Zval>,
     ) -> PhpResult<()> {
-        let received = arguments::message(message, "Broker::nack(): Argument #1 ($message)")?;
+        let received = Message::of(message, "Broker::nack(): Argument #1 ($message)")?;
         if let Some(fake) = fakes::consumer() {
             return fakes::call(&fake, "nack", &[Some(message), why]).map(drop);
         }
