@@ -43,8 +43,11 @@ impl Response {
     #[must_use]
     pub fn json(body: impl Into<String>) -> Self {
         Self {
+            status: 200,
             kind: "application/json",
-            ..Self::text(200, body)
+            body: body.into(),
+            allowed_origin: None,
+            is_head: false,
         }
     }
 

@@ -262,7 +262,7 @@ pub fn subscriptions(
         .collect();
     fingerprints.sort_unstable();
     fingerprints.dedup();
-    let found = admin.client.list_members(group, TIMEOUT);
+    let found = client::group_members(&admin.client, group, TIMEOUT);
     let found = found.map_err(|code| call.error(code, ""))?;
     let members = found.into_iter();
     let mut members: Vec<_> = members

@@ -18,10 +18,9 @@ use rdkafka_sys::{
 };
 
 use super::admin_results::array;
-use super::errors::{copied, Failure};
+use super::errors::Failure;
 use super::handle::{ms, Client, NativeClient};
-use super::owned::{written, Native, Owned, Text};
-use super::partitions::NativeList;
+use super::owned::{copied, written, Native, NativeList, Owned, Text};
 use super::{c_string, take_error, EventQueue};
 
 // SAFETY: as librdkafka has them. A request copies what it is given.
@@ -321,23 +320,21 @@ impl<'a> AdminRequests<'a> {
     }
 }
 
-impl NativeClient {
-    /// The members of a group: ids, and what each tells the group about itself, if it does.
-    ///
-    /// # Errors
-    /// The error code if Kafka does not respond within `bound`, or refuses.
-    pub(in crate::kafka) fn list_members(
-        &self,
-        group: &str,
-        bound: Duration,
-    ) -> Result<Vec<(String, Vec<u8>)>, Code> {
-        let (group, mut list) = (c_string(group), None);
-        let code = rd_kafka_list_groups(self, Some(Text::from(&group)), &mut list, ms(bound));
-        match (list, Code::from(code)) {
-            (Some(list), _) => Ok(list.members()),
-            (None, Code::NoError) => Ok(Vec::new()),
-            (None, code) => Err(code),
-        }
+/// The members of a group: ids, and what each tells the group about itself, if it does.
+///
+/// # Errors
+/// The error code if Kafka does not respond within `bound`, or refuses.
+pub(in crate::kafka) fn group_members(
+    client: &NativeClient,
+    group: &str,
+    bound: Duration,
+) -> Result<Vec<(String, Vec<u8>)>, Code> {
+    let (group, mut list) = (c_string(group), None);
+    let code = rd_kafka_list_groups(client, Some(Text::from(&group)), &mut list, ms(bound));
+    match (list, Code::from(code)) {
+        (Some(list), _) => Ok(list.members()),
+        (None, Code::NoError) => Ok(Vec::new()),
+        (None, code) => Err(code),
     }
 }
 

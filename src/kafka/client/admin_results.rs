@@ -20,8 +20,7 @@ use rdkafka_sys::{
 };
 
 use super::errors::read_error;
-use super::owned::{text, Text};
-use super::partitions::{NativeElement, NativeList, PartitionEntry};
+use super::owned::{text, NativeElement, NativeList, PartitionEntry, Text};
 use super::ClientEvent;
 use crate::error::Error;
 

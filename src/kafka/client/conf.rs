@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use rdkafka::config::NativeClientConfig;
-use rdkafka::types::RDKafkaType;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::types::{RDKafkaRespErr, RDKafkaType};
 use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 
 use super::c_string;
-use super::errors::copied;
 use super::handle::{Client, Kept, NativeClient};
-use super::owned::written;
+use super::owned::{copied, written, AssignedPartitions};
 use crate::config::nearest;
 use crate::error::{Error, Result};
 use crate::kafka::oauth;
@@ -30,6 +30,18 @@ const ALIASES: [&str; 6] = [
     "bootstrap.servers",
     "retries",
 ];
+
+/// The severity of a debug line in syslog.
+const DEBUG: c_int = 7;
+
+/// What librdkafka tells a consumer; called while it polls, and `on_debug_line` by librdkafka's threads.
+pub(in crate::kafka) trait ConsumerEvents: Send + Sync + 'static {
+    /// The group assigns partitions, or revokes them, and waits for the answer.
+    fn on_rebalance(&self, client: &NativeClient, is_assigned: bool, list: AssignedPartitions);
+    /// An error of the client.
+    fn on_error(&self, client: &NativeClient, code: Code, reason: String);
+    fn on_debug_line(&self, line: &str);
+}
 
 /// The crate's native configuration. Its properties are set here one after the other: `ClientConfig` has them in a hash
 /// map, and of a property and its alias (`linger.ms`, `queue.buffering.max.ms`) the last one has to win.
@@ -218,6 +230,29 @@ impl Conf {
         }
     }
 
+    /// Passes the events of the consumer to `events`, which its client keeps.
+    pub(in crate::kafka) fn set_consumer_events<E: ConsumerEvents>(&mut self, events: &Arc<E>) {
+        self.keep(Arc::clone(events) as _);
+        let conf = self.raw();
+        // SAFETY: the conf is ours, the functions are static, and the client keeps the receiver until it is destroyed.
+        unsafe {
+            sys::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance::<E>));
+            sys::rd_kafka_conf_set_error_cb(conf, Some(on_error::<E>));
+            sys::rd_kafka_conf_set_opaque(conf, super::opaque(Arc::as_ptr(events)));
+        }
+    }
+
+    /// Passes debug lines to the events of the consumer; `are_logged`: to the log too.
+    pub(in crate::kafka) fn watch_debug_lines<E: ConsumerEvents>(&mut self, are_logged: bool) {
+        let callback = if are_logged {
+            on_watched_log::<E, true>
+        } else {
+            on_watched_log::<E, false>
+        };
+        // SAFETY: the conf is ours; the callback is a static function.
+        unsafe { sys::rd_kafka_conf_set_log_cb(self.raw(), Some(callback)) };
+    }
+
     /// OAUTHBEARER tokens are requested in a thread of librdkafka.
     fn ask_for_tokens(&mut self) {
         // SAFETY: the conf is ours and the function static.
@@ -278,8 +313,49 @@ unsafe extern "C" fn on_token_refresh(
     oauth::refresh(NativeClient::from_raw(client));
 }
 
+unsafe extern "C" fn on_rebalance<E: ConsumerEvents>(
+    client: *mut sys::rd_kafka_t,
+    code: RDKafkaRespErr,
+    list: *mut sys::rd_kafka_topic_partition_list_t,
+    events: *mut c_void,
+) {
+    let is_assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    let list = AssignedPartitions::copy_of(&*list.cast());
+    let client = NativeClient::from_raw(client);
+    (*events.cast::<E>()).on_rebalance(client, is_assigned, list);
+}
+
+unsafe extern "C" fn on_error<E: ConsumerEvents>(
+    client: *mut sys::rd_kafka_t,
+    code: c_int,
+    reason: *const c_char,
+    events: *mut c_void,
+) {
+    // librdkafka hands over its own enum as an int.
+    let code = RDKafkaRespErr::try_from(code).map_or(Code::Unknown, Code::from);
+    let client = NativeClient::from_raw(client);
+    (*events.cast::<E>()).on_error(client, code, copied(reason));
+}
+
+unsafe extern "C" fn on_watched_log<E: ConsumerEvents, const ARE_LOGGED: bool>(
+    client: *const sys::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
+    if level >= DEBUG && !client.is_null() {
+        let events = sys::rd_kafka_opaque(client).cast::<E>();
+        if let Some(events) = events.as_ref() {
+            events.on_debug_line(&copied(line));
+        }
+    }
+    if ARE_LOGGED || level < DEBUG {
+        on_log(client, level, facility, line);
+    }
+}
+
 /// Logs a line of librdkafka.
-pub(super) unsafe extern "C" fn on_log(
+unsafe extern "C" fn on_log(
     client: *const sys::rd_kafka_t,
     level: c_int,
     facility: *const c_char,

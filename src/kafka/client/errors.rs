@@ -7,7 +7,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::owned::Owned;
+use super::owned::{copied, Owned};
 use crate::error::{Error, Kind};
 
 /// The error of a call, which is ours; `None` for success.
@@ -18,17 +18,6 @@ unsafe extern "C" {
     safe fn rd_kafka_error_code(error: &sys::rd_kafka_error_t) -> RDKafkaRespErr;
     safe fn rd_kafka_error_string(error: &sys::rd_kafka_error_t) -> *const c_char;
     safe fn rd_kafka_err2str(code: RDKafkaRespErr) -> *const c_char;
-}
-
-/// Reads a text that librdkafka may overwrite with the next one.
-///
-/// # Safety
-/// `text` must be null or a C string.
-pub(super) unsafe fn copied(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    CStr::from_ptr(text).to_string_lossy().into_owned()
 }
 
 /// librdkafka's description of an error code.

@@ -1,11 +1,9 @@
-//! The calls of a consumer: its group, assignment, positions and commits, and what librdkafka's callbacks tell it. And
-//! the transactional calls of a producer, which commit offsets as a member of the group; the crate has them as methods
-//! of its own producers only.
+//! The calls of a consumer: its group, assignment, positions and commits. And the transactional calls of a producer,
+//! which commit offsets as a member of the group; the crate has them as methods of its own producers only.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::c_int;
 use std::ptr::without_provenance_mut;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
@@ -13,25 +11,13 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::TopicPartitionList;
 use rdkafka_sys::{self as sys, rd_kafka_consumer_group_metadata_t as Membership};
 
-use super::conf::{on_log, Conf};
-use super::errors::{copied, read_error, Failure};
+use super::errors::{read_error, Failure};
 use super::handle::{ms, NativeClient};
 use super::message::KafkaMessage;
-use super::owned::{text, Owned, Text};
-use super::partitions::{entries, offsets_of, AssignedPartitions, NativeList, PartitionEntry};
+use super::owned::{
+    entries, offsets_of, text, AssignedPartitions, NativeList, Owned, PartitionEntry, Text,
+};
 use super::{describe, take_error, EventQueue};
-
-/// The severity of a debug line in syslog.
-const DEBUG: c_int = 7;
-
-/// What librdkafka tells a consumer; called while it polls, and `on_debug_line` by librdkafka's threads.
-pub(in crate::kafka) trait ConsumerEvents: Send + Sync + 'static {
-    /// The group assigns partitions, or revokes them, and waits for the answer.
-    fn on_rebalance(&self, client: &NativeClient, is_assigned: bool, list: AssignedPartitions);
-    /// An error of the client.
-    fn on_error(&self, client: &NativeClient, code: Code, reason: String);
-    fn on_debug_line(&self, line: &str);
-}
 
 // SAFETY: as librdkafka has them. It checks the kind of the client, copies lists and memberships, and writes to lists
 // that it may change.
@@ -91,72 +77,6 @@ unsafe extern "C" {
     ) -> Option<Owned<'static, Membership>>;
     safe fn rd_kafka_consumer_group_metadata_member_id(member: &Membership) -> Option<Text<'_>>;
     safe fn rd_kafka_consumer_group_metadata_generation_id(member: &Membership) -> i32;
-}
-
-impl Conf {
-    /// Passes the events of the consumer to `events`, which its client keeps.
-    pub(in crate::kafka) fn set_consumer_events<E: ConsumerEvents>(&mut self, events: &Arc<E>) {
-        self.keep(Arc::clone(events) as _);
-        let conf = self.raw();
-        // SAFETY: the conf is ours, the functions are static, and the client keeps the receiver until it is destroyed.
-        unsafe {
-            sys::rd_kafka_conf_set_rebalance_cb(conf, Some(on_rebalance::<E>));
-            sys::rd_kafka_conf_set_error_cb(conf, Some(on_error::<E>));
-            sys::rd_kafka_conf_set_opaque(conf, super::opaque(Arc::as_ptr(events)));
-        }
-    }
-
-    /// Passes debug lines to the events of the consumer; `are_logged`: to the log too.
-    pub(in crate::kafka) fn watch_debug_lines<E: ConsumerEvents>(&mut self, are_logged: bool) {
-        let callback = if are_logged {
-            on_watched_log::<E, true>
-        } else {
-            on_watched_log::<E, false>
-        };
-        // SAFETY: the conf is ours; the callback is a static function.
-        unsafe { sys::rd_kafka_conf_set_log_cb(self.raw(), Some(callback)) };
-    }
-}
-
-unsafe extern "C" fn on_rebalance<E: ConsumerEvents>(
-    client: *mut sys::rd_kafka_t,
-    code: RDKafkaRespErr,
-    list: *mut sys::rd_kafka_topic_partition_list_t,
-    events: *mut c_void,
-) {
-    let is_assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-    let list = AssignedPartitions::copy_of(&*list.cast());
-    let client = NativeClient::from_raw(client);
-    (*events.cast::<E>()).on_rebalance(client, is_assigned, list);
-}
-
-unsafe extern "C" fn on_error<E: ConsumerEvents>(
-    client: *mut sys::rd_kafka_t,
-    code: c_int,
-    reason: *const c_char,
-    events: *mut c_void,
-) {
-    // librdkafka hands over its own enum as an int.
-    let code = RDKafkaRespErr::try_from(code).map_or(Code::Unknown, Code::from);
-    let client = NativeClient::from_raw(client);
-    (*events.cast::<E>()).on_error(client, code, copied(reason));
-}
-
-unsafe extern "C" fn on_watched_log<E: ConsumerEvents, const ARE_LOGGED: bool>(
-    client: *const sys::rd_kafka_t,
-    level: c_int,
-    facility: *const c_char,
-    line: *const c_char,
-) {
-    if level >= DEBUG && !client.is_null() {
-        let events = sys::rd_kafka_opaque(client).cast::<E>();
-        if let Some(events) = events.as_ref() {
-            events.on_debug_line(&copied(line));
-        }
-    }
-    if ARE_LOGGED || level < DEBUG {
-        on_log(client, level, facility, line);
-    }
 }
 
 /// The error of a transactional call.

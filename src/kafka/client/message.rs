@@ -15,19 +15,10 @@ use sys::{
     rd_kafka_vu_s__bindgen_ty_1 as U, rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 as Memory,
 };
 
-use super::errors::{copied, take_error};
-use super::owned::{text, Native, Owned, Text};
+use super::errors::take_error;
+use super::owned::{bytes, copied, text, Native, Owned, Text};
 use super::wrapped::with_one_read;
 use super::TopicHandle;
-
-/// Key, value, and header values of a message: bytes or null.
-///
-/// # Safety
-/// `pointer` must be null or point at `length` bytes that live as long as the slice is used.
-#[inline]
-pub(super) unsafe fn bytes<'a>(pointer: *const u8, length: usize) -> Option<&'a [u8]> {
-    (!pointer.is_null()).then(|| std::slice::from_raw_parts(pointer, length))
-}
 
 /// The beginning of the message that librdkafka keeps behind its public struct (`rd_kafka_msg_t`), as far as
 /// [`NativeMessage::is_without_headers`] needs it. The bundled version is pinned, and a test notices another layout.

@@ -11,9 +11,8 @@ use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::errors::copied;
 use super::handle::{ms, Client, NativeClient, Part};
-use super::owned::{Native, Owned, Text};
+use super::owned::{copied, Native, Owned, Text};
 use super::{c_string, EventQueue};
 
 // SAFETY: as librdkafka has them, which copies names. A topic takes its configuration, and a partition that does not

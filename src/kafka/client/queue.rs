@@ -9,11 +9,9 @@ use rdkafka::error::{IsError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
 
-use super::errors::copied;
 use super::handle::{ms, Client, NativeClient, Part};
 use super::message::{KafkaMessage, NativeMessage};
-use super::owned::Owned;
-use super::partitions::{NativeList, PartitionEntry};
+use super::owned::{copied, NativeList, Owned, PartitionEntry};
 
 /// Messages taken from a queue per call.
 const BATCH: usize = 256;

@@ -137,3 +137,47 @@ fn errors() -> Vec<(&'static str, Code)> {
     names.retain(|(name, _)| sent_by_brokers(name) && *name != "NO_ERROR");
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_errors_are_parsed_by_kafka_name_in_any_case() {
+        assert_eq!(
+            RequestKind::parse("produce").unwrap(),
+            RequestKind::parse("Produce").unwrap()
+        );
+        for name in ["NOT_LEADER_FOR_PARTITION", "not_leader_or_follower"] {
+            assert_eq!(
+                Fault::parse(name).unwrap(),
+                Fault::parse("RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION").unwrap()
+            );
+        }
+        for name in [
+            "_TRANSPORT",
+            "unknown_topic_or_partition",
+            "PRODUCER_FENCED",
+        ] {
+            Fault::parse(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_suggests_the_nearest() {
+        let message_of = |error: Error| error.message().to_owned();
+        let message = message_of(RequestKind::parse("OfsetCommit").unwrap_err());
+        assert!(
+            message.contains("Did you mean \"OffsetCommit\"?"),
+            "{message}"
+        );
+        let message = message_of(Fault::parse("NOT_LEADER_FOR_PARTITON").unwrap_err());
+        assert!(
+            message.contains("Did you mean \"NOT_LEADER_FOR_PARTITION\"?"),
+            "{message}"
+        );
+        let message = message_of(Fault::parse("_TIMED_OUT").unwrap_err());
+        assert!(message.contains("setLatency()"), "{message}");
+        assert!(Fault::parse("NO_ERROR").is_err());
+    }
+}

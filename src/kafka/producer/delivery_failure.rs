@@ -1,18 +1,65 @@
-//! Handles messages that were not delivered: spools or logs them, and records them for the next flush.
+//! Messages that were not delivered: copies them out of delivery reports, spools or logs them, and records them for the
+//! next flush.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::delivery::Undelivered;
+use super::in_flight::{refusal_code, InFlight};
 use super::pool::PRODUCERS;
-use super::Producer;
+use super::{Producer, PINNED};
 use crate::error::{FailedMessage, Kind};
-use crate::kafka::client;
+use crate::kafka::client::{self, NativeMessage};
 use crate::log::Level;
 use crate::runtime;
-use crate::spool::SpoolRecord;
+use crate::spool::{Spool, SpoolRecord};
+
+/// A message that was not delivered, complete, with the reason.
+pub struct Undelivered {
+    pub record: SpoolRecord,
+    /// librdkafka's error code.
+    pub code: Code,
+    /// The opaque passed to librdkafka.
+    pub opaque: u64,
+}
+
+/// Copies a failed message out of a delivery report.
+pub(super) fn undelivered(message: &NativeMessage, in_flight: &InFlight) -> Undelivered {
+    let opaque = message.opaque();
+    let raw_code = message.code();
+    let purged = matches!(raw_code, Code::PurgeQueue | Code::PurgeInflight);
+    // `refusal_text()` is not used here: it points into a response that is destroyed by now.
+    let refusal = in_flight
+        .take_refusal(opaque)
+        .filter(|text| !text.is_empty());
+    let code = refusal_code(raw_code, refusal.as_deref().unwrap_or_default());
+    let reason = match refusal {
+        _ if purged => "no acknowledgement in time".to_owned(),
+        Some(text) => text,
+        None => client::describe(raw_code),
+    };
+    Undelivered {
+        record: SpoolRecord {
+            id: String::new(),
+            topic: message.topic(),
+            partition: (opaque & PINNED != 0).then_some(message.partition()),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.value().map(<[u8]>::to_vec),
+            headers: message.headers(),
+            timestamp_ms: produced_at_ms(message),
+            reason,
+        },
+        code,
+        opaque,
+    }
+}
+
+/// Time of production in ms. librdkafka does not report the timestamp of a failed message, only its age.
+fn produced_at_ms(message: &NativeMessage) -> i64 {
+    let now = i64::try_from(crate::ids::unix_ms()).unwrap_or(0);
+    now - message.age_us() / 1000
+}
 
 /// Writes undelivered messages to the spool. Without a spool, or if that fails, they are logged. The next flush reports
 /// them in either case.
@@ -91,7 +138,7 @@ fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Dispos
         return reports.iter().map(|_| Disposition::NoSpool).collect();
     };
     // Noted with the messages, so that they reach this cluster whatever the configuration says then.
-    super::spool::note_cluster(producer, spool);
+    note_cluster(producer, spool);
     let records: Vec<SpoolRecord> = reports.iter().map(|report| report.record.clone()).collect();
     let Err(error) = spool.append(&records) else {
         return reports.iter().map(|_| Disposition::Spooled).collect();
@@ -114,6 +161,21 @@ fn spool_undelivered(producer: &Producer, reports: &[Undelivered]) -> Vec<Dispos
             }
         })
         .collect()
+}
+
+/// Notes the cluster of the brokers in the spool; true if it is known, or if they report none.
+pub(super) fn note_cluster(producer: &Producer, spool: &Spool) -> bool {
+    if spool.has_cluster() {
+        return true;
+    }
+    match producer.client.cluster_id(Duration::ZERO) {
+        Some(id) if client::is_mock(&id) => true,
+        Some(id) => {
+            spool.set_cluster(&id);
+            true
+        }
+        None => producer.in_flight.broker_responded.load(Ordering::Acquire),
+    }
 }
 
 /// Kafka rejects a topic name that differs from an existing one only by `.` and `_`: adds the existing name to the

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::delivery::Undelivered;
+use super::delivery_failure::Undelivered;
 use super::topic_cache::PendingMessage;
 use super::{in_flight, poller, Producer};
 use crate::error::{Error, FailedMessage, Kind, Result};

@@ -2,10 +2,10 @@
 //!
 //! Delivery reports are enabled for failures only, because a report per success would cost more than sending. An
 //! interceptor sees the acknowledgements in librdkafka's threads, at the cost of one relaxed store per message. The
-//! last 4096 messages can be named.
+//! last 4096 messages can be named. And the failures that no flush has reported yet.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::topic_gate;
 use super::PINNED;
+use crate::error::{FailedMessage, Kind};
 use crate::ids::ID_LEN;
 use crate::kafka::client::{NativeClient, OnAcknowledgement, ProducedMessage, REFUSED_BATCH};
 use crate::runtime::ProcessCounters;
@@ -351,6 +352,60 @@ fn cut(id: &[u8]) -> [u8; ID_WORDS * 8] {
     let length = id.len().min(words.len());
     words[..length].copy_from_slice(&id[..length]);
     words
+}
+
+/// Failures kept with their ids until the next flush; further ones are only counted.
+const MAX_NAMED: usize = 1000;
+
+#[derive(Default)]
+struct Unreported {
+    named: VecDeque<FailedMessage>,
+    count: u64,
+}
+
+/// Failures that no flush has reported yet.
+#[derive(Default)]
+pub struct DeliveryFailures {
+    unreported: Mutex<Unreported>,
+}
+
+impl DeliveryFailures {
+    pub fn add(&self, failed: FailedMessage) {
+        let mut unreported = self.unreported.lock();
+        unreported.count += 1;
+        if unreported.named.len() < MAX_NAMED {
+            unreported.named.push_back(failed);
+        }
+    }
+
+    /// True if there is no failure.
+    pub fn is_empty(&self) -> bool {
+        self.unreported.lock().count == 0
+    }
+
+    /// Removes the failure with this id if the message was too large; returns its reason.
+    pub fn take_too_large(&self, id: &str) -> Option<String> {
+        let failed = self.remove_if(|one| one.id == id && one.kind == Kind::MessageTooLarge)?;
+        Some(failed.reason)
+    }
+
+    /// Removes the failure with this id, because the caller handles it.
+    pub fn remove(&self, id: &str) {
+        self.remove_if(|one| one.id == id);
+    }
+
+    fn remove_if(&self, wanted: impl Fn(&FailedMessage) -> bool) -> Option<FailedMessage> {
+        let mut unreported = self.unreported.lock();
+        let place = unreported.named.iter().position(wanted)?;
+        unreported.count -= 1;
+        unreported.named.remove(place)
+    }
+
+    /// Takes all failures: those with ids, and the total number.
+    pub fn take(&self) -> (Vec<FailedMessage>, u64) {
+        let unreported = std::mem::take(&mut *self.unreported.lock());
+        (unreported.named.into(), unreported.count)
+    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! A producer client: queues messages, tracks those in flight, flushes with a time limit, and spools or reports the
 //! rest on close.
 
-pub mod delivery;
 mod delivery_failure;
 mod flush;
 mod in_flight;
+mod pending;
 mod poller;
 pub mod pool;
 mod spool;
 mod topic_cache;
 mod topic_gate;
-mod topic_lookup;
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +23,7 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::RDKafkaType;
 
-use self::delivery::DeliveryFailures;
-use self::in_flight::InFlight;
+use self::in_flight::{DeliveryFailures, InFlight};
 use self::pool::PRODUCERS;
 use self::topic_cache::{PendingTopicQueue, Readiness, TopicCache};
 use self::topic_gate::{produce_gated, Passed};

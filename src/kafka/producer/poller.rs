@@ -1,8 +1,6 @@
 //! The thread of a producer client: handles delivery failures, sends messages whose topic had to be looked up, and
 //! replays the spool once Kafka responds.
 
-mod pending;
-
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,13 +9,12 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::Offset;
 
-use super::delivery::{undelivered, Undelivered};
-use super::delivery_failure::spool_or_report;
+use super::delivery_failure::{spool_or_report, undelivered, Undelivered};
 use super::in_flight::{is_innocent, is_too_large, refuses_batch};
+use super::pending::WaitingMessages;
 use super::pool::PRODUCERS;
 use super::spool::SpoolReplay;
 use super::topic_cache::PendingMessage;
-use super::topic_lookup::TopicLookup;
 use super::{Producer, REPLAY};
 use crate::error::Result;
 use crate::kafka::client::{
@@ -53,10 +50,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Poller<'a> {
     producer: &'a Arc<Producer>,
-    lookup: Option<TopicLookup>,
+    waiting: WaitingMessages<'a>,
     replay: SpoolReplay,
-    /// Messages of a client with a fatal error, for the client that replaces it.
-    unsent: Vec<Undelivered>,
     /// The fatal error was raised for a batch refused as too large.
     refused_batch: bool,
     started: Instant,
@@ -74,9 +69,8 @@ impl<'a> Poller<'a> {
     fn new(producer: &'a Arc<Producer>) -> Self {
         Self {
             producer,
-            lookup: None,
+            waiting: WaitingMessages::new(producer),
             replay: SpoolReplay::default(),
-            unsent: Vec::new(),
             refused_batch: false,
             started: Instant::now(),
             keep_alive_responses: EventQueue::new(&producer.client),
@@ -132,12 +126,12 @@ impl<'a> Poller<'a> {
             self.warm_up();
             self.keep_alive();
             if self.producer.held.load(Ordering::Acquire) {
-                self.release_held();
+                self.waiting.release_held();
                 continue;
             }
-            self.open_topics();
-            self.serve_pending();
-            self.release_gated();
+            self.waiting.open_topics();
+            self.waiting.serve_pending();
+            self.waiting.release_gated();
             self.replay.step(self.producer);
             if self.producer.is_journal_busy() {
                 self.producer.prune_journal(false);
@@ -145,7 +139,7 @@ impl<'a> Poller<'a> {
         }
         drop(queue);
         self.replay.release_claim();
-        self.hand_over();
+        self.waiting.hand_over(self.replay.has_to_continue());
     }
 
     /// Takes the messages out of a client with a fatal error. After a refused batch, the requests in flight are
@@ -166,7 +160,7 @@ impl<'a> Poller<'a> {
 
     fn is_busy(&self) -> bool {
         self.needs_warm_up()
-            || self.lookup.is_some()
+            || self.waiting.is_busy()
             || self.replay.is_running()
             || !self.producer.gated.lock().is_empty()
             || self.producer.topics.lock().queued() > 0
@@ -368,7 +362,7 @@ impl<'a> Poller<'a> {
                 report.record.id = producer.in_flight.id_of(report.opaque).unwrap_or_default();
             }
             if fatal && !producer.transactional && !client::is_permanent(report.code) {
-                self.unsent.push(report);
+                self.waiting.unsent.push(report);
             } else {
                 lost.push(report);
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::delivery::DeliveryFailures;
+use super::in_flight::DeliveryFailures;
 use super::Producer;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Kind, Result};

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+use super::delivery_failure::{note_cluster, Undelivered};
 use super::topic_cache::Readiness;
 use super::topic_gate::produce;
 use super::{Producer, PINNED, REPLAY};
 use crate::error::Result;
 use crate::kafka::client;
-use crate::kafka::producer::delivery::Undelivered;
 use crate::kafka::producer::pool::PRODUCERS;
 use crate::log::Level;
 use crate::message::ProducerRecord;
@@ -252,21 +252,6 @@ impl SpoolReplay {
             runtime::current().log.write(Level::Error, error.message());
         }
         self.next = None;
-    }
-}
-
-/// Notes the cluster of the brokers in the spool; true if it is known, or if they report none.
-pub(super) fn note_cluster(producer: &Producer, spool: &Spool) -> bool {
-    if spool.has_cluster() {
-        return true;
-    }
-    match producer.client.cluster_id(Duration::ZERO) {
-        Some(id) if client::is_mock(&id) => true,
-        Some(id) => {
-            spool.set_cluster(&id);
-            true
-        }
-        None => producer.in_flight.broker_responded.load(Ordering::Acquire),
     }
 }
 

@@ -1,28 +1,52 @@
-//! Sends messages that waited for their topic, or for the client that replaces one with a fatal error.
+//! Messages that wait: for their topic, behind the first one of their partition, or for another client when one has a
+//! fatal error. And the lookup and creation of topics, without blocking the calling thread.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::Poller;
-use crate::kafka::client::{self, TopicHandle};
-use crate::kafka::producer::delivery::Undelivered;
-use crate::kafka::producer::delivery_failure::spool_or_report;
-use crate::kafka::producer::in_flight::InFlight;
-use crate::kafka::producer::pool::PRODUCERS;
-use crate::kafka::producer::topic_cache::{PendingMessage, Readiness, TopicCache};
-use crate::kafka::producer::topic_gate::TopicGate;
-use crate::kafka::producer::topic_gate::{produce_gated, Passed};
-use crate::kafka::producer::topic_lookup::TopicLookup;
-use crate::kafka::producer::Producer;
+use super::delivery_failure::{spool_or_report, Undelivered};
+use super::in_flight::InFlight;
+use super::pool::PRODUCERS;
+use super::topic_cache::{PendingMessage, Readiness, TopicCache};
+use super::topic_gate::{produce_gated, Passed, TopicGate};
+use super::Producer;
+use crate::config::BrokerConfig;
+use crate::kafka::client::{
+    self, AdminRequests, Client, ClientEvent, EventQueue, NewTopic, TopicHandle,
+};
+use crate::kafka::embedded::{self, EmbeddedCluster};
+use crate::log::Level;
+use crate::runtime;
 use crate::spool::SpoolRecord;
 
-impl Poller<'_> {
+/// Sends the messages of a client that wait, in its thread.
+pub(super) struct WaitingMessages<'a> {
+    producer: &'a Arc<Producer>,
+    lookup: Option<TopicLookup>,
+    /// Messages of a client with a fatal error, for the client that replaces it.
+    pub unsent: Vec<Undelivered>,
+}
+
+impl<'a> WaitingMessages<'a> {
+    pub const fn new(producer: &'a Arc<Producer>) -> Self {
+        Self {
+            producer,
+            lookup: None,
+            unsent: Vec::new(),
+        }
+    }
+
+    /// True while a topic is being looked up or created.
+    pub const fn is_busy(&self) -> bool {
+        self.lookup.is_some()
+    }
+
     /// Sends messages whose topic waited for others to be opened.
-    pub(super) fn open_topics(&mut self) {
+    pub fn open_topics(&mut self) {
         let producer = self.producer;
         loop {
             // The cache stays locked until all of them are sent, so that later messages cannot overtake them.
@@ -42,7 +66,7 @@ impl Poller<'_> {
     }
 
     /// Sends messages whose topic lookup has completed.
-    pub(super) fn serve_pending(&mut self) {
+    pub fn serve_pending(&mut self) {
         let producer = self.producer;
         if self.lookup.is_none() {
             let topics = producer.topics.lock();
@@ -77,7 +101,7 @@ impl Poller<'_> {
     }
 
     /// Sends messages behind the first one of their partition, once that is acknowledged.
-    pub(super) fn release_gated(&mut self) {
+    pub fn release_gated(&mut self) {
         let producer = self.producer;
         if producer.gated.lock().is_empty() {
             return;
@@ -100,7 +124,7 @@ impl Poller<'_> {
     }
 
     /// Sends the messages held back, once the predecessor has handed over its own, which come first.
-    pub(super) fn release_held(&mut self) {
+    pub fn release_held(&mut self) {
         let producer = self.producer;
         let handed_over = |old: &Arc<Producer>| old.handed_over.load(Ordering::Acquire);
         if !producer.predecessor.lock().as_ref().is_none_or(handed_over) {
@@ -135,11 +159,11 @@ impl Poller<'_> {
     }
 
     /// Hands the messages of a client with a fatal error to its replacement, or to the spool. Until then they count as
-    /// in flight, so that no flush reports them as delivered.
-    pub(super) fn hand_over(&mut self) {
+    /// in flight, so that no flush reports them as delivered. `replays`: this client was sending a spool.
+    pub fn hand_over(&mut self, replays: bool) {
         let producer = self.producer;
         if self.unsent.is_empty() {
-            if self.replay.has_to_continue() && !producer.closing.load(Ordering::Acquire) {
+            if replays && !producer.closing.load(Ordering::Acquire) {
                 // The spool is sent by the next client, also if nothing else is.
                 drop(PRODUCERS.current().get(&producer.config));
             }
@@ -231,5 +255,143 @@ fn send_record<'a>(
             return passed;
         }
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Timeout of a request before it is sent again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Wait for the cluster id; until a broker has reported it, no request can be sent.
+const CONNECT_WAIT: Duration = Duration::from_millis(20);
+
+/// A topic being looked up (auto_create_topics off) or created (on).
+struct TopicLookup {
+    client: Client,
+    config: Arc<BrokerConfig>,
+    topic: String,
+    queue: EventQueue,
+    requested_at: Option<Instant>,
+}
+
+impl TopicLookup {
+    fn start(client: &Client, config: &Arc<BrokerConfig>, topic: String) -> Self {
+        Self {
+            client: client.clone(),
+            config: Arc::clone(config),
+            topic,
+            queue: EventQueue::new(client),
+            requested_at: None,
+        }
+    }
+
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Makes progress without blocking for long; `Some` once the lookup has completed.
+    fn poll(&mut self) -> Option<Readiness> {
+        let Some(requested_at) = self.requested_at else {
+            if let Some(embedded) = embedded::local(&self.config.brokers) {
+                return Some(self.create_on_embedded(&embedded));
+            }
+            match self.client.cluster_id(CONNECT_WAIT) {
+                None => return None,
+                // An embedded broker of another process: no admin API and no controller. It creates topics by itself.
+                Some(id) if client::is_mock(&id) => return Some(Readiness::Ready),
+                Some(_) => self.send_request(),
+            }
+            self.requested_at = Some(Instant::now());
+            return None;
+        };
+        let Some(response) = self.queue.poll(Duration::ZERO) else {
+            if requested_at.elapsed() > REQUEST_TIMEOUT + Duration::from_secs(1) {
+                self.requested_at = None;
+            }
+            return None;
+        };
+        let known = self.read(&response);
+        if known.is_none() {
+            // Kafka is unreachable: the request is sent again after a pause.
+            self.requested_at = None;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        known
+    }
+
+    /// The mock cluster has no admin API, but it runs in this process.
+    fn create_on_embedded(&self, embedded: &EmbeddedCluster) -> Readiness {
+        if self.config.auto_create_topics {
+            let spec = self.config.topics.spec_for_topic(&self.topic);
+            let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(1);
+            if let Err(error) = embedded.create_topic(&self.topic, partitions) {
+                runtime::current()
+                    .log
+                    .write(Level::Warning, error.message());
+            }
+        }
+        Readiness::Ready
+    }
+
+    fn send_request(&self) {
+        let requests = AdminRequests::new(&self.client, &self.queue, REQUEST_TIMEOUT);
+        if !self.config.auto_create_topics {
+            return requests.describe_topics(&[&self.topic], false);
+        }
+        let spec = self.config.topics.spec_for_topic(&self.topic);
+        let retention = spec.and_then(|spec| spec.retention_ms);
+        let config = retention.map(|ms| ("retention.ms".to_owned(), ms.to_string()));
+        let to_create = NewTopic {
+            name: self.topic.clone(),
+            partitions: spec.and_then(|spec| spec.partitions).unwrap_or(-1),
+            replication: spec.and_then(|spec| spec.replication).unwrap_or(-1),
+            config: config.into_iter().collect(),
+            validate_only: false,
+        };
+        if let Err(reason) = requests.create_topic(&to_create) {
+            runtime::current().log.write(
+                Level::Error,
+                format!("Topic \"{}\" cannot be created: {reason}.", self.topic),
+            );
+        }
+    }
+
+    /// Interprets the response; `None` to send the request again.
+    fn read(&self, response: &ClientEvent) -> Option<Readiness> {
+        if let Some((code, reason)) = response.error() {
+            return self.readiness_for(code, &reason);
+        }
+        if self.config.auto_create_topics {
+            let (code, reason) = response.topic_result();
+            return self.readiness_for(code, &reason);
+        }
+        match response.described_topics().first() {
+            Some(topic) => self.readiness_for(topic.error, &topic.error_text),
+            None => Some(Readiness::Missing(Instant::now())),
+        }
+    }
+
+    fn readiness_for(&self, code: Code, reason: &str) -> Option<Readiness> {
+        match code {
+            Code::NoError
+            | Code::TopicAlreadyExists
+            // An old broker, or an embedded one of another process: it creates topics by itself.
+            | Code::UnsupportedFeature => Some(Readiness::Ready),
+            Code::UnknownTopicOrPartition => Some(Readiness::Missing(Instant::now())),
+            Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::NotController
+            | Code::LeaderNotAvailable
+            | Code::BrokerDestroy => None,
+            _ => {
+                runtime::current().log.write(
+                    Level::Warning,
+                    format!("Topic \"{}\" can be neither created nor described: {reason}. \
+                     Messages are sent to it nevertheless.",
+                    self.topic),
+                );
+                Some(Readiness::Ready)
+            }
+        }
     }
 }
