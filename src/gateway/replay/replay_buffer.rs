@@ -60,8 +60,8 @@ struct BufferedEntries {
     entries: VecDeque<Entry>,
     /// Entries that were removed from the front: the first one has the next number.
     removed: u64,
-    /// Number of the last entry of each chain. An entry belongs to the chain that the hash of its channel selects; there
-    /// are more chains than entries, so few channels share one. Its length is a power of two.
+    /// Number of the last entry of each chain. An entry belongs to the chain that the hash of its channel selects;
+    /// there are more chains than entries, so few channels share one. Its length is a power of two.
     chains: Vec<u64>,
     complete: HashMap<PartitionKey, CompleteRange>,
 }
