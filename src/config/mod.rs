@@ -296,7 +296,11 @@ impl Value {
             Self::Float(number) => number.to_string().into(),
             Self::Str(text) => {
                 let short: String = text.chars().take(60).collect();
-                format!("'{}'", short.escape_debug()).into()
+                format!(
+                    "'{}'",
+                    short.escape_debug().to_string().replace("\\\"", "\"")
+                )
+                .into()
             }
             Self::List(_) => "a list".into(),
             Self::Map(_) => "an array with keys".into(),
@@ -315,7 +319,20 @@ fn wrong(place: &str, expected: &str, value: &Value) -> Error {
     } else {
         value.show()
     };
-    Error::configuration(format!("{place} must be {expected}; it is {got}."))
+    // Docker's --env-file and others keep the quotes that a shell removes.
+    let is_quoted = |text: &str| {
+        text.len() > 1
+            && ['"', '\'']
+                .iter()
+                .any(|&quote| text.starts_with(quote) && text.ends_with(quote))
+    };
+    let hint = match value {
+        Value::Str(text) if is_quoted(text.trim()) => {
+            " Remove the quotes: they are part of the value."
+        }
+        _ => "",
+    };
+    Error::configuration(format!("{place} must be {expected}; it is {got}.{hint}"))
 }
 
 fn parse_int(text: &str, bytes: bool) -> Option<i64> {

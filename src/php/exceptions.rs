@@ -195,7 +195,7 @@ fn get_index() -> FunctionBuilder<'static> {
 
 fn batch_constructor() -> FunctionBuilder<'static> {
     extern "C" fn handler(call: &mut ExecuteData, _result: &mut Zval) {
-        let mut index = Arg::new("index", DataType::Long);
+        let mut index = Arg::new("index", DataType::Mixed);
         let mut previous = Arg::new("previous", DataType::Mixed).allow_null();
         if call
             .parser()
@@ -207,14 +207,13 @@ fn batch_constructor() -> FunctionBuilder<'static> {
         {
             return;
         }
-        let Some(index) = index.val::<i64>() else {
-            PhpException::new(
-                "BatchException::__construct(): Argument #1 ($index) must be of type int".into(),
-                0,
-                ext_php_rs::zend::ce::type_error(),
-            )
-            .throw();
+        let Some(given) = index.zval() else {
             return;
+        };
+        let place = "Exception\\BatchException::__construct(): Argument #1 ($index)";
+        let index = match super::arguments::int(given, place) {
+            Ok(index) => index,
+            Err(error) => return error.throw(),
         };
         let previous = previous.zval().map(|value| value.shallow_clone());
         let previous = previous.filter(|value| !value.is_null());

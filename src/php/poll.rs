@@ -258,7 +258,7 @@ struct Call<'a> {
 pub fn ack(broker: &Broker, this: &Zval, message: &Message) -> Result<(), CallError> {
     let Some(call) = Call::of(broker, this, message, "ack")? else {
         return Err(Error::configuration(
-            "Broker::ack(): this broker is not consuming; the message was received by another Broker.",
+            "Broker::ack(): this broker is not consuming: it was closed, or another Broker received the message.",
         )
         .into());
     };

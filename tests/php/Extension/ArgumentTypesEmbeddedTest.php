@@ -17,6 +17,7 @@ use ReflectionParameter;
 use Toporia\Realtime\Admin;
 use Toporia\Realtime\Broker;
 use Toporia\Realtime\EmbeddedBroker;
+use Toporia\Realtime\Exception\BatchException;
 use Toporia\Realtime\Exception\ConfigurationException;
 use Toporia\Realtime\Exception\MessageTooLargeException;
 use Toporia\Realtime\Gateway;
@@ -161,6 +162,15 @@ final class ArgumentTypesEmbeddedTest extends TestCase
         yield [static fn (Broker $broker) => $broker->publishBatch([], -1), 'Broker::publishBatch(): $flushTimeoutMs'];
         yield [static fn (Broker $broker) => $broker->onTick(static fn () => null, -1), 'Broker::onTick(): $everyMs'];
         yield [static fn () => self::instance(Gateway::class)->wait(-1), 'Gateway::wait(): $timeoutMs'];
+    }
+
+    public function testTheIndexOfABatchException(): void
+    {
+        self::assertSame(7, (new BatchException('7'))->getIndex());
+        $this->expectException(TypeError::class);
+        $expected = 'BatchException::__construct(): Argument #1 ($index) must be of type int, array given';
+        $this->expectExceptionMessage($expected);
+        new BatchException([]);
     }
 
     public function testAnEntryOfAListOfChannelsIsNamed(): void

@@ -59,6 +59,9 @@ final class ConfigurationErrorsBrokerTest extends ProducingTestCase
             'a prefix that no topic may have' => [['topic_prefix' => 'a/b'], "'topic_prefix'", "'/' at position 2"],
             'a word that is not among them' => [['produce' => 'soon'], "'async'", "'sync'", "it is 'soon'"],
             'brokers with a protocol of URLs' => [['brokers' => 'a:1,kafka://b:2'], "'host:port'", "it is 'kafka://b:2'"],
+            'quotes of an environment file' => [
+                ['brokers' => '"kafka:9092"'], "it is '\"kafka:9092\"'", 'Remove the quotes',
+            ],
             'another strategy' => [['topic_strategy' => 'x'], "'one-per-channel'", "'grouped'", "it is 'x'"],
             'acks of 2' => [['acks' => 2], "'all'", 'it is 2'],
             'a spool that is a number' => [['spool' => 5], 'a directory', 'it is 5'],
