@@ -89,7 +89,7 @@ pub struct KafkaBackend {
 
 impl KafkaBackend {
     /// Starts reading. The caller attaches [`Self::cluster`] and [`Self::history`] to the hub, and opens the port after
-    /// [`Self::wait_filled`].
+    /// [`Self::wait`].
     ///
     /// # Errors
     /// Configuration: properties librdkafka does not take. Connection: no more threads.
@@ -145,30 +145,19 @@ impl KafkaBackend {
         self.history.clone()
     }
 
-    /// Waits until the replay buffer is filled, at most `bound`; false if it takes longer (filling continues).
-    #[must_use]
-    pub fn wait_filled(&self, bound: Duration) -> bool {
-        self.feed.wait_filled(bound)
-    }
-
-    /// True if Kafka answered the last metadata request.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.feed.is_connected()
-    }
-
     /// Stops the feed and the cluster. Idempotent; has no effect in a forked child.
     pub fn stop(&self) {
         self.cluster.stop();
         self.feed.stop();
     }
 
-    /// Waits for the replay buffer, at most [`FILL_TIMEOUT`], or [`CONNECT_TIMEOUT`] if Kafka does not answer.
+    /// Waits for the replay buffer, at most [`FILL_TIMEOUT`], or [`CONNECT_TIMEOUT`] if Kafka does not answer; false if
+    /// it takes longer (filling continues).
     pub(super) fn wait(&self) -> bool {
         let started = Instant::now();
-        while !self.wait_filled(Duration::from_millis(100)) {
+        while !self.feed.wait_filled(Duration::from_millis(100)) {
             let passed = started.elapsed();
-            if passed >= FILL_TIMEOUT || (passed >= CONNECT_TIMEOUT && !self.is_connected()) {
+            if passed >= FILL_TIMEOUT || (passed >= CONNECT_TIMEOUT && !self.feed.is_connected()) {
                 return false;
             }
         }

@@ -43,11 +43,8 @@ impl Response {
     #[must_use]
     pub fn json(body: impl Into<String>) -> Self {
         Self {
-            status: 200,
             kind: "application/json",
-            body: body.into(),
-            allowed_origin: None,
-            is_head: false,
+            ..Self::text(200, body)
         }
     }
 

@@ -148,15 +148,6 @@ pub(super) fn acquire(count: &Arc<AtomicUsize>, max: usize) -> Option<Connection
     })))
 }
 
-/// Acquires a permit regardless of the limit.
-pub(super) fn acquire_unbounded(count: &Arc<AtomicUsize>) -> ConnectionPermit {
-    count.fetch_add(1, Ordering::Relaxed);
-    let count = Arc::clone(count);
-    ConnectionPermit(Box::new(move || {
-        count.fetch_sub(1, Ordering::Relaxed);
-    }))
-}
-
 /// Acquires a permit, unless `max` are taken.
 pub(super) fn acquire_for_address(
     table: &Arc<PerAddress>,

@@ -20,8 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use self::limits::{
-    acquire, acquire_for_address, acquire_unbounded, client_address, network, ClientAddress,
-    ConnectionPermit, PendingConnections, PendingGuard, PerAddress,
+    acquire, acquire_for_address, client_address, network, ClientAddress, ConnectionPermit,
+    PendingConnections, PendingGuard, PerAddress,
 };
 use self::ports::{bound_buffers, set_user_timeout};
 use super::hub::Hub;
@@ -145,9 +145,8 @@ impl Acceptor {
     /// Acquires a permit for a TCP connection; when all are taken, the oldest pending connection is dropped for it.
     fn acquire_permit(&self) -> Option<ConnectionPermit> {
         acquire(&self.tcp_connections, self.descriptors).or_else(|| {
-            self.pending
-                .drop_oldest()
-                .then(|| acquire_unbounded(&self.tcp_connections))
+            let has_room = self.pending.drop_oldest();
+            has_room.then(|| acquire(&self.tcp_connections, usize::MAX))?
         })
     }
 

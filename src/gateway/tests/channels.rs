@@ -102,7 +102,7 @@ fn private_and_public_channels_require_what_is_documented() {
     client.subscribe("private-user.1", None);
     assert_eq!(send(&gateway, "user.1", "n", json!(null)), 1);
     assert_eq!(client.event()["data"], "null");
-    client.send("pusher:unsubscribe", &json!({"channel": "private-user.1"}));
+    client.unsubscribe("private-user.1");
     eventually("unsubscribed", || {
         send(&gateway, "user.1", "n", json!(null)) == 0
     });
@@ -252,6 +252,11 @@ fn reserved_event_names_are_rejected_from_every_source() {
 fn data_that_is_not_json_reaches_no_client_and_replaces_no_last_event() {
     let gateway = gateway(|_| {});
     let bad_records = || gateway.hub().counters().bad_records.get();
+    let unsubscribed = || {
+        eventually("unsubscribed", || {
+            gateway.hub().counters().channels.get() == 0
+        });
+    };
     let deliver = |data: &str| {
         let broadcast = Broadcast::new("news", "e", "1", data);
         deliver(&gateway, broadcast).sockets
@@ -261,13 +266,8 @@ fn data_that_is_not_json_reaches_no_client_and_replaces_no_last_event() {
     let mut client = TestClient::connect(&gateway);
     client.subscribe("private-cache-news", None);
     client.expect("pusher:cache_miss", "private-cache-news");
-    client.send(
-        "pusher:unsubscribe",
-        &json!({"channel": "private-cache-news"}),
-    );
-    eventually("unsubscribed", || {
-        gateway.hub().counters().channels.get() == 0
-    });
+    client.unsubscribe("private-cache-news");
+    unsubscribed();
     // With and without a subscriber.
     assert_eq!(
         (deliver("1"), deliver("{nonsense"), deliver("nothing")),
@@ -281,17 +281,9 @@ fn data_that_is_not_json_reaches_no_client_and_replaces_no_last_event() {
     let mut late = TestClient::connect(&gateway);
     late.subscribe("private-cache-news", None);
     assert_eq!(late.expect("e", "private-cache-news"), json!(2));
-    late.send(
-        "pusher:unsubscribe",
-        &json!({"channel": "private-cache-news"}),
-    );
-    client.send(
-        "pusher:unsubscribe",
-        &json!({"channel": "private-cache-news"}),
-    );
-    eventually("unsubscribed", || {
-        gateway.hub().counters().channels.get() == 0
-    });
+    late.unsubscribe("private-cache-news");
+    client.unsubscribe("private-cache-news");
+    unsubscribed();
     // A burst without a subscriber.
     assert!((0..200_000).all(|_| deliver("{nonsense") == 0));
     client.subscribe("private-cache-news", None);
@@ -315,8 +307,8 @@ fn a_channel_is_heard_from_each_of_its_sources_until_it_is_empty() {
         .map(deliver)
         .into();
     assert_eq!((reached, unheard()), (vec![1, 1, 2, 0], 1));
-    client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
+    client.unsubscribe("private-a");
     until("left", || deliver("a") == 1);
-    client.send("pusher:unsubscribe", &json!({"channel": "private-cache-a"}));
+    client.unsubscribe("private-cache-a");
     until("empty", || deliver("a") == 0);
 }

@@ -353,6 +353,10 @@ impl TestClient {
         self.expect("pusher_internal:subscription_succeeded", channel)
     }
 
+    pub fn unsubscribe(&mut self, channel: &str) {
+        self.send("pusher:unsubscribe", &json!({"channel": channel}));
+    }
+
     /// Signs in and reads the success.
     pub fn sign_in(&mut self, user_data: &str) {
         let auth = format!(

@@ -39,7 +39,7 @@ fn presence_events_concern_users_and_not_sockets() {
     a.expect_silence();
     drop(b);
     a.expect_silence();
-    b2.send("pusher:unsubscribe", &json!({"channel": "presence-chat.1"}));
+    b2.unsubscribe("presence-chat.1");
     let removed = a.expect("pusher_internal:member_removed", "presence-chat.1");
     assert_eq!(removed, json!({"user_id": "2"}));
     // A broadcast to the presence name reaches the channel itself.

@@ -163,7 +163,7 @@ fn a_failed_recovery_is_reported_and_live_events_continue() {
     expect_recovered(&mut client, false);
     client.expect("e3", "private-a");
     // A token is used once.
-    client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
+    client.unsubscribe("private-a");
     let mut next = client.event();
     while next["event"] == "realtime:position" {
         client.send_subscribe("private-a", None);
@@ -295,7 +295,7 @@ fn repeated_replays_of_a_channel_are_limited() {
                 break;
             }
         }
-        client.send("pusher:unsubscribe", &json!({"channel": "private-a"}));
+        client.unsubscribe("private-a");
     }
     // The first replay of the channel, and ten more within a minute.
     assert_eq!(verdicts, [&[true; 11][..], &[false; 2]].concat());
@@ -318,7 +318,7 @@ fn cancelled_scans_count_against_the_limit() {
         client.send("realtime:resume", &json!({(channel.as_str()): "t"}));
         client.subscribe(&channel, None);
         eventually("it is requested", || history.calls.lock().len() == i + 1);
-        client.send("pusher:unsubscribe", &json!({"channel": channel}));
+        client.unsubscribe(&channel);
     }
     let allowed: Vec<bool> = history.calls.lock().iter().map(|a| a.3).collect();
     assert_eq!(allowed, [&[true; 10][..], &[false; 2]].concat());
@@ -435,7 +435,7 @@ fn a_failed_recovery_of_a_cache_channel_sends_the_last_event_or_a_cache_miss() {
     }
     // The live event that was held back is the last event.
     let replay = history.expect();
-    client.send("pusher:unsubscribe", &json!({"channel": "private-cache-a"}));
+    client.unsubscribe("private-cache-a");
     client.send("realtime:resume", &json!({"private-cache-a": "t"}));
     client.subscribe("private-cache-a", None);
     live(&gateway, &history, 2, "id2");

@@ -26,6 +26,15 @@ fn member(channel: &str, socket: &str, user: &str) -> Membership {
     }
 }
 
+fn control_record(node: &str, sequence: u64, body: Body) -> ControlRecord {
+    ControlRecord {
+        node: node.to_owned(),
+        sequence,
+        issued_ms: 0,
+        body,
+    }
+}
+
 impl Stage {
     fn new(own: &str) -> Self {
         Self {
@@ -45,12 +54,7 @@ impl Stage {
 
     fn record(&mut self, node: &str, sequence: u64, body: Body) -> Vec<Effect> {
         self.offset += 1;
-        let record = ControlRecord {
-            node: node.to_owned(),
-            sequence,
-            issued_ms: 0,
-            body,
-        };
+        let record = control_record(node, sequence, body);
         self.state.apply(record, self.offset, self.now);
         self.state.effects()
     }
@@ -116,12 +120,7 @@ fn events(effects: &[Effect]) -> Vec<(EventKind, String)> {
 fn presence_is_complete_after_all_snapshots() {
     let mut stage = Stage::new("c");
     for (node, sequence) in [("a", 40), ("b", 7)] {
-        let record = ControlRecord {
-            node: node.to_owned(),
-            sequence,
-            issued_ms: 0,
-            body: Body::Heartbeat { m: 1, c: 1 },
-        };
+        let record = control_record(node, sequence, Body::Heartbeat { m: 1, c: 1 });
         stage.state.apply_history(&record, stage.now);
         stage.sequences.insert(node.to_owned(), sequence);
     }
@@ -149,12 +148,7 @@ fn presence_is_complete_after_all_snapshots() {
 fn a_missing_snapshot_is_requested_again_and_bounded() {
     let mut stage = Stage::new("c");
     stage.receive("c", Body::Hello);
-    let record = ControlRecord {
-        node: "a".to_owned(),
-        sequence: 5,
-        issued_ms: 0,
-        body: Body::Heartbeat { m: 1, c: 1 },
-    };
+    let record = control_record("a", 5, Body::Heartbeat { m: 1, c: 1 });
     stage.state.apply_history(&record, stage.now);
     let effects = stage.wait(2_900);
     assert!(!stage.state.is_complete());
