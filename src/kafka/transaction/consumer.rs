@@ -8,7 +8,7 @@ use rdkafka::TopicPartitionList;
 
 use super::call::TransactionError;
 use super::call::{call_with_timeout, TransactionCall};
-use super::{current, TransactionalProducer, ABORT_TIMEOUT, POLL_INTERVAL};
+use super::{current, TransactionalProducer, ABORT_TIMEOUT, POLL_INTERVAL, SHORT_WAIT};
 use crate::error::{Error, FailedMessage, Kind, Result};
 use crate::kafka::client::{self, GroupMetadata, NativeClient};
 use crate::kafka::consumer::Consumer;
@@ -217,6 +217,8 @@ impl Transactions for TransactionalConsumer<'_> {
         current::end(&producer);
         while !producer.wait_for_delivery(Instant::now() + POLL_INTERVAL) {
             if TransactionError::of_transaction(producer.client()).is_some() {
+                // The reports of its messages name the broker's reason.
+                producer.wait_for_delivery(Instant::now() + clock::bounded(SHORT_WAIT));
                 break;
             }
             if clock::is_signalled() || Instant::now() >= until {

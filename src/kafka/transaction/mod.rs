@@ -39,7 +39,7 @@ use crate::runtime::clock;
 
 /// librdkafka's default, in ms.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
-/// Timeout of one `init_transactions` call; signals are checked between calls.
+/// Timeout of one `init_transactions` call, as signals are checked between calls, and of short waits for delivery.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
 /// Interval for checking acknowledgements and calls that run in a thread of their own.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
