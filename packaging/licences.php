@@ -74,10 +74,9 @@ $libraries["Rust's standard library"] = trim((string) file_get_contents(__DIR__ 
 
 $rule = str_repeat('=', 100);
 echo "Licences of the software that is linked into toporia_realtime $crate[version]\n\n";
-$system = isset($bundled['zstd-sys'])
-    ? 'OpenSSL (Apache-2.0) and the C library'
-    : 'OpenSSL (Apache-2.0), zstd (BSD-3-Clause) and glibc (LGPL-2.1-or-later)';
-echo "The extension itself is under the licence in the file LICENSE. $system are\nthe system's shared libraries and not part of it.\n\nCrates:\n\n";
+$system = isset($bundled['zstd-sys']) ? ' and the C library' : ', zstd (BSD-3-Clause) and glibc (LGPL-2.1-or-later)';
+echo "The extension itself is under the licence in the file LICENSE. The system's shared libraries are not part of it:\n";
+echo "OpenSSL (Apache-2.0)$system.\n\nCrates:\n\n";
 foreach ($linked as $package) {
     echo "  $package[name] $package[version] ($package[license])\n";
 }
