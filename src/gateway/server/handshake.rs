@@ -1,6 +1,8 @@
 //! The WebSocket handshake. A refused connection also gets a 101 first: after a failed HTTP handshake pusher-js waits
 //! 15 s and more, while a close code tells it whether to reconnect.
 
+use std::net::Ipv6Addr;
+
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -144,17 +146,24 @@ pub fn is_valid_origin(allowed: &str) -> bool {
 fn normal(origin: &str) -> Option<String> {
     let origin = origin.trim().to_ascii_lowercase();
     let (scheme, rest) = origin.split_once("://")?;
-    let plain =
-        !rest.is_empty() && !rest.contains(['/', '?', '#', '@', '\\', '*']) && rest.is_ascii();
-    if !plain || scheme.is_empty() {
+    // The host: an IPv6 address in brackets, or a name, whose international letters browsers encode in ASCII.
+    let host = match rest.strip_prefix('[') {
+        Some(_) => rest.split_inclusive(']').next()?,
+        None => rest.split(':').next()?,
+    };
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let is_host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(is_name),
+    };
+    if !is_host || scheme.is_empty() {
         return None;
     }
-    let has_port = match rest.rfind(']') {
-        Some(end) => rest[end..].contains(':'),
-        None => rest.contains(':'),
-    };
-    if has_port {
-        return Some(origin);
+    if let Some(port) = rest[host.len()..].strip_prefix(':') {
+        return port.parse::<u16>().is_ok().then_some(origin);
+    }
+    if rest.len() > host.len() {
+        return None;
     }
     match scheme {
         "http" => Some(format!("{origin}:80")),
@@ -240,31 +249,6 @@ mod tests {
         ] {
             assert!(!is_origin_allowed(&listed, Some(bad)), "{bad}");
         }
-        for entry in [
-            "https://a",
-            "null",
-            "file://",
-            "http://a:1",
-            "*",
-            "https://*.a",
-            "http://*.a.b:81",
-        ] {
-            assert!(is_valid_origin(entry), "{entry}");
-        }
-        for entry in [
-            "a",
-            "a:1",
-            "https://a/",
-            "https://*a",
-            "https://a.*",
-            "https://*.*.a",
-            "https://*.",
-            "https://*.:1",
-            "//a",
-            "",
-        ] {
-            assert!(!is_valid_origin(entry), "{entry}");
-        }
         assert!(is_origin_allowed(&listed, None));
         let strict = Settings {
             require_origin: true,
@@ -297,6 +281,46 @@ mod tests {
         };
         for unusual in ["https://a.example/", "a.example", ""] {
             assert!(is_origin_allowed(&any, Some(unusual)), "{unusual}");
+        }
+    }
+
+    #[test]
+    fn entries_that_match_no_page_are_invalid() {
+        for entry in [
+            "https://a",
+            "null",
+            "file://",
+            "http://a:1",
+            "http://[::1]:81",
+            "https://xn--bcher-kva.example",
+            "capacitor://localhost",
+            "*",
+            "https://*.a",
+            "http://*.a.b:81",
+        ] {
+            assert!(is_valid_origin(entry), "{entry}");
+        }
+        for entry in [
+            "a",
+            "a:1",
+            "https://a/",
+            "https://*a",
+            "https://a.*",
+            "https://*.*.a",
+            "https://*.",
+            "https://*.:1",
+            "https://a:",
+            "https://a:x",
+            "https://a:65536",
+            "https://a b",
+            "https://bücher.example",
+            "http://[::1",
+            "http://[::1]x",
+            "http://[a]",
+            "//a",
+            "",
+        ] {
+            assert!(!is_valid_origin(entry), "{entry}");
         }
     }
 }

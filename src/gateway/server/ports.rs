@@ -44,7 +44,8 @@ pub fn check_addresses(settings: &Settings) -> Result<()> {
         if !super::handshake::is_valid_origin(origin) {
             return Err(Error::configuration(format!(
                 "realtime.gateway.allowed_origins: {origin:?} is not an origin and would match no page. Write scheme, \
-                host and port without a trailing slash: https://shop.example, or https://*.shop.example"
+                host and port without a trailing slash: https://shop.example, or https://*.shop.example. A host with \
+                other letters than ASCII as browsers send it: https://xn--bcher-kva.example"
             )));
         }
     }

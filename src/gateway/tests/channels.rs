@@ -83,6 +83,12 @@ fn private_and_public_channels_require_what_is_documented() {
         (error["type"].as_str(), error["status"].as_u64()),
         (Some("AuthError"), Some(401))
     );
+    client.send("pusher:subscribe", &json!({"channel": "private-a b"}));
+    let error = client.expect("pusher:subscription_error", "private-a b");
+    assert_eq!(
+        (error["type"].as_str(), error["status"].as_u64()),
+        (Some("InvalidChannel"), Some(400))
+    );
 
     assert_eq!(
         send(&gateway, "user.1", "order.created", json!({"id": 7})),
