@@ -47,6 +47,7 @@ pub fn wait_for_acks(producer: &Producer, until: Instant) -> bool {
 }
 
 /// `is_forwarded`: a received message is passed on.
+#[inline]
 fn send(sender: &Sender, record: &ProducerRecord<'_>, is_forwarded: bool) -> Result<()> {
     if tracing::is_on() {
         return tracing::send_traced(record, is_forwarded, |record| send_untraced(sender, record));
@@ -54,6 +55,7 @@ fn send(sender: &Sender, record: &ProducerRecord<'_>, is_forwarded: bool) -> Res
     send_untraced(sender, record)
 }
 
+#[inline]
 fn send_untraced(sender: &Sender, record: &ProducerRecord<'_>) -> Result<()> {
     if termination::needs_attention() {
         signals::prepare_end();

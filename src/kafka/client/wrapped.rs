@@ -112,14 +112,17 @@ extern "C" {
 /// Runs a call that queues one message and returns without waiting.
 #[inline]
 pub(super) fn with_one_read<R>(queue: impl FnOnce() -> R) -> R {
-    CLOCKS.with(|clocks| {
-        // SAFETY: as clock_gettime(3); nothing else uses this thread's cell during the call.
-        unsafe { __real_clock_gettime(libc::CLOCK_MONOTONIC, clocks.monotonic.as_ptr()) };
-        clocks.is_queueing.set(true);
-        let result = queue();
-        clocks.is_queueing.set(false);
-        result
-    })
+    // SAFETY: as clock_gettime(3); nothing else uses this thread's cell during the call. The cell has no destructor: it
+    // lives as long as the thread.
+    let clocks = unsafe {
+        let clocks = &*CLOCKS.with(std::ptr::from_ref);
+        __real_clock_gettime(libc::CLOCK_MONOTONIC, clocks.monotonic.as_ptr());
+        clocks
+    };
+    clocks.is_queueing.set(true);
+    let result = queue();
+    clocks.is_queueing.set(false);
+    result
 }
 
 fn nanos(time: libc::timespec) -> i64 {
