@@ -151,8 +151,8 @@ pub fn error(code: u16, message: &str) -> Bytes {
     connection_event("pusher:error", &data)
 }
 
-/// `pusher:subscription_error` on a channel: 400 for an invalid name, 401 for a bad signature, 403 for a channel that is
-/// not allowed, other 4xx for limits.
+/// `pusher:subscription_error` on a channel: 400 for an invalid name, 401 for a bad signature, 403 for a channel that
+/// is not allowed, other 4xx for limits.
 #[must_use]
 pub fn subscription_error(channel: &str, status: u16, error: &str) -> Bytes {
     let kind = match status {
