@@ -7,5 +7,6 @@
 cd "$ROOT"
 say "Building the extension for PHP $("$PHP" -n -r 'echo PHP_VERSION;') (the first time takes about three minutes)"
 export_release_flags
-cargo build --release --locked ${REALTIME_FEATURES:+--features="$REALTIME_FEATURES"}
+# Only the library that PHP loads: with the one for Rust beside it, cargo leaves link-time optimization out.
+cargo rustc --release --locked --lib --crate-type cdylib ${REALTIME_FEATURES:+--features="$REALTIME_FEATURES"}
 note "$REALTIME_EXTENSION"

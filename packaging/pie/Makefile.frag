@@ -8,4 +8,4 @@ $(phplibdir)/toporia_realtime.so: toporia_realtime-crate
 
 toporia_realtime-crate:
 	cd $(TOPORIA_REALTIME_CRATE) && PHP=$(TOPORIA_REALTIME_PHP) PHP_CONFIG=$(PHP_CONFIG) RUSTFLAGS="$(TOPORIA_REALTIME_RUSTFLAGS)" \
-		$(TOPORIA_REALTIME_CARGO) build --release --locked --target-dir $(abs_top_builddir)/cargo
+		$(TOPORIA_REALTIME_CARGO) rustc --release --locked --lib --crate-type cdylib --target-dir $(abs_top_builddir)/cargo
