@@ -32,6 +32,9 @@ struct Entry {
     last: Event,
     /// Events before the last one, oldest first, until a later one is known to be valid.
     earlier: Vec<Event>,
+    /// The number under which the entry is in the order of the cache: that of the event that came last, also if the
+    /// event was broken and an earlier one is the last one again.
+    place: u64,
 }
 
 /// The last event of each broadcast channel. Its data is not parsed under the lock of the cache: the events that it may
@@ -39,7 +42,8 @@ struct Entry {
 pub(super) struct Cache {
     /// By [`key`]. Two channels with one key would share an entry.
     entries: HashTable<Entry>,
-    /// Keys of the entries from oldest to newest; one whose number differs from the last event's is outdated.
+    /// Keys of the entries from oldest to newest; one whose number is not the entry's place is
+    /// outdated.
     order: VecDeque<(u64, u64)>,
     bytes: usize,
     /// Part of `bytes` for events that are not the last ones.
@@ -83,11 +87,13 @@ impl Cache {
                 place.insert(Entry {
                     last: event,
                     earlier: Vec::new(),
+                    place: self.number,
                 });
                 return Vec::new();
             }
             MapEntry::Occupied(place) => place.into_mut(),
         };
+        entry.place = self.number;
         let last = std::mem::replace(&mut entry.last, event);
         self.earlier_bytes += last.size();
         entry.earlier.push(last);
@@ -119,7 +125,6 @@ impl Cache {
             let last = match entry.earlier.pop() {
                 Some(before) => {
                     self.earlier_bytes -= before.size();
-                    self.order.push_back((before.number, key));
                     std::mem::replace(&mut entry.last, before)
                 }
                 None => match self.entries.remove(&key) {
@@ -145,7 +150,7 @@ impl Cache {
     pub(super) fn evict(&mut self, now: Instant) -> u64 {
         let mut evicted = 0;
         while let Some((number, key)) = self.order.front().copied() {
-            let current = self.entries.get(&key).filter(|e| e.last.number == number);
+            let current = self.entries.get(&key).filter(|e| e.place == number);
             if let Some(entry) = current {
                 let expired = now.duration_since(entry.last.since) > self.ttl;
                 if !expired && self.bytes <= self.max {
@@ -162,7 +167,7 @@ impl Cache {
         if self.order.len() > 2 * self.entries.len() + 64 {
             let entries = &self.entries;
             self.order
-                .retain(|(number, key)| entries.get(key).is_some_and(|e| e.last.number == *number));
+                .retain(|(number, key)| entries.get(key).is_some_and(|e| e.place == *number));
         }
         evicted
     }
@@ -289,6 +294,27 @@ mod tests {
             put(&mut cache, &event("b", "{"), now);
         }
         assert_eq!(last(&cache, "b", now), None);
+    }
+
+    #[test]
+    fn broken_events_beside_many_unchecked_ones_leave_nothing_behind() {
+        let now = Instant::now();
+        let mut cache = Cache::new(100_000, Duration::from_secs(1800));
+        let long = "1".repeat(500);
+        let many = (0..40).map(|n| (format!("c{n}"), long.as_str()));
+        let few = ["b", "c", "d", "e"].map(|channel| (channel.to_owned(), "1"));
+        for (channel, data) in many.chain(few) {
+            put(&mut cache, &event(&channel, data), now);
+            put(&mut cache, &event(&channel, data), now);
+        }
+        // The event of another channel does not fit beside those.
+        assert!(cache.earlier_bytes + event("a", "1").bytes() + OVERHEAD > cache.max / 4);
+        put(&mut cache, &event("a", "1"), now);
+        for _ in 0..10_000 {
+            assert_eq!(put(&mut cache, &event("a", "{"), now), (0, 1));
+        }
+        assert_eq!(last(&cache, "a", now).as_deref(), Some("1"));
+        assert!(cache.order.len() < 200, "{}", cache.order.len());
     }
 
     #[test]
