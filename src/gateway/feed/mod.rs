@@ -19,7 +19,7 @@ pub use super::broadcast::TopicNumber;
 pub(crate) use consumer::{FeedConsumer, Key, OffsetSpec};
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -79,8 +79,10 @@ struct Shared {
     readers: Mutex<HashMap<(usize, i32), PartitionReader>>,
     /// Partitions whose reading has to start again.
     to_restart: Mutex<Vec<Key>>,
-    /// When the feed started, Unix ms. Clients may have connected before Kafka answered: records since then are live.
-    begun_ms: i64,
+    /// Clients may have connected before Kafka answered.
+    begun: Instant,
+    /// Unix ms of `begun`, by the clock of the first response: records since then are live.
+    live_since_ms: AtomicI64,
     stopping: AtomicBool,
     /// The last metadata request succeeded.
     connected: AtomicBool,
@@ -131,7 +133,8 @@ impl Feed {
             sink,
             readers: Mutex::default(),
             to_restart: Mutex::default(),
-            begun_ms: topic_discovery::now_ms(),
+            begun: Instant::now(),
+            live_since_ms: AtomicI64::new(i64::MAX),
             stopping: AtomicBool::new(false),
             connected: AtomicBool::new(false),
             started: AtomicBool::new(false),

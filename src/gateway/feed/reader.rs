@@ -128,7 +128,7 @@ impl FeedReader<'_> {
         let value = message.value().unwrap_or_default();
         let live = offset >= state.live_from.load(Ordering::Acquire);
         if reader.role == TopicRole::Channels {
-            let live = live || timestamp_ms >= self.shared.begun_ms;
+            let live = live || timestamp_ms >= self.shared.live_since_ms.load(Ordering::Acquire);
             self.shared.counters.records.add_one();
             let mut headers = BroadcastHeaders::default();
             message.each_header(|name, value| {

@@ -89,6 +89,7 @@ pub(super) fn now_ms() -> i64 {
 impl TopicDiscovery {
     fn refresh_topics(&mut self, shared: &Shared) {
         let requested_ms = now_ms();
+        let waited_ms = i64::try_from(shared.begun.elapsed().as_millis()).unwrap_or(0);
         if self.last_complete_ms.is_none() {
             match shared.client.is_mock(Duration::from_millis(500)) {
                 Some(is_mock) => self.is_mock = is_mock,
@@ -115,7 +116,7 @@ impl TopicDiscovery {
         let first = self.last_complete_ms.is_none();
         let threshold = self
             .last_complete_ms
-            .map_or(requested_ms, |ms| ms - OVERLAP_MS);
+            .map_or(requested_ms - waited_ms, |ms| ms - OVERLAP_MS);
         let mut fresh = Vec::new();
         let mut is_delayed = HashSet::new();
         for (topic, role) in wanted {
@@ -132,8 +133,11 @@ impl TopicDiscovery {
                 }
             }
         }
-        if first && !self.start_initial(shared, &fresh, requested_ms) {
-            return;
+        if first {
+            shared.live_since_ms.store(threshold, Ordering::Release);
+            if !self.start_initial(shared, &fresh, requested_ms, waited_ms) {
+                return;
+            }
         }
         for (key, role) in fresh {
             if !self.active.contains_key(&key) {
@@ -157,6 +161,7 @@ impl TopicDiscovery {
         shared: &Shared,
         fresh: &[(Key, TopicRole)],
         requested_ms: i64,
+        waited_ms: i64,
     ) -> bool {
         let keys: Vec<Key> = fresh.iter().map(|(key, _)| key.clone()).collect();
         let names: HashSet<&String> = keys.iter().map(|(topic, _)| topic).collect();
@@ -167,7 +172,6 @@ impl TopicDiscovery {
         else {
             return false;
         };
-        let waited_ms = requested_ms.saturating_sub(shared.begun_ms);
         let history_ms = shared.history_ms().max(waited_ms);
         let mut since = HashMap::new();
         for (role, back_ms) in [
