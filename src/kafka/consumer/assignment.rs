@@ -229,7 +229,6 @@ impl Assignment {
             requests.seeks.insert(place, offset);
             return Ok(());
         }
-        self.records(|all| all.discard(topic, partition, i64::MIN));
         let bound = bounded(Duration::from_secs(5));
         let (sought, failed) = self.client.seek([(topic, partition, offset)], bound);
         let of_partition = sought.first().map(|entry| entry.error);
@@ -238,7 +237,9 @@ impl Assignment {
             return Err(refused(code));
         }
         self.fetch_wait.shorten();
+        // After a seek that failed, what was fetched is still to be handled.
         self.records(|all| {
+            all.discard(topic, partition, i64::MIN);
             let commits = all.assigned.last_commit();
             if let Some(partition) = all.assigned.find(topic, partition) {
                 partition.sought(target, commits);
@@ -279,7 +280,7 @@ impl Assignment {
         // Records that were fetched and not handed out are fetched again after resume().
         let back = self.records(|all| {
             let back = chosen.into_iter().filter_map(|(topic, number)| {
-                let first = all.first_fetched(&topic, number)?;
+                let first = all.first_to_read_again(&topic, number)?;
                 Some((topic, number, first))
             });
             back.collect::<Vec<_>>()

@@ -266,6 +266,9 @@ impl Consumer {
         }
         self.polled.set(now);
         self.retry_pending();
+        // Where callbacks are slow, each poll adds a record, and fetch() may not be called for hours.
+        self.subscription.refresh_missing();
+        self.assignment.resume_held_back();
         if let Some(next) = self.client.poll_message(Duration::ZERO) {
             let next = FetchedMessage::Kafka(next);
             // No record joins a batch that is committed before it is handled, or prolongs a transaction.

@@ -385,9 +385,14 @@ impl<M: Fetched> AssignedRecords<M> {
         resumed
     }
 
-    /// The first record of a partition that is fetched or held back.
-    pub fn first_fetched(&self, topic: &str, number: i32) -> Option<i64> {
+    /// Where a paused partition is read from again: at a seek that is still to be done, or else the first record that is
+    /// fetched or held back.
+    pub fn first_to_read_again(&self, topic: &str, number: i32) -> Option<i64> {
         let slot = self.assigned.slot_of(topic, number)?;
+        let rewind_to = self.assigned.get(slot)?.rewind_to();
+        if rewind_to.is_some() {
+            return rewind_to;
+        }
         let fetched = self.fetched.iter().chain(&self.next_batch);
         let fetched = fetched.filter(|message| {
             message.is_record() && message.partition() == number && message.topic() == topic

@@ -252,3 +252,19 @@ fn a_caller_of_poll_gets_every_record_and_rejected_ones_before_the_later_ones_of
         assert!(caller.records.is_drained());
     }
 }
+
+#[test]
+fn a_pause_does_not_cancel_a_seek_that_is_still_to_be_done() {
+    let mut records = AssignedRecords::<Message>::default();
+    records.assigned.add("t", 0, 0);
+    let message = |offset| Message {
+        id: 1,
+        partition: 0,
+        offset,
+    };
+    records.push_fetched(message(3));
+    assert_eq!(records.first_to_read_again("t", 0), Some(3));
+    records.sought_back("t", 0, 5, false);
+    records.push_fetched(message(7));
+    assert_eq!(records.first_to_read_again("t", 0), Some(5));
+}

@@ -235,7 +235,10 @@ impl<'w> Process<'w> {
     }
 
     pub(super) fn pause_and_resume(&self, partition: i32) {
-        let first = self.records.borrow_mut().first_fetched(TOPIC, partition);
+        let first = self
+            .records
+            .borrow_mut()
+            .first_to_read_again(TOPIC, partition);
         let place = first.map(|offset| (TOPIC.to_owned(), partition, offset));
         self.seek_back(place.into_iter().collect());
     }
