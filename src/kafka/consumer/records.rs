@@ -385,8 +385,8 @@ impl<M: Fetched> AssignedRecords<M> {
         resumed
     }
 
-    /// Where a paused partition is read from again: at a seek that is still to be done, or else the first record that is
-    /// fetched or held back.
+    /// The offset from which a paused partition is read again: of a seek that is still to be done, or else of its first
+    /// record that is fetched or held back.
     pub fn first_to_read_again(&self, topic: &str, number: i32) -> Option<i64> {
         let slot = self.assigned.slot_of(topic, number)?;
         let rewind_to = self.assigned.get(slot)?.rewind_to();
