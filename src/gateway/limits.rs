@@ -55,7 +55,7 @@ impl TokenBucket {
 
     fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
-        // The time of an event may be in the past: it must not be refilled twice.
+        // The time between an earlier `now` and the last one must not count twice.
         self.last = self.last.max(now);
         self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
     }

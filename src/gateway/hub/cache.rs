@@ -42,8 +42,7 @@ struct Entry {
 pub(super) struct Cache {
     /// By [`key`]. Two channels with one key would share an entry.
     entries: HashTable<Entry>,
-    /// Keys of the entries from oldest to newest; one whose number is not the entry's place is
-    /// outdated.
+    /// Keys of the entries from oldest to newest; one whose number is not the entry's place is outdated.
     order: VecDeque<(u64, u64)>,
     bytes: usize,
     /// Part of `bytes` for events that are not the last ones.
@@ -98,7 +97,9 @@ impl Cache {
         self.earlier_bytes += last.size();
         entry.earlier.push(last);
         if broadcast.known_json() == Some(true) {
-            self.remove_earlier(key);
+            let removed = entry.take_earlier();
+            self.earlier_bytes -= removed;
+            self.bytes -= removed;
         } else if entry.earlier.len() >= MAX_EARLIER || self.earlier_bytes > self.max / 4 {
             return entry
                 .newest_first()
@@ -117,7 +118,9 @@ impl Cache {
             match entry.last.broadcast.known_json() {
                 None => break,
                 Some(true) => {
-                    self.remove_earlier(key);
+                    let removed = entry.take_earlier();
+                    self.earlier_bytes -= removed;
+                    self.bytes -= removed;
                     break;
                 }
                 Some(false) => {}
@@ -138,28 +141,24 @@ impl Cache {
         broken
     }
 
-    fn remove_earlier(&mut self, key: u64) {
-        if let Some(entry) = self.entries.get_mut(&key) {
-            let bytes = entry.earlier.drain(..).map(|e| e.size()).sum::<usize>();
-            self.earlier_bytes -= bytes;
-            self.bytes -= bytes;
-        }
-    }
-
     /// Removes expired entries, and the oldest ones for space; returns the number of the latter.
     pub(super) fn evict(&mut self, now: Instant) -> u64 {
         let mut evicted = 0;
         while let Some((number, key)) = self.order.front().copied() {
-            let current = self.entries.get(&key).filter(|e| e.place == number);
-            if let Some(entry) = current {
-                let expired = now.duration_since(entry.last.since) > self.ttl;
-                if !expired && self.bytes <= self.max {
-                    break;
+            match self.entries.entry(key) {
+                MapEntry::Occupied(mut current) if current.get().place == number => {
+                    let entry = current.get_mut();
+                    let expired = now.duration_since(entry.last.since) > self.ttl;
+                    if !expired && self.bytes <= self.max {
+                        break;
+                    }
+                    evicted += u64::from(!expired);
+                    let removed = entry.take_earlier();
+                    self.earlier_bytes -= removed;
+                    self.bytes -= removed + entry.last.size();
+                    current.remove();
                 }
-                evicted += u64::from(!expired);
-                self.bytes -= entry.last.size();
-                self.remove_earlier(key);
-                self.entries.remove(&key);
+                _ => {}
             }
             self.order.pop_front();
         }
@@ -198,6 +197,11 @@ impl Cache {
 impl Entry {
     fn newest_first(&self) -> impl Iterator<Item = &Event> {
         std::iter::once(&self.last).chain(self.earlier.iter().rev())
+    }
+
+    /// Removes the events before the last one; returns their bytes.
+    fn take_earlier(&mut self) -> usize {
+        self.earlier.drain(..).map(|event| event.size()).sum()
     }
 }
 
