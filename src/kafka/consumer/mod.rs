@@ -176,10 +176,8 @@ impl Consumer {
     /// Fetches up to `max` records, waiting at most `wait` for the first; the number of records fetched. Fetches
     /// nothing while earlier records have not been handed out.
     pub fn fetch(&self, wait: Duration, max: usize) -> usize {
-        self.retry_pending();
-        self.subscription.refresh_missing();
+        self.serve_due();
         self.waiting.probe_broker();
-        self.assignment.resume_held_back();
         self.report_wait(coarse_ms());
         if self.assignment.records(|all| all.fetched_count()) > 0 {
             return 0;
@@ -265,10 +263,8 @@ impl Consumer {
             return;
         }
         self.polled.set(now);
-        self.retry_pending();
-        // Where callbacks are slow, each poll adds a record, and fetch() may not be called for hours.
-        self.subscription.refresh_missing();
-        self.assignment.resume_held_back();
+        // With slow callbacks each poll adds a record, and fetch() may not be called for hours.
+        self.serve_due();
         if let Some(next) = self.client.poll_message(Duration::ZERO) {
             let next = FetchedMessage::Kafka(next);
             // No record joins a batch that is committed before it is handled, or prolongs a transaction.
@@ -279,11 +275,14 @@ impl Consumer {
         }
     }
 
-    /// Retries requests that Kafka did not answer: seeks, and reading commit metadata.
-    fn retry_pending(&self) {
+    /// Retries requests that Kafka did not answer (seeks, and reading commit metadata), looks for missing topics, and
+    /// resumes partitions that need not be held back any more.
+    fn serve_due(&self) {
         if self.assignment.retry_seeks() {
             self.commits.read_metadata_again();
         }
+        self.subscription.refresh_missing();
+        self.assignment.resume_held_back();
     }
 
     /// Processes everything that librdkafka's callbacks noted.
