@@ -34,8 +34,6 @@ pub struct Response {
     pub body: String,
     /// The origin whose pages may read the response.
     pub allowed_origin: Option<String>,
-    /// The response to a HEAD request: its body is not sent.
-    pub is_head: bool,
 }
 
 impl Response {
@@ -56,7 +54,6 @@ impl Response {
             kind: "text/plain; charset=utf-8",
             body: body.into(),
             allowed_origin: None,
-            is_head: false,
         }
     }
 }
@@ -114,8 +111,9 @@ pub fn cors_headers(origin: Option<&str>) -> String {
     })
 }
 
-/// Sends a response and closes the connection, after giving the client up to a second to read it.
-pub async fn respond(stream: &mut TcpStream, response: &Response) {
+/// Sends a response and closes the connection, after giving the client up to a second to read it. `is_head`: to a HEAD
+/// request, without its body.
+pub async fn respond(stream: &mut TcpStream, response: &Response, is_head: bool) {
     let (extra, connection) = match response.status {
         426 => (
             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
@@ -139,8 +137,8 @@ pub async fn respond(stream: &mut TcpStream, response: &Response) {
         response.status,
         reason(response.status),
     );
-    let body = Some(&*response.body).filter(|_| !response.is_head);
-    let all = [head.as_bytes(), body.unwrap_or_default().as_bytes()].concat();
+    let body = if is_head { "" } else { &*response.body };
+    let all = [head.as_bytes(), body.as_bytes()].concat();
     let written = timeout(Duration::from_secs(5), stream.write_all(&all)).await;
     if !matches!(written, Ok(Ok(()))) || stream.shutdown().await.is_err() {
         return;

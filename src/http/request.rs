@@ -230,6 +230,11 @@ impl Request {
             .any(|word| word.trim().eq_ignore_ascii_case(token))
     }
 
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
     /// True if the request asks for a WebSocket upgrade.
     #[must_use]
     pub fn is_upgrade(&self) -> bool {

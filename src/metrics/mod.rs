@@ -187,7 +187,7 @@ pub fn handle_request(
     if known && !matches!(method, "GET" | "HEAD") {
         return Response::text(405, "Only GET and HEAD are allowed.\n");
     }
-    let response = match path {
+    match path {
         "/up" => Response::text(200, "OK\n"),
         "/live" => match live() {
             Ok(()) => Response::text(200, "live\n"),
@@ -208,10 +208,6 @@ pub fn handle_request(
             404,
             "Not found. Available: /metrics, /live, /ready and /up.\n",
         ),
-    };
-    Response {
-        is_head: method == "HEAD",
-        ..response
     }
 }
 

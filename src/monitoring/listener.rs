@@ -181,19 +181,23 @@ async fn accept(listener: TcpListener, mut stopped: watch::Receiver<bool>) {
 async fn serve(mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let end = http_request::deadline(REQUEST_TIMEOUT);
+    let mut is_head = false;
     let response = match http_request::read_head(&mut stream, MAX_HEAD_BYTES, end).await {
-        Ok(request) => handle_request(
-            &request.method,
-            &request.path,
-            request.header("accept"),
-            None,
-        ),
+        Ok(request) => {
+            is_head = request.is_head();
+            handle_request(
+                &request.method,
+                &request.path,
+                request.header("accept"),
+                None,
+            )
+        }
         Err(RequestError::Status(status, why)) => Response::text(status, format!("{why}\n")),
         Err(RequestError::Timeout) => Response::text(408, "The request took too long.\n"),
         // Eviction does not apply to this listener; a disconnected client needs no response.
         Err(RequestError::Disconnected | RequestError::Evicted) => return,
     };
-    respond(&mut stream, &response).await;
+    respond(&mut stream, &response, is_head).await;
 }
 
 #[cfg(test)]

@@ -206,7 +206,7 @@ impl Acceptor {
             .respond_to_http(&mut stream, role, &mut request, pending, end)
             .await
         {
-            Ok(response) => send(&mut stream, &request, response).await,
+            Ok(response) => respond(&mut stream, &response, request.is_head()).await,
             Err(bad) => self.respond_error(&mut stream, bad).await,
         }
     }
@@ -269,15 +269,12 @@ impl Acceptor {
         match bad {
             RequestError::Status(status, why) => {
                 self.hub.counters().bad_requests.add_one();
-                respond(stream, &Response::text(status, format!("{why}\n"))).await;
+                respond(stream, &Response::text(status, format!("{why}\n")), false).await;
             }
             RequestError::Timeout => {
                 self.hub.counters().handshake_timeouts.add_one();
-                respond(
-                    stream,
-                    &Response::text(408, "The request did not arrive in time.\n"),
-                )
-                .await;
+                let late = Response::text(408, "The request did not arrive in time.\n");
+                respond(stream, &late, false).await;
             }
             RequestError::Evicted => self.hub.counters().handshake_timeouts.add_one(),
             RequestError::Disconnected => {}
@@ -330,7 +327,7 @@ impl Acceptor {
     ) {
         let start = match event_stream::parse(&self.hub, &request) {
             Ok(start) => start,
-            Err(response) => return send(&mut stream, &request, response).await,
+            Err(response) => return respond(&mut stream, &response, request.is_head()).await,
         };
         let client = self.client_address(peer, &request);
         let (id, permits) = match self.acquire_permits(&client) {
@@ -448,10 +445,4 @@ impl Acceptor {
             );
         }
     }
-}
-
-/// Sends the response to a request.
-async fn send(stream: &mut TcpStream, request: &Request, mut response: Response) {
-    response.is_head = request.method == "HEAD";
-    respond(stream, &response).await;
 }

@@ -171,7 +171,7 @@ async fn route(
             let target = parameters.required_target()?;
             let channel = parameters
                 .from
-                .ok_or(bad_request("from is required: the channel to unsubscribe."))?;
+                .ok_or_else(|| bad_request("from is required: the channel to unsubscribe."))?;
             Ok(sockets_response(
                 cluster
                     .send_admin_request(AdminRequest::Unsubscribe { target, channel })

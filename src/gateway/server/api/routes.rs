@@ -180,7 +180,8 @@ fn expand(hub: &Hub, event: Event, all: &mut Vec<ApiEvent>) -> Result<Wanted, Ap
                 .map_err(|_| bad_request("socket_id is not a valid socket id."))?,
         ),
     };
-    let (data, is_text) = json_of(&event_data).ok_or(bad_request("data cannot be encoded."))?;
+    let (data, is_text) =
+        json_of(&event_data).ok_or_else(|| bad_request("data cannot be encoded."))?;
     for channel in &channels {
         if Name::parse(channel).is_none() {
             return Err(bad_request(
@@ -327,7 +328,7 @@ pub(super) async fn channel(
     name: &str,
     info: Option<&str>,
 ) -> Result<Response, ApiError> {
-    let parsed = Name::parse(name).ok_or(bad_request("Invalid channel name."))?;
+    let parsed = Name::parse(name).ok_or_else(|| bad_request("Invalid channel name."))?;
     let info = Info::parse(info.unwrap_or_default())?;
     if info.users && parsed.kind != ChannelKind::Presence {
         return Err(bad_request(
