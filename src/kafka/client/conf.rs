@@ -34,7 +34,7 @@ const ALIASES: [&str; 6] = [
 /// The severity of a debug line in syslog.
 const DEBUG: c_int = 7;
 
-/// What librdkafka tells a consumer; called while it polls, and `on_debug_line` by librdkafka's threads.
+/// The events of a consumer; called while it polls, and `on_debug_line` by librdkafka's threads.
 pub(in crate::kafka) trait ConsumerEvents: Send + Sync + 'static {
     /// The group assigns partitions, or revokes them, and waits for the answer.
     fn on_rebalance(&self, client: &NativeClient, is_assigned: bool, list: AssignedPartitions);

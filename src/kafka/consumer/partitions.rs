@@ -146,10 +146,10 @@ impl PartitionTable {
         self.all().any(Partition::has_uncommitted)
     }
 
-    /// What is true for an assigned partition.
-    pub fn is(&self, topic: &str, number: i32, what: impl FnOnce(&Partition) -> bool) -> bool {
+    /// True if the partition is assigned and `test` holds for it.
+    pub fn is(&self, topic: &str, number: i32, test: impl FnOnce(&Partition) -> bool) -> bool {
         let slot = self.slot_of(topic, number);
-        slot.and_then(|slot| self.get(slot)).is_some_and(what)
+        slot.and_then(|slot| self.get(slot)).is_some_and(test)
     }
 
     /// True where isolated records are still to be read.

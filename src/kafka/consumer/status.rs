@@ -68,7 +68,7 @@ const REPORT_AFTER: Duration = Duration::from_secs(10);
 /// A member that was assigned nothing for this long after joining has nothing to expect.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a consumer without partitions waits for: a broker, topics, or the group. A wait that lasts is logged, and shown
+/// The wait of a consumer without partitions: for a broker, topics, or the group. If it lasts it is logged, and shown
 /// as the last error.
 pub struct Waiting {
     client: Client,

@@ -125,8 +125,8 @@ impl Subscription {
         }
     }
 
-    /// Where the periodic refresh is slow (see above, or an interval of the application), a missing exact topic is
-    /// still queried every second.
+    /// A missing exact topic is queried every second, also if the periodic refresh is slow (see above, or an interval
+    /// of the application).
     pub(super) fn refresh_missing(&self) {
         if self.refreshed.get().elapsed() < Duration::from_secs(1) {
             return;

@@ -34,7 +34,8 @@ pub trait Transactions {
     /// # Errors
     /// A permanent error of Kafka. `Ok(false)`: Kafka has not answered yet.
     fn prepare(&self) -> Result<bool>;
-    /// Whether a commit without a response was executed, once after the call of [`Self::prepare`] that found out.
+    /// True if a commit without a response was executed; `Some` once, after the call of [`Self::prepare`] that finds
+    /// out.
     fn take_late_outcome(&self) -> Option<bool>;
     /// Begins a transaction; waits only briefly for Kafka.
     ///

@@ -66,7 +66,7 @@ pub struct TransactionalProducer {
     replacements: Cell<u32>,
     /// It is not known whether Kafka executed the commit of the last transaction: its offsets, empty if it had none.
     uncertain_commit: RefCell<Option<TopicPartitionList>>,
-    /// Whether it did.
+    /// True if Kafka executed that commit; until it is taken.
     late_outcome: Cell<Option<bool>>,
     is_closed: Cell<bool>,
 }
