@@ -220,15 +220,28 @@ pub fn optional_int(value: Option<&Zval>, place: &str) -> PhpResult<Option<i64>>
     value.map(|value| int(value, place)).transpose()
 }
 
-/// A number of at least `least`; the error names the parameter as `Broker::consume(): $timeoutMs`.
+/// A number of at least `least`.
 pub fn at_least(number: i64, least: i64, place: &str) -> PhpResult<u64> {
     if number >= least {
         return Ok(number.unsigned_abs());
     }
+    Err(out_of_range(number, format_args!("{least} or more"), place).into())
+}
+
+/// A number from `least` to `most`.
+pub fn within(number: i64, least: i64, most: i64, place: &str) -> Result<i64, Error> {
+    if (least..=most).contains(&number) {
+        return Ok(number);
+    }
+    let range = format_args!("from {least} to {most}");
+    Err(out_of_range(number, range, place))
+}
+
+/// The error for a number outside of its range; it names the parameter as `Broker::consume(): $timeoutMs`.
+pub fn out_of_range(number: i64, range: impl fmt::Display, place: &str) -> Error {
     let (method, argument) = place.split_once("Argument").unwrap_or((place, ""));
     let name = argument.split(['(', ')']).nth(1).unwrap_or_default();
-    let text = format!("{method}{name} must be {least} or more, {number} given.");
-    Err(Error::configuration(text).into())
+    Error::configuration(format!("{method}{name} must be {range}, {number} given."))
 }
 
 pub fn milliseconds(number: i64, place: &str) -> PhpResult<Duration> {

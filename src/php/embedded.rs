@@ -5,9 +5,8 @@ use std::sync::Arc;
 use ext_php_rs::prelude::*;
 use ext_php_rs::types::{ZendClassObject, Zval};
 
-use super::arguments::{self, finish, fluent, CallError};
+use super::arguments::{self, finish, fluent, within, CallError};
 use super::binary;
-use crate::error::Error;
 use crate::kafka::embedded::{self, EmbeddedCluster, Fault, RequestKind};
 
 /// A Kafka for tests and first steps: librdkafka's mock cluster, in memory, in this process, over the real protocol.
@@ -16,15 +15,6 @@ use crate::kafka::embedded::{self, EmbeddedCluster, Fault, RequestKind};
 #[php(flags = ext_php_rs::flags::ClassFlags::Final)]
 pub struct EmbeddedBroker {
     inner: Arc<EmbeddedCluster>,
-}
-
-fn within(value: i64, least: i64, most: i64, name: &str) -> Result<i64, Error> {
-    if (least..=most).contains(&value) {
-        return Ok(value);
-    }
-    Err(Error::configuration(format!(
-        "EmbeddedBroker::{name} must be from {least} to {most}, {value} given."
-    )))
 }
 
 /// The mock cluster allocates every partition in memory.
@@ -46,11 +36,8 @@ impl EmbeddedBroker {
             })?;
             let place = "EmbeddedBroker::start(): Argument #1 ($port)";
             let port = arguments::int_or(port, 0, place)?;
-            let port = u16::try_from(port).map_err(|_| {
-                Error::configuration(format!(
-                    "EmbeddedBroker::start(): $port must be from 0 to 65535, {port} given."
-                ))
-            })?;
+            let port = within(port, 0, i64::from(u16::MAX), place)?;
+            let port = u16::try_from(port).unwrap_or(0);
             let inner = EmbeddedCluster::start(host.as_deref().unwrap_or("127.0.0.1"), port)?;
             Ok(super::object(Self { inner }))
         };
@@ -83,7 +70,7 @@ impl EmbeddedBroker {
                 arguments::channel(topic, "EmbeddedBroker::createTopic(): Argument #1 ($topic)")?;
             let place = "EmbeddedBroker::createTopic(): Argument #2 ($partitions)";
             let partitions = arguments::int_or(partitions, 1, place)?;
-            let partitions = within(partitions, 1, MAX_PARTITIONS, "createTopic(): $partitions")?;
+            let partitions = within(partitions, 1, MAX_PARTITIONS, place)?;
             let partitions = i32::try_from(partitions).unwrap_or(1);
             self_.inner.create_topic(&topic, partitions)?;
             Ok(())
@@ -107,7 +94,7 @@ impl EmbeddedBroker {
             let error = arguments::text(error, "EmbeddedBroker::failNext(): Argument #2 ($error)")?;
             let place = "EmbeddedBroker::failNext(): Argument #3 ($times)";
             let times = arguments::int_or(times, 1, place)?;
-            let times = within(times, 1, embedded::MAX_TIMES, "failNext(): $times")?;
+            let times = within(times, 1, embedded::MAX_TIMES, place)?;
             let times = usize::try_from(times).unwrap_or(1);
             self_
                 .inner
@@ -140,8 +127,13 @@ impl EmbeddedBroker {
     /// Delays every response by N milliseconds; 0 ends it.
     pub fn set_latency(self_: &ZendClassObject<Self>, ms: &Zval) -> PhpResult<Zval> {
         let set = || {
-            let ms = arguments::int(ms, "EmbeddedBroker::setLatency(): Argument #1 ($ms)")?;
-            let ms = within(ms, 0, embedded::MAX_LATENCY_MS, "setLatency(): $ms")?;
+            let place = "EmbeddedBroker::setLatency(): Argument #1 ($ms)";
+            let ms = within(
+                arguments::int(ms, place)?,
+                0,
+                embedded::MAX_LATENCY_MS,
+                place,
+            )?;
             self_.inner.set_latency(i32::try_from(ms).unwrap_or(0))?;
             Ok(())
         };

@@ -195,7 +195,7 @@ impl Admin {
             let address = arguments::text(address, "Admin::probe(): Argument #1 ($address)")?;
             let place = "Admin::probe(): Argument #2 ($timeoutMs)";
             let timeoutMs = arguments::int_or(timeoutMs, 5000, place)?;
-            let timeout = values::integer_argument(timeoutMs, 100, "probe(): $timeoutMs")?;
+            let timeout = values::integer_argument(timeoutMs, 100, place)?;
             let timeout = Duration::from_millis(u64::from(timeout.unsigned_abs()));
             let found = core::probe(&self.config, &address, timeout, &|| call.poll_interrupts());
             values::array_result(values::probe(&found.map_err(Call::error)?))
@@ -335,11 +335,11 @@ impl Admin {
             let replication = if replication == -1 {
                 -1
             } else {
-                values::integer_argument(replication, 1, "createTopic(): $replication")?
+                values::integer_argument(replication, 1, REPLICATION)?
             };
             let new = NewTopic {
                 name: values::topic_argument(topic, "createTopic")?,
-                partitions: values::integer_argument(partitions, 1, "createTopic(): $partitions")?,
+                partitions: values::integer_argument(partitions, 1, PARTITIONS)?,
                 replication,
                 config: values::settings_argument(config)?,
                 validate_only: arguments::boolean(validateOnly, false, VALIDATE)?,
@@ -352,9 +352,10 @@ impl Admin {
     /// Increases the number of partitions of a topic.
     pub fn create_partitions(&self, topic: &Zval, total: &Zval) -> PhpResult<()> {
         self.run(|call| {
-            let total = arguments::int(total, "Admin::createPartitions(): Argument #2 ($total)")?;
+            let place = "Admin::createPartitions(): Argument #2 ($total)";
+            let total = arguments::int(total, place)?;
             let topic = values::topic_argument(topic, "createPartitions")?;
-            let total = values::integer_argument(total, 1, "createPartitions(): $total")?;
+            let total = values::integer_argument(total, 1, place)?;
             let admin = self.client()?;
             topics::create_partitions(&admin, &topic, total, &|| call.poll_interrupts())
                 .map_err(Call::error)

@@ -397,12 +397,8 @@ pub fn settings_argument(
     Ok(list)
 }
 
-/// An integer of at least `least`. `place` is for example `createTopic(): $partitions`.
+/// A 32-bit number of at least `least`.
 pub fn integer_argument(value: i64, least: i32, place: &str) -> std::result::Result<i32, Error> {
     let number = i32::try_from(value).ok().filter(|number| *number >= least);
-    number.ok_or_else(|| {
-        Error::configuration(format!(
-            "Admin::{place} must be {least} or more, {value} given."
-        ))
-    })
+    number.ok_or_else(|| arguments::out_of_range(value, format_args!("{least} or more"), place))
 }

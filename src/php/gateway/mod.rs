@@ -191,17 +191,9 @@ impl Gateway {
     pub fn stop(&self, drainMs: Option<&Zval>) -> PhpResult<()> {
         let place = "Gateway::stop(): Argument #1 ($drainMs)";
         let drainMs = arguments::int_or(drainMs, 5000, place)?;
-        let drain = u64::try_from(drainMs)
-            .ok()
-            .filter(|_| drainMs <= MAX_DRAIN_MS);
-        let Some(drain) = drain else {
-            return Err(Error::configuration(format!(
-                "Gateway::stop(): $drainMs must be from 0 to {MAX_DRAIN_MS}, {drainMs} given."
-            ))
-            .into());
-        };
+        let drain = arguments::within(drainMs, 0, MAX_DRAIN_MS, place)?;
         self.current()?;
-        self.shut_down(Duration::from_millis(drain));
+        self.shut_down(Duration::from_millis(drain.unsigned_abs()));
         logging::deliver();
         Ok(())
     }
