@@ -11,7 +11,7 @@ use super::positions::PartitionState;
 use super::{PartitionReader, RawControlRecord, Shared, TopicRole};
 use crate::gateway::broadcast::{At, Broadcast, BroadcastHeaders, Skip};
 use crate::kafka::client::{self, KafkaMessage};
-use crate::log::{Level, MinuteLog};
+use crate::log::MinuteLog;
 use crate::runtime;
 use crate::topic::socket_channel::{Reason, Undeliverable, UndeliverableLog};
 
@@ -47,7 +47,7 @@ pub(super) fn run(shared: &Shared) {
             } else {
                 let words = words.split(" (after ").next().unwrap_or_default();
                 let text = format!("The gateway's Kafka feed: {words}");
-                runtime::current().log.write(Level::Warning, text);
+                runtime::warn(text);
             }
         }
     }
@@ -89,7 +89,7 @@ impl FeedReader<'_> {
                     reader.state.name,
                     client::describe(code)
                 );
-                runtime::current().log.write(Level::Warning, text);
+                runtime::warn(text);
             }
         }
     }
@@ -107,7 +107,7 @@ impl FeedReader<'_> {
             state.name,
             state.next()
         );
-        runtime::current().log.write(Level::Warning, line);
+        runtime::warn(line);
         self.shared.sink.partition_stopped(state);
         let key = (state.name.to_string(), state.number);
         self.shared.to_restart.lock().push(key);

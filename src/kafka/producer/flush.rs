@@ -296,10 +296,7 @@ impl Producer {
         self.closing.store(true, Ordering::Release);
         poller::wake(self);
         if thread.join().is_err() {
-            runtime::current().log.write(
-                crate::log::Level::Error,
-                "The delivery thread panicked; messages may not have been reported.",
-            );
+            runtime::error("The delivery thread panicked; messages may not have been reported.");
         }
         self.close_journal();
         if let Some(spool) = &self.spool {

@@ -19,7 +19,6 @@ use crate::kafka::client::{
     self, AdminRequests, Client, ClientEvent, EventQueue, NewTopic, TopicHandle,
 };
 use crate::kafka::embedded::{self, EmbeddedCluster};
-use crate::log::Level;
 use crate::runtime;
 use crate::spool::SpoolRecord;
 
@@ -324,9 +323,7 @@ impl TopicLookup {
             let spec = self.config.topics.spec_for_topic(&self.topic);
             let partitions = spec.and_then(|spec| spec.partitions).unwrap_or(1);
             if let Err(error) = embedded.create_topic(&self.topic, partitions) {
-                runtime::current()
-                    .log
-                    .write(Level::Warning, error.message());
+                runtime::warn(error.message());
             }
         }
         Readiness::Ready
@@ -348,10 +345,10 @@ impl TopicLookup {
             validate_only: false,
         };
         if let Err(reason) = requests.create_topic(&to_create) {
-            runtime::current().log.write(
-                Level::Error,
-                format!("Topic \"{}\" cannot be created: {reason}.", self.topic),
-            );
+            runtime::error(format!(
+                "Topic \"{}\" cannot be created: {reason}.",
+                self.topic
+            ));
         }
     }
 
@@ -384,9 +381,7 @@ impl TopicLookup {
             | Code::LeaderNotAvailable
             | Code::BrokerDestroy => None,
             _ => {
-                runtime::current().log.write(
-                    Level::Warning,
-                    format!("Topic \"{}\" can be neither created nor described: {reason}. \
+                runtime::warn(format!("Topic \"{}\" can be neither created nor described: {reason}. \
                      Messages are sent to it nevertheless.",
                     self.topic),
                 );

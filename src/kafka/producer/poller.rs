@@ -20,7 +20,6 @@ use crate::error::Result;
 use crate::kafka::client::{
     self, offsets_of, AdminRequests, ClientEvent, EventQueue, REFUSED_BATCH,
 };
-use crate::log::Level;
 use crate::runtime::{self, termination};
 use crate::spool::SpoolRecord;
 
@@ -211,22 +210,19 @@ impl<'a> Poller<'a> {
             return;
         }
         if code == Code::Fatal {
-            runtime::current().log.write(
-                Level::Error,
-                format!(
-                    "Fatal error of the Kafka client{}: {reason}.{}",
-                    if producer.transactional {
-                        ""
-                    } else {
-                        ", which is replaced"
-                    },
-                    if producer.transactional {
-                        ""
-                    } else {
-                        " Its messages are sent again."
-                    }
-                ),
-            );
+            runtime::error(format!(
+                "Fatal error of the Kafka client{}: {reason}.{}",
+                if producer.transactional {
+                    ""
+                } else {
+                    ", which is replaced"
+                },
+                if producer.transactional {
+                    ""
+                } else {
+                    " Its messages are sent again."
+                }
+            ));
             producer.fatal.store(true, Ordering::Release);
         }
         if matches!(
@@ -260,9 +256,7 @@ impl<'a> Poller<'a> {
             } else {
                 (format!("({})", reports[0].record.reason), "")
             };
-            runtime::current().log.write(
-                Level::Warning,
-                format!(
+            runtime::warn(format!(
                     "Topic \"{topic}\" refused a batch of {} messages ({bytes} bytes) {reason}. They are sent \
                      again in batches of at most {limit} bytes{advice}.",
                     reports.len()
@@ -291,9 +285,7 @@ impl<'a> Poller<'a> {
                 report.code = Code::PurgeQueue;
             }
         }
-        runtime::current().log.write(
-            Level::Warning,
-            format!(
+        runtime::warn(format!(
                 "Topic \"{}\" refused a batch of {count} messages, because {} of them are invalid. The others are \
                  sent again.",
                 reports[0].record.topic,

@@ -14,7 +14,6 @@ use super::in_flight::DeliveryFailures;
 use super::Producer;
 use crate::config::BrokerConfig;
 use crate::error::{Error, Kind, Result};
-use crate::log::Level;
 use crate::message::ProducerRecord;
 use crate::metrics::snapshot::{labels, Snapshot};
 use crate::metrics::{catalog as c, Collector};
@@ -284,8 +283,7 @@ impl ProducerPool {
         }
         for (producer, thread) in closing {
             if thread.join().is_err() {
-                runtime::current().log.write(
-                    Level::Error,
+                runtime::error(
                     "The thread closing a replaced Kafka client panicked; messages may not have been reported.",
                 );
             }

@@ -131,7 +131,7 @@ impl SpoolReplay {
                 self.claim = claim(spool);
             }
             for notice in spool.take_notices() {
-                runtime::current().log.write(Level::Warning, notice);
+                runtime::warn(notice);
             }
             if self.claim.is_none() {
                 self.next = Some(Instant::now() + interval(spool));
@@ -209,7 +209,7 @@ impl SpoolReplay {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    runtime::current().log.write(Level::Error, error.message());
+                    runtime::error(error.message());
                     if self.batch.is_empty() {
                         self.release_claim();
                         return;
@@ -249,7 +249,7 @@ impl SpoolReplay {
     /// Deletes the file, whose records are all sent, and looks for the next one.
     fn finish(&mut self) {
         if let Some(Err(error)) = self.claim.take().map(Claim::finish) {
-            runtime::current().log.write(Level::Error, error.message());
+            runtime::error(error.message());
         }
         self.next = None;
     }
@@ -263,7 +263,7 @@ fn interval(spool: &Spool) -> Duration {
 
 fn claim(spool: &Spool) -> Option<Claim> {
     spool.claim().unwrap_or_else(|error| {
-        runtime::current().log.write(Level::Error, error.message());
+        runtime::error(error.message());
         None
     })
 }
@@ -316,9 +316,7 @@ impl Producer {
         let written = journal.write(spool, sequence, message);
         match written {
             Err(error) if !self.config.spool_always => {
-                runtime::current()
-                    .log
-                    .write(Level::Warning, error.message());
+                runtime::warn(error.message());
                 Ok(())
             }
             Err(error) => {

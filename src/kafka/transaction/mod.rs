@@ -154,9 +154,7 @@ impl TransactionalProducer {
                 old.mark_clean();
             }
         }
-        runtime::current().log.write(
-            Level::Warning,
-            format!(
+        runtime::warn(format!(
                 "{action} ({}). It is aborted, and this worker continues as \"{}\" from the committed offsets.",
                 error.reason,
                 self.id.borrow()

@@ -19,7 +19,6 @@ use crate::config::BrokerConfig;
 use crate::error::{Error, Result};
 use crate::kafka::client::NativeClient;
 use crate::kafka::producer::Producer;
-use crate::log::Level;
 use crate::spool::{effective_user, lock_exclusively};
 use crate::{runtime, runtime::clock};
 
@@ -203,9 +202,7 @@ pub(super) fn abort_orphans(config: &Arc<BrokerConfig>, timeout_ms: u64) {
         producer.close(Instant::now());
         if outcome.is_ok() {
             lock.mark_clean();
-            runtime::current().log.write(
-                Level::Warning,
-                format!(
+            runtime::warn(format!(
                     "A worker was killed, or Kafka did not respond when it ended; the transaction that it may have \
                      left open as \"{id}\" was aborted."
                 ),
