@@ -100,6 +100,7 @@ final class ConfigurationBrokerTest extends TestCase
      */
     private function configured(array $producer, array $consumer): Broker
     {
+        $this->broker?->close();
         $port = $this->spy->waitForOutput('/"port":(\d+)/')[1];
         Realtime::configure(['default_broker' => 'kafka', 'brokers' => ['kafka' => [
             'driver' => 'kafka',
